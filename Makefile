@@ -1,0 +1,70 @@
+# One competitor's day: make data, folds, look, fold=0 train, submit. `make help` lists the targets.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+
+config ?= configs/quick.yaml
+competition ?= tgs-salt
+fold ?= 0
+python ?= python3
+venv := .venv
+run := $(venv)/bin/python -m segfold
+export NO_ALBUMENTATIONS_UPDATE := 1
+
+.PHONY: help setup demo test test-slow check data folds look train cv submit check-csv score clean
+
+help: ## this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  \1 — /'
+
+setup: $(venv)/.ready ## the virtual environment alone
+$(venv)/.ready: requirements.txt requirements-dev.txt pyproject.toml
+	$(python) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "segfold needs Python 3.11 or newer")'
+	test -x $(venv)/bin/python || $(python) -m venv $(venv)
+	$(venv)/bin/python -m pip install --quiet --upgrade pip
+	$(venv)/bin/python -m pip install --progress-bar off -r requirements.txt -r requirements-dev.txt
+	# Both OpenCV wheels write cv2/; the one with more modules goes last, at the version of the other.
+	$(venv)/bin/python -c 'import cv2; cv2.ximgproc' 2>/dev/null || $(venv)/bin/python -m pip install --force-reinstall --no-deps \
+	  "opencv-contrib-python-headless==$$($(venv)/bin/python -c 'from importlib.metadata import version; print(version("opencv-python-headless"))')"
+	$(venv)/bin/python -m pip install --quiet --no-deps --editable .
+	touch $@
+
+demo: setup ## the whole road on an embedded data set, with its score against the known answer
+	@$(run) demo
+
+test: setup ## the test suite
+	@$(venv)/bin/python -m pytest -m "not slow"
+
+test-slow: setup ## the tests that take minutes
+	@$(venv)/bin/python -m pytest -m slow
+
+check: setup ## formatting, lint, types, import direction
+	@$(venv)/bin/ruff format --check .
+	@$(venv)/bin/ruff check .
+	@$(venv)/bin/mypy
+	@$(venv)/bin/python -m pytest tests/test_imports.py
+
+data: setup ## the competition's data: from Kaggle, or from=PATH of a folder or zip
+	@$(run) data --competition $(competition) $(if $(from),--from "$(from)") $(if $(force),--force)
+
+folds: setup ## folds/<competition>-5.csv
+	@$(run) folds --competition $(competition)
+
+look: setup ## a PNG sheet of augmented images with masks, before any training
+	@$(run) look --config $(config) $(set)
+
+train: setup ## one fold: make fold=0 train config=configs/quick.yaml
+	@$(run) train --config $(config) --fold $(fold) $(if $(name),--run $(name)) $(set)
+
+cv: setup ## all folds, then mean and standard error
+	@$(run) cv --config $(config) $(if $(name),--run $(name)) $(set)
+
+submit: setup ## blend runs/* into a checked CSV
+	@$(run) submit --ensemble runs/*
+
+check-csv: setup ## check a CSV: make check-csv csv=submissions/x.csv
+	@$(run) check-csv "$(csv)" --competition $(competition)
+
+score: setup ## score a CSV against known masks: make score csv=… truth=…
+	@$(run) score "$(csv)" --truth "$(truth)" --competition $(competition)
+
+clean: ## remove the environment and caches; data, folds, runs and submissions stay
+	rm -rf $(venv) .pytest_cache .mypy_cache .ruff_cache .hypothesis

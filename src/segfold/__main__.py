@@ -1,0 +1,7 @@
+"""``python -m segfold <verb>``."""
+
+import sys
+
+from segfold.cli import main
+
+sys.exit(main())

@@ -1,0 +1,72 @@
+"""The command line: ``segfold <verb>``, one file a verb with ``add_arguments`` and ``run``."""
+
+import argparse
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+
+from segfold.errors import SegfoldError
+
+VERBS = {
+    "data": "bring a competition's data into data/ and check all of it",
+    "folds": "write the fold file of a competition",
+    "look": "a PNG sheet of augmented images with masks, before any training",
+    "train": "train one fold of an experiment, or go on with it",
+    "cv": "mean and standard error over a run's folds",
+    "submit": "blend finished runs into a checked submission CSV",
+    "check-csv": "check a submission CSV",
+    "score": "score a submission CSV against known masks",
+    "demo": "the whole road on an embedded synthetic competition",
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one verb and return the shell's exit code: 0, 2 for what the user can mend, 130 or 143 if stopped."""
+    from segfold.cli.shell import Interrupted, require_dependencies
+
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    verb = arguments[0] if arguments else None
+    if verb not in VERBS:
+        return _top_level(arguments)
+    module = importlib.import_module(f"segfold.cli.{verb.replace('-', '_')}")
+    parser = argparse.ArgumentParser(prog=f"segfold {verb}", description=module.__doc__)
+    module.add_arguments(parser)
+    try:
+        parsed = parser.parse_intermixed_args(arguments[1:])
+        require_dependencies()
+        os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
+        return int(module.run(parsed) or 0)
+    except SegfoldError as error:
+        print(f"segfold {verb}: {error}", file=sys.stderr)
+        return 2
+    except Interrupted as stopped:
+        print(f"segfold {verb}: stopped; the same command goes on from here", file=sys.stderr)
+        return stopped.code
+    except KeyboardInterrupt:
+        print(f"segfold {verb}: stopped; the same command goes on from here", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def _top_level(arguments: list[str]) -> int:
+    import difflib
+
+    width = max(map(len, VERBS)) + 2
+    usage = "usage: segfold VERB [arguments]   (segfold VERB --help says more)\n\n" + "\n".join(
+        f"  {verb:{width}}{what}" for verb, what in VERBS.items()
+    )
+    if not arguments or arguments[0] in ("-h", "--help", "help"):
+        print(usage)
+        return 0
+    if arguments[0] == "--version":
+        import segfold
+
+        print(segfold.__version__)
+        return 0
+    near = difflib.get_close_matches(arguments[0], VERBS, n=1)
+    hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(VERBS)}"
+    print(f"segfold: unknown verb {arguments[0]!r}; {hint}", file=sys.stderr)
+    return 2

@@ -1,0 +1,26 @@
+"""Train all folds of an experiment one after the other, then show mean and standard error over the folds."""
+
+import argparse
+from pathlib import Path
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--config", required=True, type=Path, help="experiment, for instance configs/quick.yaml"
+    )
+    parser.add_argument("--run", help="name under runs/ (default: the config's name)")
+    parser.add_argument(
+        "overrides", nargs="*", metavar="key.sub=value", help="any setting by its dotted path"
+    )
+
+
+def run(arguments: argparse.Namespace) -> int:
+    from segfold.cli import train
+    from segfold.config import load_experiment
+
+    experiment = load_experiment(arguments.config, arguments.overrides)
+    for fold in range(experiment.folds.k):
+        code = train.run(argparse.Namespace(**vars(arguments), fold=str(fold)))
+        if code:
+            return code
+    return 0

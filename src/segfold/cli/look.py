@@ -1,0 +1,68 @@
+"""Write a PNG sheet of augmented training images with their masks, as the network will see them."""
+
+import argparse
+from pathlib import Path
+
+from segfold.cli.shell import HOME
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--config", required=True, type=Path, help="experiment, for instance configs/quick.yaml"
+    )
+    parser.add_argument("--images", type=int, default=8, help="how many images, a row each")
+    parser.add_argument("--draws", type=int, default=5, help="how many augmented versions of each")
+    parser.add_argument("--out", type=Path, help="the PNG (default: runs/look-CONFIG.png)")
+    parser.add_argument(
+        "overrides", nargs="*", metavar="key.sub=value", help="any setting by its dotted path"
+    )
+
+
+def run(arguments: argparse.Namespace) -> int:
+    import cv2
+    import numpy as np
+
+    from segfold.competition import load_competition
+    from segfold.config import load_experiment
+    from segfold.data.augment import Augmenter
+    from segfold.data.dataset import TrainingSet
+    from segfold.data.images import load_split
+    from segfold.data.look import contact_sheet
+    from segfold.errors import SegfoldError
+    from segfold.files import write_atomic
+    from segfold.inference.networks import sizing_of
+
+    if arguments.images < 1 or arguments.draws < 1:
+        raise SegfoldError("--images and --draws: expected 1 or more")
+    experiment = load_experiment(arguments.config, arguments.overrides)
+    competition = load_competition(experiment.competition, HOME)
+    images = load_split(competition, "train", HOME, progress=True)
+    # Spread over the coverages, the empty ones among them.
+    order = np.argsort(images.coverage, kind="stable")
+    rows = np.unique(order[np.linspace(0, len(order) - 1, arguments.images).astype(int)])
+    stage = next(iter(experiment.stages.values()))
+    steps = {name: settings.model_dump() for name, settings in experiment.augment.items()}
+    samples = TrainingSet(
+        images,
+        rows,
+        sizing_of(experiment, stage),
+        Augmenter(steps, experiment.seed),
+        experiment.input.random_offset,
+        seed=experiment.seed,
+    )
+    pictures, masks, titles = [], [], []
+    for position, row in enumerate(rows):
+        pictures.append(images.images[int(row)])
+        masks.append(images.masks[int(row)] if images.masks is not None else np.zeros(1))
+        titles.append(str(images.ids[row]))
+        for epoch in range(arguments.draws):
+            sample = samples[(epoch, position)]
+            pictures.append(sample["image"].permute(1, 2, 0).numpy().astype(np.uint8))
+            masks.append(sample["mask"][0].numpy())
+            titles.append(f"epoch {epoch + 1}")
+    sheet = contact_sheet(pictures, masks, titles=titles, columns=arguments.draws + 1)
+    path = arguments.out or HOME / "runs" / f"look-{arguments.config.stem}.png"
+    with write_atomic(path) as file:
+        file.write(cv2.imencode(".png", cv2.cvtColor(sheet, cv2.COLOR_RGB2BGR))[1].tobytes())
+    print(f"{path}: {len(rows)} images, each as it is and {arguments.draws} times augmented")
+    return 0

@@ -1,0 +1,143 @@
+"""The members of an ensemble: finished runs of one competition, with every prediction in its store."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from rich.progress import Progress as Bar
+
+from segfold.cli.experiment import read_run
+from segfold.competition import Competition, load_competition
+from segfold.config import Experiment, Machine
+from segfold.data.images import ImageSet
+from segfold.ensemble import OofMember, TestMember
+from segfold.errors import SegfoldError
+from segfold.inference.device import resolve
+from segfold.inference.networks import build_network, load_weights
+from segfold.inference.stored import find_predictions, store_predictions, tta_name
+from segfold.runs import FoldFolder, RunFolder, find_runs, read_json
+from segfold.store import ProbabilityStore
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One run of an ensemble and its finished folds."""
+
+    folder: RunFolder
+    experiment: Experiment
+    done: dict[int, dict[str, Any]]
+    """What each finished fold's ``done.json`` holds."""
+
+
+def find_entries(
+    paths: Sequence[Path], name: str | None, home: Path
+) -> tuple[Competition, list[Entry], list[str]]:
+    """The usable runs among ``paths``, which must be of one competition.
+
+    Args:
+        name: use the runs of this competition only.
+
+    Returns:
+        The competition, its runs, and a line for each path that was skipped.
+
+    Raises:
+        SegfoldError: no usable run, or runs of several competitions and no ``name``.
+    """
+    runs, left_out = find_runs(paths)
+    skipped = [f"skipped {path}: {reason}" for path, reason in left_out]
+    entries: dict[str, list[Entry]] = {}
+    for run in runs:
+        experiment = read_run(run)
+        done = {fold.number: read_json(fold.done) for fold in run.finished_folds()}
+        entries.setdefault(experiment.competition, []).append(Entry(run, experiment, done))
+    if name is not None:
+        others = [entry.folder.path for key, group in entries.items() if key != name for entry in group]
+        skipped += [f"skipped {path}: of another competition" for path in others]
+        entries = {key: group for key, group in entries.items() if key == name}
+    if not entries:
+        given = ", ".join(map(str, paths[:3])) + (" …" if len(paths) > 3 else "")
+        reasons = f" ({'; '.join(skipped[:3])})" if skipped else ""
+        raise SegfoldError(
+            f"no usable run among {given}{reasons}; train a fold with `make fold=0 train` first"
+        )
+    if len(entries) > 1:
+        groups = "; ".join(
+            f"{key}: {', '.join(e.folder.name for e in group)}" for key, group in entries.items()
+        )
+        raise SegfoldError(
+            f"runs of {len(entries)} competitions ({groups}); choose one with --competition NAME"
+        )
+    ((key, group),) = entries.items()
+    return load_competition(key, home), group, skipped
+
+
+def check_data(entries: Sequence[Entry], images: ImageSet) -> None:
+    """Refuses runs that were trained on other data than what lies in ``data/`` now."""
+    for entry in entries:
+        for fold, done in entry.done.items():
+            if done["data_hash"] != images.fingerprint:
+                raise SegfoldError(
+                    f"{entry.folder.fold(fold).path} was trained on other data than data/{entry.experiment.competition} "
+                    "holds now; import the data that it was trained on, or leave the run out"
+                )
+
+
+def collect(
+    entries: Sequence[Entry], competition: Competition, train: ImageSet, test: ImageSet, machine: Machine
+) -> tuple[list[OofMember], list[TestMember]]:
+    """Members of the out-of-fold and of the test ensemble; what is not predicted yet is predicted now."""
+    oof, tests = [], []
+    for entry in entries:
+        stores: dict[str, dict[int, ProbabilityStore]] = {"oof": {}, "test": {}}
+        for fold, done in entry.done.items():
+            folder = entry.folder.fold(fold)
+            digest = done["weights"]["model"]
+            rows = {"oof": _held_out(entry, folder, train), "test": np.arange(len(test))}
+            for split, images in (("oof", train), ("test", test)):
+                store = find_predictions(digest, folder, entry.experiment, images, split)
+                if store is None or len(store) != len(rows[split]):
+                    store = _predict(entry, folder, digest, competition, images, rows[split], split, machine)
+                stores[split][fold] = store
+        oof.append(OofMember(entry.folder.name, stores["oof"]))
+        tests.append(TestMember(entry.folder.name, stores["test"]))
+    return oof, tests
+
+
+def _held_out(entry: Entry, folder: FoldFolder, train: ImageSet) -> np.ndarray:
+    return train.position(entry.done[folder.number]["held_out"])
+
+
+def _predict(
+    entry: Entry,
+    folder: FoldFolder,
+    digest: str,
+    competition: Competition,
+    images: ImageSet,
+    rows: np.ndarray,
+    split: str,
+    machine: Machine,
+) -> ProbabilityStore:
+    runtime = resolve(machine)
+    network = build_network(entry.experiment, competition, images, fresh=False)
+    load_weights(network, folder.weights()).to(runtime.device, memory_format=torch.channels_last)
+    with Bar(transient=True) as bar:
+        task = bar.add_task(
+            f"{folder.path} {split} {tta_name(entry.experiment.predict.tta)}", total=len(rows)
+        )
+        store = store_predictions(
+            network,
+            digest,
+            folder,
+            entry.experiment,
+            competition,
+            images,
+            rows,
+            split,
+            runtime,
+            lambda done, total: bar.update(task, completed=done),
+        )
+    print(f"predicted {folder.path} {split}: {len(rows):,} images")
+    return store

@@ -1,0 +1,25 @@
+"""Score a submission CSV against known masks exactly as the host does."""
+
+import argparse
+from pathlib import Path
+
+from segfold.cli.shell import HOME
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("csv", type=Path, help="the submission")
+    parser.add_argument("--truth", required=True, type=Path, help="a CSV with the known masks")
+    parser.add_argument(
+        "--competition", default="tgs-salt", help="name in configs/competitions, or a YAML file"
+    )
+
+
+def run(arguments: argparse.Namespace) -> int:
+    from segfold.cli.shell import test_shapes
+    from segfold.competition import load_competition
+    from segfold.submission.check import score_csv
+
+    competition = load_competition(arguments.competition, HOME)
+    score = score_csv(arguments.csv, arguments.truth, competition, test_shapes(competition))
+    print(f"{arguments.csv}: {competition.metric} {score:.4f}")
+    return 0

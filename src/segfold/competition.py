@@ -1,0 +1,138 @@
+"""What a competition is: its files, columns, mask encoding, task, classes and metric."""
+
+import difflib
+from pathlib import Path, PurePosixPath
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+
+from segfold.errors import SegfoldError
+
+
+def _inside(path: str) -> str:
+    """A path of a competition file stays inside the data folder, whoever wrote the file."""
+    parts = PurePosixPath(path.replace("\\", "/")).parts
+    if not parts or path.startswith(("/", "\\")) or ".." in parts or ":" in parts[0]:
+        raise ValueError("expected a relative path inside the data folder")
+    return path
+
+
+RelativePath = Annotated[str, AfterValidator(_inside)]
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+
+
+class ExtraTable(BaseModel):
+    """A number an image (depth, say) in a CSV of its own, which has the same id column."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    file: RelativePath
+    column: str
+
+
+class Competition(BaseModel):
+    """One file of ``configs/competitions``. Paths are relative to the data folder, `data_folder`."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: Name
+    title: str
+    slug: str
+    layout: Literal["kaggle-rle"]
+    task: Literal["binary"]
+    classes: tuple[str, ...]
+    metric: Literal["precision", "iou", "dice"]
+    train_images: RelativePath = "train/images"
+    train_masks: RelativePath | None = "train/masks"
+    test_images: RelativePath = "test/images"
+    train_table: RelativePath = "train.csv"
+    sample_submission: RelativePath = "sample_submission.csv"
+    solution: RelativePath | None = None
+    image_suffix: str = ".png"
+    mask_suffix: str = ".png"
+    id_column: str = "id"
+    mask_column: str = "rle_mask"
+    rle_order: Literal["column", "row"] = "column"
+    group_column: str | None = None
+    tables: dict[str, ExtraTable] = Field(default_factory=dict)
+
+
+def data_folder(competition: Competition, home: Path = Path()) -> Path:
+    """Where the competition's data lies in the working folder `home`."""
+    return home / "data" / competition.name
+
+
+def load_competition(name_or_path: str, home: Path = Path()) -> Competition:
+    """Reads a competition file.
+
+    Args:
+        name_or_path: a YAML file, or the name of one in ``configs/competitions`` of `home` or of the
+            repository.
+        home: the working folder.
+
+    Raises:
+        SegfoldError: no such competition (the nearest name is given), or a file that does not fit.
+    """
+    return _parse(_find(name_or_path, home))
+
+
+def _find(name_or_path: str, home: Path) -> Path:
+    as_path = Path(name_or_path)
+    if as_path.suffix in (".yaml", ".yml"):
+        for path in (as_path, home / as_path):
+            if path.is_file():
+                return path
+        raise SegfoldError(
+            f"no competition file {name_or_path}: give a path that exists or a competition's name"
+        )
+    folders = [root / "configs" / "competitions" for root in (home, Path(__file__).parents[2])]
+    known: dict[str, Path] = {}
+    for folder in folders:
+        for path in sorted(folder.glob("*.yaml")):
+            known.setdefault(path.stem, path)
+    if name_or_path in known:
+        return known[name_or_path]
+    near = difflib.get_close_matches(name_or_path, known, n=1, cutoff=0.4)
+    hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(known) or 'none'}"
+    raise SegfoldError(f"no competition {name_or_path!r} in configs/competitions: {hint}")
+
+
+def _parse(path: Path) -> Competition:
+    try:
+        values = yaml.safe_load(path.read_text("utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise SegfoldError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(values, dict):
+        raise SegfoldError(f"{path} holds no mapping: expected keys such as name, title and metric")
+    # Other YAML files of the project refuse interpolation too: it can read the environment.
+    if _interpolates(values):
+        raise SegfoldError(f"{path} uses ${{…}}, which is not supported: write the value itself")
+    try:
+        return Competition(**{str(key): value for key, value in values.items()})
+    except ValidationError as error:
+        raise SegfoldError(f"{path}: {_one_line(error)}") from error
+
+
+def _interpolates(value: Any) -> bool:
+    if isinstance(value, dict):
+        return any(_interpolates(part) for part in value.values())
+    if isinstance(value, list):
+        return any(_interpolates(part) for part in value)
+    return isinstance(value, str) and "${" in value
+
+
+def _one_line(error: ValidationError) -> str:
+    """All faults of a file in one line; an unknown key comes with the nearest valid one."""
+    parts = []
+    for fault in error.errors():
+        where = ".".join(str(step) for step in fault["loc"])
+        if fault["type"] == "extra_forbidden":
+            fields = ExtraTable.model_fields if len(fault["loc"]) > 1 else Competition.model_fields
+            near = difflib.get_close_matches(str(fault["loc"][-1]), fields, n=1, cutoff=0.0)
+            parts.append(f"unknown key {where} (nearest: {near[0]})")
+        elif fault["type"] == "missing":
+            parts.append(f"{where} is missing")
+        else:
+            parts.append(f"{where} is {fault['input']!r}: {fault['msg'].removeprefix('Value error, ')}")
+    return "; ".join(parts)

@@ -1,0 +1,288 @@
+"""The decoded pixels of a split on disk: built once, rebuilt when the source changes, read in a moment.
+
+A cache is a folder ``cache/<split>-<key>`` of flat pixel files and ``index.json``; the key is a hash of what
+the pixels were made of (names, sizes and times of files). It is built under another name and renamed when
+whole, so what exists is whole.
+"""
+
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+
+from segfold.competition import Competition
+from segfold.data import rle
+from segfold.data.decode import map_files, read_image, read_mask
+from segfold.data.table import read_table, shorten
+from segfold.errors import SegfoldError
+
+VERSION = 1  # of the files' layout; raise it when that changes
+
+
+@dataclass(frozen=True)
+class Source:
+    """The files that a split is made of. `masks` is a folder, or a table of RLEs, or None (a test set)."""
+
+    competition: Competition
+    ids: tuple[str, ...]
+    images: Path
+    masks: Path | None
+    key: str
+
+    @property
+    def masks_are_files(self) -> bool:
+        return self.masks is not None and self.masks.is_dir()
+
+
+def find_source(competition: Competition, split: str, root: Path) -> Source:
+    """Lists a split's files in the data folder `root`.
+
+    Raises:
+        SegfoldError: a folder is missing or empty, or images have no mask file.
+    """
+    train = split == "train"
+    images = root / (competition.train_images if train else competition.test_images)
+    listing = list_files(images, competition.image_suffix)
+    if not listing:
+        raise SegfoldError(
+            f"no {competition.image_suffix} images in {images}: import the data anew with `make data`"
+        )
+    masks: Path | None = None
+    states: list[Any] = [[VERSION, competition.rle_order, competition.image_suffix, competition.mask_suffix]]
+    states.append(sorted(listing.items()))
+    if train:
+        masks = mask_source(competition, root)
+        if masks.is_dir():
+            files = list_files(masks, competition.mask_suffix)
+            missing = [f"{name}{competition.mask_suffix}" for name in sorted(listing) if name not in files]
+            if missing:
+                raise SegfoldError(f"no mask in {masks} for {shorten(missing)}: every train image needs one")
+            states.append(sorted((name, state) for name, state in files.items() if name in listing))
+        elif masks.is_file():
+            status = masks.stat()
+            states.append(
+                [competition.id_column, competition.mask_column, status.st_size, status.st_mtime_ns]
+            )
+    key = hashlib.sha256(json.dumps(states).encode()).hexdigest()[:16]
+    return Source(competition, tuple(sorted(listing)), images, masks, key)
+
+
+def mask_source(competition: Competition, root: Path) -> Path:
+    """The folder of train masks, or the train table where there is no such folder."""
+    if competition.train_masks is not None and (root / competition.train_masks).is_dir():
+        return root / competition.train_masks
+    return root / competition.train_table
+
+
+def list_files(folder: Path, suffix: str) -> dict[str, tuple[int, int]]:
+    """Ids of a folder's files with their sizes and times; hidden files (``._a.png``) are not data.
+
+    Raises:
+        SegfoldError: no such folder.
+    """
+    try:
+        with os.scandir(folder) as entries:
+            found = {}
+            for entry in entries:
+                if entry.name.endswith(suffix) and not entry.name.startswith(".") and entry.is_file():
+                    status = entry.stat()
+                    found[entry.name.removesuffix(suffix)] = (status.st_size, status.st_mtime_ns)
+            return found
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise SegfoldError(f"no folder {folder}: import the data anew with `make data`") from error
+
+
+def cached(source: Source, split: str, folder: Path, progress: bool = False) -> tuple[Path, dict[str, Any]]:
+    """Returns the split's cache and its index, and builds them first where they are not there.
+
+    Raises:
+        SegfoldError: files that cannot be decoded or do not agree (all of them are counted, the first are
+            named), or a full disk.
+    """
+    target = folder / f"{split}-{source.key}"
+    index = _read_index(target)
+    if index is not None:
+        return target, index
+    try:
+        folder.mkdir(exist_ok=True)
+        with _locked(folder / ".lock") as alone:
+            index = _read_index(target)  # another process may have built it while this one waited
+            if index is None:
+                if progress:
+                    print(f"decoding {len(source.ids)} {split} images into {target}", file=sys.stderr)
+                index = _replace(source, folder, target)
+                _clean(folder, split, target, alone)
+    except OSError as error:
+        raise SegfoldError(f"cannot write the image cache in {folder}: {error.strerror or error}") from error
+    return target, index
+
+
+def _read_index(target: Path) -> dict[str, Any] | None:
+    try:
+        index = json.loads((target / "index.json").read_bytes())
+        sizes = {name: (target / name).stat().st_size for name in index["files"]}
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return index if sizes == index["files"] else None
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[bool]:
+    """One builder at a time. Where a file system has no locks (False) two may build, harmlessly."""
+    with path.open("w") as handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX)
+            alone = True
+        except OSError:
+            alone = False
+        yield alone
+
+
+def _replace(source: Source, folder: Path, target: Path) -> dict[str, Any]:
+    part = folder / f".{target.name}-{os.getpid()}.part"
+    shutil.rmtree(part, ignore_errors=True)
+    part.mkdir()
+    try:
+        index = _build(source, part)
+        shutil.rmtree(target, ignore_errors=True)  # there only when its index is damaged
+        try:
+            part.rename(target)
+        except OSError:
+            if _read_index(target) is None:
+                raise
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+    return index
+
+
+def _clean(folder: Path, split: str, target: Path, alone: bool) -> None:
+    """Removes a split's earlier caches (maps of them stay valid) and what a killed builder left."""
+    for old in [*folder.glob(f"{split}-*"), *(folder.glob(f".{split}-*.part") if alone else ())]:
+        if old != target:
+            shutil.rmtree(old, ignore_errors=True)
+
+
+def _build(source: Source, folder: Path) -> dict[str, Any]:
+    texts = _texts(source)
+
+    def decode(name: str) -> tuple[np.ndarray, np.ndarray | None]:
+        image = read_image(source.images / f"{name}{source.competition.image_suffix}")
+        return image, _mask(source, name, texts, (image.shape[0], image.shape[1]))
+
+    def attempt(name: str) -> tuple[np.ndarray, np.ndarray | None] | SegfoldError:
+        try:
+            return decode(name)
+        except SegfoldError as error:
+            return error
+
+    shapes: list[tuple[int, ...]] = []
+    areas: list[int] = []
+    constant: list[bool] = []
+    problems: list[str] = []
+    dtype: np.dtype | None = None
+    hashes = {"images.bin": hashlib.sha256(), "masks.bin": hashlib.sha256()}
+    with (folder / "images.bin").open("wb") as images, (folder / "masks.bin").open("wb") as masks:
+        for name, result in zip(source.ids, map_files(attempt, source.ids)):
+            if isinstance(result, SegfoldError):
+                problems.append(str(result))
+                continue
+            image, mask = result
+            dtype = dtype or image.dtype
+            channels = shapes[0][2] if shapes else image.shape[2]
+            if (image.dtype, image.shape[2]) != (dtype, channels):
+                file = source.images / f"{name}{source.competition.image_suffix}"
+                problems.append(
+                    f"{file} is {kind(image)}, {source.ids[0]} is {channels}×{dtype}: expected one kind"
+                )
+                continue
+            shapes.append(image.shape)
+            constant.append(bool((image == image[0, 0]).all()))
+            for handle, array in ((images, image), (masks, mask)):
+                if array is not None:
+                    _write(handle, array, hashes)
+            if mask is not None:
+                areas.append(int(np.count_nonzero(mask)))
+        for handle in (images, masks):
+            handle.flush()
+            os.fsync(handle.fileno())
+    if problems:
+        raise SegfoldError(
+            problems[0] if len(problems) == 1 else f"{len(problems)} files: {'; '.join(problems[:10])}"
+        )
+    whole = hashlib.sha256(json.dumps([source.ids, shapes, str(dtype)]).encode())
+    for part in hashes.values():
+        whole.update(part.digest())
+    index = {
+        "ids": source.ids,
+        "shapes": shapes,
+        "dtype": str(dtype),
+        "areas": areas if source.masks else None,
+        "constant": constant,
+        "fingerprint": whole.hexdigest(),
+        "files": {name: (folder / name).stat().st_size for name in hashes},
+    }
+    (folder / "index.json").write_text(json.dumps(index))
+    return index
+
+
+def _write(handle: IO[bytes], array: np.ndarray, hashes: dict[str, Any]) -> None:
+    data = np.ascontiguousarray(array).data
+    handle.write(data)
+    hashes[Path(handle.name).name].update(data)
+
+
+def kind(image: np.ndarray) -> str:
+    """Channels and type of an image, for messages."""
+    return f"{image.shape[2]}×{image.dtype}"
+
+
+def _texts(source: Source) -> dict[str, str]:
+    """The RLE of each id, where masks come from the train table."""
+    if source.masks is None or source.masks_are_files:
+        return {}
+    competition = source.competition
+    table = read_table(source.masks, [competition.id_column, competition.mask_column])
+    texts = dict(zip(table[competition.id_column], table[competition.mask_column]))
+    missing = [name for name in source.ids if name not in texts]
+    if missing:
+        raise SegfoldError(
+            f"no mask in {source.masks} for image {shorten(missing)}: every train image needs a line there, "
+            f"or a file in {competition.train_masks}"
+        )
+    return texts
+
+
+def _mask(source: Source, name: str, texts: dict[str, str], shape: tuple[int, int]) -> np.ndarray | None:
+    if source.masks is None:
+        return None
+    if not source.masks_are_files:
+        return decode_text(texts[name], shape, source.competition, f"{source.masks}: {name}")
+    path = source.masks / f"{name}{source.competition.mask_suffix}"
+    mask = read_mask(path)
+    if mask.shape != shape:
+        raise SegfoldError(
+            f"{path} is {size(mask.shape)}, its image is {size(shape)}: expected the same size"
+        )
+    return mask
+
+
+def decode_text(text: str, shape: tuple[int, int], competition: Competition, where: str) -> np.ndarray:
+    """An RLE's mask; a bad one is an error that says `where` it stands."""
+    try:
+        return rle.decode(text, shape, competition.rle_order)
+    except rle.RleError as error:
+        raise SegfoldError(f"{where}: {error}") from error
+
+
+def size(shape: tuple[int, ...]) -> str:
+    """``height×width``, for messages."""
+    return f"{shape[0]}×{shape[1]}"

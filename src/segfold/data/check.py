@@ -1,0 +1,185 @@
+"""Everything that is wrong with a competition's data folder, found at once and said by file name."""
+
+from collections import Counter
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from segfold.competition import Competition, data_folder
+from segfold.data.cache import decode_text, kind, list_files, mask_source, size
+from segfold.data.decode import map_files, read_image, read_mask
+from segfold.data.images import missing_data
+from segfold.data.table import read_table
+from segfold.errors import SegfoldError
+
+
+def data_problems(competition: Competition, home: Path = Path()) -> list[str]:
+    """Checks that images and masks decode and agree in size, that the ids of tables, masks and images are the
+    same, that mask files equal the RLEs, and that all images have the same channels and bits.
+
+    Returns:
+        One line a problem, file first, relative to the data folder; an empty list for sound data.
+    """
+    return folder_problems(competition, data_folder(competition, home))
+
+
+def folder_problems(competition: Competition, root: Path) -> list[str]:
+    """`data_problems` of a folder anywhere."""
+    if not root.is_dir():
+        return [missing_data(root)]
+    check = _Check(competition, root)
+    check.train()
+    check.test()
+    check.kinds_agree()
+    check.extra_tables()
+    return check.problems
+
+
+class _Check:
+    """One pass over a data folder, collecting what it finds."""
+
+    def __init__(self, competition: Competition, root: Path) -> None:
+        self.competition = competition
+        self.root = root
+        self.problems: list[str] = []
+        self.ids: dict[str, None] = {}  # of both splits, in order
+        self.kinds: dict[str, str] = {}  # of each image file that decodes
+
+    def train(self) -> None:
+        competition = self.competition
+        groups = [] if competition.group_column is None else [competition.group_column]
+        table = self._table(competition.train_table, [competition.mask_column, *groups])
+        images = self._files(competition.train_images, competition.image_suffix)
+        if images is None:
+            return
+        self._same_ids(competition.train_table, table, competition.train_images, images)
+        masks: Path | None = None
+        if (source := mask_source(competition, self.root)).is_dir():
+            masks = source
+            folder = str(competition.train_masks)
+            found = set(self._files(folder, competition.mask_suffix) or ())
+            for name in sorted(found - set(images)):
+                self.problems.append(f"{folder}/{name}{competition.mask_suffix}: no image with this id")
+            for name in sorted(set(images) - found):
+                self.problems.append(f"{folder}/{name}{competition.mask_suffix}: missing, its image is there")
+        texts = (
+            {} if table is None else dict(zip(table[competition.id_column], table[competition.mask_column]))
+        )
+
+        def check(name: str) -> list[str]:
+            return self._train_image(name, masks, texts.get(name))
+
+        self._each(check, images)
+
+    def test(self) -> None:
+        competition = self.competition
+        table = self._table(competition.sample_submission, [competition.mask_column])
+        images = self._files(competition.test_images, competition.image_suffix)
+        if images is None:
+            return
+        self._same_ids(competition.sample_submission, table, competition.test_images, images)
+
+        def check(name: str) -> list[str]:
+            found = self._image(competition.test_images, name)
+            return [found] if isinstance(found, str) else []
+
+        self._each(check, images)
+
+    def kinds_agree(self) -> None:
+        """A network has one number of input channels."""
+        if not self.kinds:
+            return
+        usual = Counter(self.kinds.values()).most_common(1)[0][0]
+        for file, found in self.kinds.items():
+            if found != usual:
+                self.problems.append(f"{file}: {found}, most images are {usual}")
+
+    def extra_tables(self) -> None:
+        for table in self.competition.tables.values():
+            lines = self._table(table.file, [table.column])
+            if lines is None:
+                continue
+            values = pd.to_numeric(lines[table.column], errors="coerce")
+            numbers = dict(zip(lines[self.competition.id_column], values))
+            for name in self.ids:
+                if name not in numbers:
+                    self.problems.append(f"{table.file}: no line for {name}")
+                elif not np.isfinite(numbers[name]):
+                    self.problems.append(f"{table.file}: {name} has no number in column {table.column}")
+
+    def _train_image(self, name: str, masks: Path | None, text: str | None) -> list[str]:
+        competition = self.competition
+        image = self._image(competition.train_images, name)
+        if isinstance(image, str):
+            return [image]
+        problems = []
+        mask = decoded = None
+        if masks is not None and (path := masks / f"{name}{competition.mask_suffix}").is_file():
+            try:
+                mask = read_mask(path)
+                if mask.shape != image.shape[:2]:
+                    file = f"{competition.train_masks}/{path.name}"
+                    problems.append(f"{file}: {size(mask.shape)}, its image is {size(image.shape)}")
+                    mask = None
+            except SegfoldError as error:
+                problems.append(self._relative(error))
+        if text is not None:
+            try:
+                height, width = image.shape[:2]
+                decoded = decode_text(
+                    text, (height, width), competition, f"{competition.train_table}: {name}"
+                )
+            except SegfoldError as error:
+                problems.append(str(error))
+        if mask is not None and decoded is not None and (wrong := int((mask != decoded).sum())):
+            file = f"{competition.train_masks}/{name}{competition.mask_suffix}"
+            problems.append(f"{file}: differs from its RLE in {competition.train_table} at {wrong} pixels")
+        return problems
+
+    def _image(self, folder: str, name: str) -> np.ndarray | str:
+        file = f"{folder}/{name}{self.competition.image_suffix}"
+        try:
+            image = read_image(self.root / file)
+        except SegfoldError as error:
+            return self._relative(error)
+        self.kinds[file] = kind(image)
+        return image
+
+    def _each(self, check: Callable[[str], list[str]], ids: Iterable[str]) -> None:
+        for found in map_files(check, ids):
+            self.problems.extend(found)
+
+    def _files(self, folder: str, suffix: str) -> list[str] | None:
+        try:
+            found = sorted(list_files(self.root / folder, suffix))
+        except SegfoldError:
+            self.problems.append(f"{folder}: no such folder")
+            return None
+        if not found:
+            self.problems.append(f"{folder}: no {suffix} files")
+            return None
+        if folder != self.competition.train_masks:
+            self.ids.update(dict.fromkeys(found))
+        return found
+
+    def _table(self, file: str, columns: list[str]) -> pd.DataFrame | None:
+        try:
+            return read_table(self.root / file, [self.competition.id_column, *columns])
+        except SegfoldError as error:
+            self.problems.append(self._relative(error))
+            return None
+
+    def _same_ids(self, file: str, table: pd.DataFrame | None, folder: str, images: list[str]) -> None:
+        if table is None:
+            return
+        lines, files = set(table[self.competition.id_column]), set(images)
+        suffix = self.competition.image_suffix
+        self.problems += [f"{folder}/{name}{suffix}: no line in {file}" for name in sorted(files - lines)]
+        self.problems += [
+            f"{folder}/{name}{suffix}: missing, {file} has it" for name in sorted(lines - files)
+        ]
+
+    def _relative(self, error: SegfoldError) -> str:
+        return str(error).replace(f"{self.root}/", "")

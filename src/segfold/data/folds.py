@@ -1,0 +1,189 @@
+"""Folds: which images validate which model. Written once, and held to the data on every start."""
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from segfold.data.table import read_table, shorten
+from segfold.errors import SegfoldError
+from segfold.files import write_atomic
+
+
+def fold_path(competition: str, k: int, home: Path = Path()) -> Path:
+    """The usual place of a competition's fold file."""
+    return home / "folds" / f"{competition}-{k}.csv"
+
+
+def coverage_class(coverage: np.ndarray) -> np.ndarray:
+    """``ceil(10 · coverage)``: 0 for an empty mask, 1 for up to 10 % of the pixels, …, 10."""
+    # 0.7 as a quotient of counts may lie just above 0.7.
+    return np.ceil(10 * np.asarray(coverage, float) - 1e-9).astype(np.int64)
+
+
+def make_folds(
+    ids: Iterable[str],
+    coverage: Sequence[float] | np.ndarray,
+    groups: Iterable[str] | None = None,
+    k: int = 5,
+    seed: int = 0,
+) -> np.ndarray:
+    """Assigns each image to one of `k` folds, stratified by coverage class.
+
+    A function of (id, coverage, group) and the seed only: neither the order of the images nor a library's
+    version changes it. Without groups every class, and the whole, is spread as evenly as can be (folds differ
+    by at most one image).
+
+    Args:
+        ids: N ids.
+        coverage: N, share of foreground pixels, 0…1.
+        groups: N group names; a group stays in one fold. "" is an image in no group.
+        k: number of folds.
+        seed: another seed gives another split.
+
+    Returns:
+        N fold numbers, 0…k-1, in the order of `ids`.
+
+    Raises:
+        SegfoldError: doubled ids, or fewer images or groups than folds.
+    """
+    names = [str(name) for name in ids]
+    if len(set(names)) < len(names):
+        doubled = sorted({name for name in names if names.count(name) > 1})
+        raise SegfoldError(f"id {shorten(doubled)} is there more than once: expected one image an id")
+    classes = coverage_class(np.asarray(coverage, float))
+    if len(classes) != len(names):
+        raise ValueError(f"{len(classes)} coverages for {len(names)} ids")
+    members = _members(names, groups)
+    if k < 2 or k > len(members):
+        what = "images" if groups is None else "groups"
+        raise SegfoldError(f"k={k} folds of {len(members)} {what}: expected 2…{len(members)}")
+    if groups is None:
+        return _deal(names, classes, k, seed)
+    return _greedy(members, classes, k, seed)
+
+
+def _members(names: list[str], groups: Iterable[str] | None) -> dict[str, list[int]]:
+    """Rows of each group, by a key that no two groups share; an image in no group is one of its own."""
+    keys = ["" for _ in names] if groups is None else [str(group) for group in groups]
+    if len(keys) != len(names):
+        raise ValueError(f"{len(keys)} groups for {len(names)} ids")
+    members: dict[str, list[int]] = {}
+    for row, (name, key) in enumerate(zip(names, keys)):
+        members.setdefault(f"group:{key}" if key else f"image:{name}", []).append(row)
+    return members
+
+
+def _deal(names: list[str], classes: np.ndarray, k: int, seed: int) -> np.ndarray:
+    """Deals the images out like cards, class after class, each class going on where the last one ended."""
+    order = sorted(range(len(names)), key=lambda row: (classes[row], _random(names[row], seed)))
+    folds = np.empty(len(names), np.int64)
+    folds[order] = np.arange(len(names)) % k  # the image at place p of `order` gets fold p mod k
+    return folds
+
+
+def _greedy(members: dict[str, list[int]], classes: np.ndarray, k: int, seed: int) -> np.ndarray:
+    """Puts each group, large ones first, where it keeps classes and sizes most even."""
+    counts = {key: np.bincount(classes[rows], minlength=11) for key, rows in members.items()}
+    total = np.maximum(np.bincount(classes, minlength=11), 1)
+    filled = np.zeros((k, 11), np.int64)
+    folds = np.empty(len(classes), np.int64)
+    for key in sorted(members, key=lambda key: (-len(members[key]), _random(key, seed))):
+        group = counts[key]
+        # Growth of the squared share of each class, and of the whole, in each fold.
+        growth = ((2 * filled + group) * group / total**2).sum(axis=1)
+        growth += (2 * filled.sum(axis=1) + group.sum()) * group.sum() / len(classes) ** 2
+        fold = int(np.lexsort((filled.sum(axis=1), growth.round(12)))[0])
+        filled[fold] += group
+        folds[members[key]] = fold
+    return folds
+
+
+def _random(text: str, seed: int) -> bytes:
+    return hashlib.sha256(f"{seed}:{text}".encode()).digest()
+
+
+def write_folds(path: Path, ids: Iterable[str], folds: Iterable[int]) -> bool:
+    """Writes a fold file (``id,fold``, sorted by id) unless the same one is there.
+
+    Returns:
+        Whether it was written.
+
+    Raises:
+        SegfoldError: a different fold file is there, which runs may have been trained on.
+    """
+    names, numbers = [str(name) for name in ids], [int(fold) for fold in folds]
+    if path.exists():
+        try:
+            same = read_folds(path, names).tolist() == numbers
+        except SegfoldError:
+            same = False
+        if same:
+            return False
+        raise SegfoldError(
+            f"{path} is there and differs, and runs may have been trained on it: delete it, "
+            "or choose another file"
+        )
+    lines = [f"{_quoted(name)},{fold}\n" for name, fold in sorted(zip(names, numbers))]
+    with write_atomic(path, "w") as handle:
+        handle.writelines(["id,fold\n", *lines])
+    return True
+
+
+def read_folds(path: Path, ids: Iterable[str]) -> np.ndarray:
+    """Reads a fold file and holds it to the data.
+
+    Returns:
+        Fold number of each id, in the order of `ids`.
+
+    Raises:
+        SegfoldError: no file, doubled, missing or unknown ids, a fold that is no number or has no images.
+    """
+    if not path.exists():
+        raise SegfoldError(f"no fold file {path}: run `make folds`")
+    table = read_table(path, ["id", "fold"])
+    lines = dict(zip(table["id"], table["fold"]))
+    names = list(ids)
+    if missing := [name for name in names if name not in lines]:
+        raise SegfoldError(
+            f"{path} has no line for {shorten(missing)}: the data has more images, make folds for it"
+        )
+    if unknown := sorted(set(lines) - set(names)):
+        raise SegfoldError(
+            f"{path} has id {shorten(unknown)}, which the data has not: make folds for this data"
+        )
+    bad = [f"{name} ({fold!r})" for name, fold in lines.items() if not (fold.isascii() and fold.isdigit())]
+    if bad:
+        raise SegfoldError(f"{path}: the fold of {shorten(bad)} is no number: expected 0, 1, …")
+    folds = np.array([int(lines[name]) for name in names], np.int64)
+    used = np.unique(folds)
+    if len(used) < 2 or used[-1] != len(used) - 1:
+        found = ", ".join(map(str, used[:20]))
+        raise SegfoldError(
+            f"{path} has the folds {found}: expected two or more, numbered 0, 1, … without a gap"
+        )
+    return folds
+
+
+def _quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"' if any(mark in name for mark in ',"\r\n') else name
+
+
+def ensure_folds(
+    path: Path,
+    ids: Sequence[str] | np.ndarray,
+    coverage: np.ndarray,
+    groups: np.ndarray | None,
+    k: int,
+    seed: int,
+) -> np.ndarray:
+    """The folds in `path`, made first where there is no file. Arguments and errors as above."""
+    if not path.exists():
+        write_folds(path, ids, make_folds(ids, coverage, groups, k, seed))
+    folds = read_folds(path, ids)
+    if int(folds.max()) + 1 != k:
+        raise SegfoldError(
+            f"{path} has {int(folds.max()) + 1} folds, the experiment says folds.k={k}: make one of them fit"
+        )
+    return folds

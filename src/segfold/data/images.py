@@ -1,0 +1,218 @@
+"""Images and masks of a split as arrays with their ids, decoded once (see `segfold.data.cache`)."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal, overload
+
+import numpy as np
+import pandas as pd
+
+from segfold.competition import Competition, data_folder
+from segfold.data.cache import cached, find_source
+from segfold.data.table import read_table, shorten
+from segfold.errors import SegfoldError
+
+IN_MEMORY = 1 << 30  # bytes of images and masks up to which a split is read into memory rather than mapped
+
+
+class PixelStore(Sequence[np.ndarray]):
+    """Images, or masks, of any size in one flat buffer.
+
+    ``store[i]`` is a read-only view: H×W×C of an image store, H×W (0 and 1) of a mask store.
+
+    Args:
+        buffer: the pixels of all images one after the other.
+        shapes: N×3, height, width and channels of each.
+        masks: whether to leave the channel axis out.
+        path: the file that `buffer` is mapped from; a process to which the store is sent maps it anew.
+    """
+
+    def __init__(
+        self, buffer: np.ndarray, shapes: np.ndarray, masks: bool = False, path: Path | None = None
+    ) -> None:
+        self.shapes = np.asarray(shapes, np.int64).reshape(-1, 3)
+        self._ends = np.concatenate([[0], np.cumsum(self.shapes.prod(axis=1))])
+        if len(buffer) != self._ends[-1]:
+            raise ValueError(f"{len(buffer)} values for shapes that need {self._ends[-1]}")
+        # A caller that changed a view in place would change the data set.
+        self._buffer = buffer.view()
+        self._buffer.flags.writeable = False
+        self._masks = masks
+        self._path = path
+
+    @property
+    def dtype(self) -> np.dtype:
+        return self._buffer.dtype
+
+    def __len__(self) -> int:
+        return len(self.shapes)
+
+    @overload
+    def __getitem__(self, i: int) -> np.ndarray: ...
+    @overload
+    def __getitem__(self, i: slice) -> list[np.ndarray]: ...
+    def __getitem__(self, i: int | slice) -> np.ndarray | list[np.ndarray]:
+        if isinstance(i, slice):
+            return [self[row] for row in range(*i.indices(len(self)))]
+        if not -len(self) <= i < len(self):
+            raise IndexError(f"image {i} of {len(self)}")
+        i %= len(self)
+        height, width, channels = self.shapes[i]
+        pixels = self._buffer[self._ends[i] : self._ends[i + 1]]
+        return pixels.reshape((height, width) if self._masks else (height, width, channels))
+
+    def __getstate__(self) -> dict[str, Any]:
+        state = self.__dict__.copy()
+        if self._path is not None:
+            state["_buffer"] = str(self.dtype)
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        if self._path is not None:
+            self._buffer = np.memmap(self._path, state["_buffer"], "r")
+
+
+@dataclass(frozen=True)
+class ImageSet:
+    """One split. Everything is in the order of `ids`, which are sorted.
+
+    Attributes:
+        ids: N ids, text.
+        images: H×W×C each.
+        masks: H×W of 0 and 1 each; None for a test set.
+        extra: a column for each of the competition's tables, indexed by id.
+        fingerprint: hash of ids, shapes and pixels; where they came from does not matter.
+        coverage: N, share of foreground pixels; NaN for a test set.
+        groups: N group names, "" for an image in no group; None where the competition has no group column.
+        constant: N, whether all pixels of an image have one value.
+    """
+
+    ids: np.ndarray
+    images: PixelStore
+    masks: PixelStore | None
+    extra: pd.DataFrame
+    fingerprint: str
+    coverage: np.ndarray
+    groups: np.ndarray | None
+    constant: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    @cached_property
+    def _positions(self) -> dict[str, int]:
+        return {name: i for i, name in enumerate(self.ids)}
+
+    def position(self, ids: Iterable[str]) -> np.ndarray:
+        """Index of each id.
+
+        Raises:
+            SegfoldError: ids that are not in the set.
+        """
+        names = list(ids)
+        unknown = [str(name) for name in names if name not in self._positions]
+        if unknown:
+            raise SegfoldError(
+                f"no image with id {shorten(unknown)} among {len(self)}: the data has changed, "
+                "or it is another set"
+            )
+        return np.array([self._positions[name] for name in names], np.int64)
+
+
+def load_split(
+    competition: Competition, split: Literal["train", "test"], home: Path = Path(), progress: bool = False
+) -> ImageSet:
+    """Loads a split, decoding it first when that has not been done since its files last changed.
+
+    Args:
+        competition: which competition.
+        split: which images.
+        home: the working folder.
+        progress: say so on the standard error when images are decoded.
+
+    Raises:
+        SegfoldError: no data, files that are missing or damaged or do not agree (by name).
+    """
+    root = data_folder(competition, home)
+    if not root.is_dir():
+        raise SegfoldError(missing_data(root))
+    # The cache that was found may go away before it is opened: another process has seen newer files.
+    for attempt in range(3):
+        source = find_source(competition, split, root)
+        folder, index = cached(source, split, root / "cache", progress)
+        try:
+            images, masks = _open(folder, index)
+            break
+        except FileNotFoundError:
+            if attempt == 2:
+                raise
+    ids = np.array(index["ids"], dtype=object)
+    area = images.shapes[:, 0] * images.shapes[:, 1]
+    return ImageSet(
+        ids=ids,
+        images=images,
+        masks=masks,
+        extra=_extra(competition, root, ids),
+        fingerprint=index["fingerprint"],
+        coverage=np.full(len(ids), np.nan) if masks is None else np.array(index["areas"]) / area,
+        groups=_groups(competition, root, ids) if split == "train" else None,
+        constant=np.array(index["constant"], bool),
+    )
+
+
+def missing_data(root: Path) -> str:
+    """What to say when there is no data folder."""
+    return f"no data in {root}: run `make data from=PATH` (a folder or a zip), or `make data` to use Kaggle"
+
+
+def _open(folder: Path, index: dict[str, Any]) -> tuple[PixelStore, PixelStore | None]:
+    mapped = sum(index["files"].values()) > IN_MEMORY
+    shapes = np.array(index["shapes"], np.int64)
+
+    def store(name: str, dtype: str, shapes: np.ndarray, masks: bool) -> PixelStore:
+        path = folder / name
+        if mapped:
+            return PixelStore(np.memmap(path, dtype, "r"), shapes, masks, path.resolve())
+        return PixelStore(np.fromfile(path, dtype), shapes, masks)
+
+    images = store("images.bin", index["dtype"], shapes, False)
+    if index["areas"] is None:
+        return images, None
+    return images, store("masks.bin", "uint8", shapes * [1, 1, 0] + [0, 0, 1], True)
+
+
+def _groups(competition: Competition, root: Path, ids: np.ndarray) -> np.ndarray | None:
+    if competition.group_column is None:
+        return None
+    path = root / competition.train_table
+    return lookup(path, competition.id_column, competition.group_column, ids).to_numpy(dtype=object)
+
+
+def _extra(competition: Competition, root: Path, ids: np.ndarray) -> pd.DataFrame:
+    columns = {}
+    for name, table in competition.tables.items():
+        path = root / table.file
+        text = lookup(path, competition.id_column, table.column, ids)
+        values = pd.to_numeric(text, errors="coerce").astype(float)
+        if values.isna().any():
+            bad = [f"{key} ({text[key]!r})" for key in values.index[values.isna()]]
+            raise SegfoldError(f"{path}, column {table.column}: no number for {shorten(bad)}")
+        columns[name] = values
+    return pd.DataFrame(columns, index=pd.Index(ids, name=competition.id_column, dtype=object), dtype=float)
+
+
+def lookup(path: Path, id_column: str, column: str, ids: np.ndarray) -> pd.Series:
+    """A table's column for the given ids, as text, indexed by id.
+
+    Raises:
+        SegfoldError: ids without a line, or what `read_table` finds.
+    """
+    table = read_table(path, [id_column, column])
+    values = pd.Series(table[column].to_numpy(dtype=object), index=table[id_column].to_numpy(dtype=object))
+    missing = [name for name in ids if name not in values.index]
+    if missing:
+        raise SegfoldError(f"{path} has no line for {shorten(missing)}: every image needs one")
+    return values.loc[ids]

@@ -1,0 +1,196 @@
+"""Bringing a competition's data in from Kaggle, a folder or a zip: checked first, then put in place whole."""
+
+import contextlib
+import fcntl
+import filecmp
+import io
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from segfold.competition import Competition, data_folder
+from segfold.data.check import folder_problems
+from segfold.data.layout import find_files, named_files
+from segfold.data.table import shorten
+from segfold.errors import SegfoldError
+
+
+def import_data(
+    competition: Competition, source: Path | None, home: Path = Path(), force: bool = False
+) -> str:
+    """Imports a competition's data into ``data/<name>``.
+
+    Everything happens in a folder beside the target, which is renamed at the end: an import that fails leaves
+    what was there. Only the files that the competition names are copied.
+
+    Args:
+        competition: whose data.
+        source: a folder or a zip (zips inside are opened as needed), or None for Kaggle's client.
+        home: the working folder.
+        force: replace other data of the competition; files that the competition does not name stay.
+
+    Returns:
+        One line that says what was done.
+
+    Raises:
+        SegfoldError: what was looked for is not there, the data has problems (all are counted, the first are
+            named), other data is there already, or an archive is dangerous.
+    """
+    target = data_folder(competition, home)
+    try:
+        with _workplace(target) as work:
+            if source is None:
+                source = work / "download"
+                source.mkdir()
+                _download(competition, source)
+            staging = work / "data"
+            _stage(find_files(competition, source, work / "unpacked"), staging, work)
+            return _install(competition, staging, target, force)
+    except OSError as error:
+        raise SegfoldError(f"import failed, {target} is as it was: {error}") from error
+
+
+@contextmanager
+def _workplace(target: Path) -> Iterator[Path]:
+    """An empty folder beside the target, for one import at a time; removed at the end."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    work = target.with_name(f".{target.name}.importing")
+    with target.with_name(f".{target.name}.lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise SegfoldError(f"another import into {target} is running: wait until it has ended") from error
+        # An import that was killed between its two renames has left the old data under this name.
+        if (replaced := _replaced(target)).exists() and not target.exists():
+            replaced.rename(target)
+        _remove(replaced)
+        _remove(work)
+        work.mkdir()
+        try:
+            yield work
+        finally:
+            _remove(work)
+
+
+def _stage(files: dict[str, Path], staging: Path, work: Path) -> None:
+    staging.mkdir()
+    for folder in {(staging / name).parent for name in files}:
+        folder.mkdir(parents=True, exist_ok=True)
+    for name, file in files.items():
+        if file.is_relative_to(work):
+            file.rename(staging / name)
+        else:
+            shutil.copyfile(file, staging / name)
+
+
+def _install(competition: Competition, staging: Path, target: Path, force: bool) -> str:
+    problems = folder_problems(competition, staging)
+    if problems:
+        count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
+        raise SegfoldError(f"the data has {count}, nothing was imported: {shorten(problems, separator='; ')}")
+    new, old = named_files(competition, staging), named_files(competition, target)
+    train, test = _count(new, competition.train_images), _count(new, competition.test_images)
+    counts = f"{train} train and {test} test images"
+    if old:
+        changed = [
+            name
+            for name in sorted(new | old)
+            if name not in new
+            or name not in old
+            or not filecmp.cmp(staging / name, target / name, shallow=False)
+        ]
+        if not changed:
+            return f"{target} holds the same data already: {counts}"
+        if not force:
+            raise SegfoldError(
+                f"{target} holds other data, {len(changed)} files differ ({shorten(changed, 3)}): "
+                "remove it, or replace it with force=true"
+            )
+    _keep_others(target, staging, old)
+    _swap(staging, target)
+    return f"imported into {target}: {counts}"
+
+
+def _count(names: set[str], folder: str) -> int:
+    return sum(name.startswith(f"{folder}/") for name in names)
+
+
+def _keep_others(target: Path, staging: Path, named: set[str]) -> None:
+    """Copies what a user has put beside the competition's files; the cache is made anew."""
+    for folder, _, names in os.walk(target):
+        for name in names:
+            relative = (Path(folder) / name).relative_to(target)
+            if relative.parts[0] == "cache" or relative.as_posix() in named or (staging / relative).exists():
+                continue
+            (staging / relative).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(target / relative, staging / relative)
+
+
+def _swap(staging: Path, target: Path) -> None:
+    if not target.exists():
+        staging.rename(target)
+        return
+    replaced = _replaced(target)
+    target.rename(replaced)
+    try:
+        staging.rename(target)
+    except BaseException:
+        replaced.rename(target)
+        raise
+    _remove(replaced)
+
+
+def _replaced(target: Path) -> Path:
+    return target.with_name(f".{target.name}.replaced")
+
+
+def _remove(path: Path) -> None:
+    if path.is_symlink():
+        path.unlink()
+    elif path.exists():
+        shutil.rmtree(path)
+
+
+def _download(competition: Competition, folder: Path) -> None:
+    """Fetches all files with Kaggle's own client (an optional package)."""
+    page = f"https://www.kaggle.com/c/{competition.slug}/data"
+    by_hand = f"or fetch the zip from {page} and use `make data from=PATH`"
+    # Without a token the client prints a page of help, raises OSError or exits, depending on its version.
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):
+            from kaggle.api.kaggle_api_extended import KaggleApi
+
+            api = KaggleApi()
+            api.authenticate()
+    except ModuleNotFoundError as error:
+        raise SegfoldError(
+            f"Kaggle's client is not installed: run `pip install kaggle`, {by_hand}"
+        ) from error
+    except (OSError, ValueError, SystemExit) as error:
+        raise SegfoldError(
+            "no Kaggle token: make one on https://www.kaggle.com/settings and save it where the page says, "
+            f"as ~/.kaggle/kaggle.json for instance, {by_hand}"
+        ) from error
+    try:
+        api.competition_download_files(competition.slug, path=str(folder), quiet=False)
+    # The client's exceptions differ between its versions; what they have in common is the HTTP status.
+    except (Exception, SystemExit) as error:
+        raise SegfoldError(f"{_reason(competition, error)}, {by_hand}") from error
+
+
+def _reason(competition: Competition, error: BaseException) -> str:
+    status = getattr(error, "status", None) or getattr(getattr(error, "response", None), "status_code", None)
+    if status == 401:
+        return "Kaggle refused the token (401): make a new one on https://www.kaggle.com/settings"
+    if status == 403:
+        return (
+            "Kaggle refused the download (403): accept the rules on "
+            f"https://www.kaggle.com/c/{competition.slug}/rules and try again"
+        )
+    if status == 404:
+        return (
+            f"Kaggle knows no competition {competition.slug} (404): correct the slug in its competition file"
+        )
+    return f"the download from Kaggle failed ({' '.join(str(error).split())[:200]}): try again"

@@ -1,0 +1,165 @@
+"""From an image of any size to the network's input, and exactly back.
+
+Two ways are in use for the same competition (T §2: equal alone, useful together): *pad* keeps the pixels
+and adds a border, *resize* stretches the whole image. Masks are resized bilinearly and thresholded: taking
+the TGS masks to 128×128 and back scores above 0.999 that way, and 0.934 with the nearest pixel.
+"""
+
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+import cv2
+import numpy as np
+
+from segfold.errors import SegfoldError
+
+Shape = tuple[int, int]
+
+# `edge` repeats the last pixel; `reflect` mirrors without repeating it.
+_BORDERS = {"reflect": cv2.BORDER_REFLECT_101, "edge": cv2.BORDER_REPLICATE, "zero": cv2.BORDER_CONSTANT}
+
+
+class Window(NamedTuple):
+    """Where an image lies in the network's input, in pixels."""
+
+    top: int
+    left: int
+    height: int
+    width: int
+
+    @property
+    def slices(self) -> tuple[slice, slice]:
+        """Rows and columns, to index the last two axes of an array with."""
+        return slice(self.top, self.top + self.height), slice(self.left, self.left + self.width)
+
+
+@dataclass(frozen=True)
+class Sizing:
+    """How images of any size become inputs of one size.
+
+    An `offset` (top, left) places a padded image; None centres it, the odd pixel going to the bottom and the
+    right. An image, its mask, its valid area and the restoring of its prediction need the same offset.
+
+    Attributes:
+        height: of the network's input.
+        width: of the network's input.
+        fit: add a border, or stretch the image to the whole input.
+        border: what a padded border holds.
+
+    Example:
+        >>> Sizing(128, 128, "pad").window((101, 101))
+        Window(top=13, left=13, height=101, width=101)
+    """
+
+    height: int
+    width: int
+    fit: Literal["pad", "resize"] = "pad"
+    border: Literal["reflect", "edge", "zero"] = "reflect"
+
+    def slack(self, shape: Shape) -> Shape:
+        """Largest valid offset (top, left) of an image of this shape: (0, 0) leaves no choice.
+
+        Raises:
+            SegfoldError: the image is larger than the input and would have to be padded.
+        """
+        if self.fit == "resize":
+            return 0, 0
+        height, width = shape
+        if height > self.height or width > self.width:
+            raise SegfoldError(
+                f"an image of {height}×{width} does not fit into a network input of "
+                f"{self.height}×{self.width}: set input.fit=resize or a larger input.size"
+            )
+        return self.height - height, self.width - width
+
+    def window(self, shape: Shape, offset: tuple[int, int] | None = None) -> Window:
+        """Where an image of this shape lies in the input; with `fit="resize"`, everywhere.
+
+        Raises:
+            SegfoldError: the image is larger than the input and would have to be padded.
+            ValueError: the offset puts a part of the image outside.
+        """
+        most_top, most_left = self.slack(shape)
+        top, left = (most_top // 2, most_left // 2) if offset is None else offset
+        if not (0 <= top <= most_top and 0 <= left <= most_left):
+            raise ValueError(f"offset {offset} for an image of {shape} in {self.height}×{self.width}")
+        if self.fit == "resize":
+            return Window(0, 0, self.height, self.width)
+        return Window(int(top), int(left), *shape)
+
+    def image(self, array: np.ndarray, offset: tuple[int, int] | None = None) -> np.ndarray:
+        """The network's input for an image.
+
+        Args:
+            array: H×W×C of uint8, uint16 or float32.
+            offset: see the class.
+
+        Returns:
+            height×width×C of the same type; never a view of `array`.
+        """
+        if self.fit == "resize":
+            sized = cv2.resize(array, (self.width, self.height), interpolation=cv2.INTER_LINEAR)
+        else:
+            sized = self._padded(array, offset)
+        return sized if sized.ndim == 3 else sized[:, :, np.newaxis]  # OpenCV drops a single channel
+
+    def mask(self, array: np.ndarray, offset: tuple[int, int] | None = None) -> np.ndarray:
+        """The target for a mask.
+
+        The border of a padded mask continues the mask as the image's border continues the image. It is made
+        up, so losses and scores leave it out with `valid`.
+
+        Args:
+            array: H×W of 0 and 1.
+            offset: see the class.
+
+        Returns:
+            height×width uint8 of 0 and 1.
+        """
+        if self.fit == "pad":
+            return self._padded(np.asarray(array, np.uint8), offset)
+        # In float: rounding of uint8 would count a pixel of exactly one half as foreground.
+        sized = cv2.resize(
+            array.astype(np.float32), (self.width, self.height), interpolation=cv2.INTER_LINEAR
+        )
+        return (sized > 0.5).view(np.uint8)
+
+    def valid(self, shape: Shape, offset: tuple[int, int] | None = None) -> np.ndarray:
+        """Which pixels of the input come from the image: height×width bool."""
+        found = np.zeros((self.height, self.width), bool)
+        found[self.window(shape, offset).slices] = True
+        return found
+
+    def restore(self, prob: np.ndarray, shape: Shape, offset: tuple[int, int] | None = None) -> np.ndarray:
+        """Takes a prediction back to the image's own size: crops it, or resizes probabilities bilinearly.
+
+        Args:
+            prob: …×height×width.
+            shape: height and width of the original image.
+            offset: the one that the image was placed with.
+
+        Returns:
+            …×H×W; a view of `prob` if that was padded, else float32.
+        """
+        if prob.shape[-2:] != (self.height, self.width):
+            raise ValueError(f"prediction of {prob.shape} for an input of {self.height}×{self.width}")
+        window = self.window(shape, offset)
+        if self.fit == "pad":
+            rows, columns = window.slices
+            return prob[..., rows, columns]
+        height, width = shape
+        planes = prob.reshape(-1, self.height, self.width).astype(np.float32, copy=False)
+        restored = np.empty((len(planes), height, width), np.float32)
+        for plane, target in zip(planes, restored, strict=True):
+            target[...] = cv2.resize(plane, (width, height), interpolation=cv2.INTER_LINEAR)
+        return restored.reshape(*prob.shape[:-2], height, width)
+
+    def _padded(self, array: np.ndarray, offset: tuple[int, int] | None) -> np.ndarray:
+        window = self.window((array.shape[0], array.shape[1]), offset)
+        if self.border == "zero":  # OpenCV fills constant borders of at most four channels
+            padded = np.zeros((self.height, self.width, *array.shape[2:]), array.dtype)
+            padded[window.slices] = array
+            return padded
+        bottom = self.height - window.top - window.height
+        right = self.width - window.left - window.width
+        return cv2.copyMakeBorder(array, window.top, bottom, window.left, right, _BORDERS[self.border])

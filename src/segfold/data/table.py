@@ -1,0 +1,64 @@
+"""CSV tables of a competition, read as text: an id such as ``1e1000`` or ``00123`` stays what it is."""
+
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from segfold.errors import SegfoldError
+
+
+def read_table(path: Path, columns: Sequence[str]) -> pd.DataFrame:
+    """Reads some columns of a CSV, every value as text and a blank field as "".
+
+    Args:
+        path: the file.
+        columns: the columns to return, in this order; the first one is the id, which must be unique.
+
+    Raises:
+        SegfoldError: the file or a column is missing, an id is doubled or blank, or the file is no CSV.
+    """
+    table = _read(path)
+    missing = [column for column in columns if column not in table.columns]
+    if missing:
+        found = ", ".join(str(column)[:30] for column in table.columns[:8])
+        raise SegfoldError(f"{path} has no column {', '.join(missing)}: its first line reads {found!r}")
+    table = table[list(columns)]
+    ids = table[columns[0]]
+    doubled = ids[ids.duplicated()].unique()
+    if len(doubled):
+        names = shorten([str(name) for name in doubled])
+        raise SegfoldError(
+            f"{path} has {columns[0]} {names} more than once: expected one line an {columns[0]}"
+        )
+    if (ids == "").any():
+        raise SegfoldError(f"{path} has a line with a blank {columns[0]}: remove it")
+    return table
+
+
+def _read(path: Path) -> pd.DataFrame:
+    try:
+        with warnings.catch_warnings():
+            # Without `index_col=False` pandas takes the first column of too long lines for an index,
+            # with it the surplus is dropped with no more than a warning.
+            warnings.simplefilter("error", pd.errors.ParserWarning)
+            table = pd.read_csv(
+                path, dtype=str, keep_default_na=False, na_filter=False, index_col=False, encoding="utf-8-sig"
+            )
+    except FileNotFoundError as error:
+        raise SegfoldError(f"no table {path}: expected a CSV file there") from error
+    except pd.errors.EmptyDataError as error:
+        raise SegfoldError(f"{path} is empty: expected a CSV with a header line") from error
+    except (pd.errors.ParserError, pd.errors.ParserWarning, UnicodeDecodeError) as error:
+        raise SegfoldError(f"{path} is not a CSV in UTF-8: {' '.join(str(error).split())}") from error
+    except OSError as error:
+        raise SegfoldError(f"{path} cannot be read: {error.strerror or error}") from error
+    # A line with too few fields: what is missing is blank, as in `id,` with nothing after the comma.
+    return table.fillna("")
+
+
+def shorten(names: Sequence[str], most: int = 10, separator: str = ", ") -> str:
+    """The first names, and how many there are when they are more."""
+    text = separator.join(names[:most])
+    return text if len(names) <= most else f"{text}{separator}… ({len(names)} in all)"

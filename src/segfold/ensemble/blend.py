@@ -1,0 +1,265 @@
+"""Blending: folds are averaged within a run, then runs with each other, one image at a time.
+
+Everything is paired by id. Sums are integers, so a blend does not depend on the order of its members, weights
+count only in proportion, and a member blended with itself is itself.
+"""
+
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from segfold.errors import SegfoldError
+from segfold.store import ProbabilityStore
+
+_FINEST = 1 << 40  # 16-bit codes times weights of this size still add up in 64 bits
+
+
+class Member(Protocol):
+    """One run in an ensemble.
+
+    Attributes:
+        name: the run's name, for messages.
+        parts: number that `code_sum` must be divided by to give codes.
+    """
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def parts(self) -> int: ...
+
+    @property
+    def ids(self) -> Iterable[str]:
+        """The ids that the member predicts, each once."""
+
+    def code_sum(self, image_id: str) -> npt.NDArray[np.int64]:
+        """C×H×W sum of the codes of ``parts`` predictions."""
+
+
+class OofMember:
+    """A run's out-of-fold predictions: each id comes from the one fold that did not train on it."""
+
+    parts = 1
+
+    def __init__(self, name: str, stores: Mapping[int, ProbabilityStore]) -> None:
+        """
+        Args:
+            name: the run's name.
+            stores: the ``oof`` store of each finished fold, by fold number.
+
+        Raises:
+            SegfoldError: an id that two folds predict, so that one of them has trained on it.
+        """
+        self.name = name
+        self.stores = dict(stores)
+        self.fold_of: dict[str, int] = {}
+        for fold, store in self.stores.items():
+            for image_id in store.ids:
+                other = self.fold_of.setdefault(image_id, fold)
+                if other != fold:
+                    raise SegfoldError(
+                        f"run {name}: image {image_id} is out of fold in both fold {other} and fold {fold}; "
+                        "they were trained on different fold files, train one of them again"
+                    )
+
+    @property
+    def ids(self) -> Iterable[str]:
+        return self.fold_of.keys()
+
+    def code_sum(self, image_id: str) -> npt.NDArray[np.int64]:
+        store = self.stores[self.fold_of[image_id]]
+        return store.codes(store.rows[image_id]).astype(np.int64)
+
+
+class TestMember:
+    """A run's test predictions: the mean over its finished folds."""
+
+    __test__ = False  # not a test class, whatever pytest makes of the name
+
+    def __init__(self, name: str, stores: Mapping[int, ProbabilityStore]) -> None:
+        """
+        Args:
+            name: the run's name.
+            stores: the ``test`` store of each finished fold, by fold number.
+
+        Raises:
+            SegfoldError: no fold, or folds that predict different ids.
+        """
+        if not stores:
+            raise SegfoldError(f"run {name}: no finished fold; train one")
+        self.name = name
+        self.stores = dict(stores)
+        (first, reference), *others = self.stores.items()
+        for fold, store in others:
+            different = reference.rows.keys() ^ store.rows.keys()
+            if different:
+                raise SegfoldError(
+                    f"run {name}: folds {first} and {fold} predict different test images "
+                    f"({_some(different)}); delete the older fold's pred folder to predict it anew"
+                )
+        self.parts = len(self.stores)
+
+    @property
+    def ids(self) -> Iterable[str]:
+        return next(iter(self.stores.values())).rows.keys()
+
+    def code_sum(self, image_id: str) -> npt.NDArray[np.int64]:
+        total: npt.NDArray[np.int64] | None = None
+        for fold, store in self.stores.items():
+            codes = store.codes(store.rows[image_id])
+            if total is None:
+                total = codes.astype(np.int64)
+            elif codes.shape != total.shape:
+                raise SegfoldError(
+                    f"run {self.name}: fold {fold} predicts image {image_id} as {codes.shape}, "
+                    f"another fold as {total.shape}; delete its pred folder to predict it anew"
+                )
+            else:
+                total += codes
+        assert total is not None
+        return total
+
+
+def _some(ids: Iterable[str], count: int = 3) -> str:
+    ordered = sorted(ids)
+    return ", ".join(ordered[:count]) + (f" and {len(ordered) - count} more" if len(ordered) > count else "")
+
+
+@dataclass(frozen=True)
+class Common:
+    """What all members predict.
+
+    Attributes:
+        ids: sorted ids that every member predicts.
+        of: how many ids any member predicts.
+        missing: by member name, how many of these it does not predict (0 included).
+    """
+
+    ids: list[str]
+    of: int
+    missing: dict[str, int]
+
+    def lines(self) -> list[str]:
+        """What to tell the user about ids that are left out; nothing if there are none."""
+        return [
+            f"run {name} lacks {count} of {self.of} images: "
+            f"scores are over the {len(self.ids)} that all runs predicted"
+            for name, count in self.missing.items()
+            if count
+        ]
+
+
+def common_ids(members: Sequence[Member]) -> Common:
+    """The ids that all members predict.
+
+    Raises:
+        SegfoldError: there are none.
+    """
+    sets = {member.name: set(member.ids) for member in members}
+    if len(sets) != len(members):
+        raise SegfoldError(
+            f"two of the runs {', '.join(member.name for member in members)} have one name; rename a folder"
+        )
+    union: set[str] = set().union(*sets.values())
+    shared = union.intersection(*sets.values())
+    if not shared:
+        held = "; ".join(f"{name} {len(ids)}" for name, ids in sets.items())
+        raise SegfoldError(f"no image is predicted by every run ({held}); finish the same folds of each")
+    return Common(sorted(shared), len(union), {name: len(union) - len(ids) for name, ids in sets.items()})
+
+
+def check_same_folds(members: Sequence[OofMember]) -> None:
+    """Refuses runs of different fold files: blending them, some member has trained on what it is scored on.
+
+    Raises:
+        SegfoldError: names the first pair of runs and an image.
+    """
+    seen: dict[str, tuple[str, int]] = {}
+    for member in members:
+        for image_id, fold in member.fold_of.items():
+            name, other = seen.setdefault(image_id, (member.name, fold))
+            if other != fold:
+                raise SegfoldError(
+                    f"runs {name} and {member.name} use different fold files "
+                    f"(image {image_id} is in fold {other} and fold {fold}); leave one of them out"
+                )
+
+
+def proportions(weights: Sequence[float], parts: Sequence[int]) -> list[int]:
+    """Integer weights of the code sums: in the ratio ``weights[m] / parts[m]``.
+
+    Exact for weights as people write them (1, 3, 0.25); to 12 digits for any others.
+
+    Raises:
+        SegfoldError: a weight that is negative or no number, or none above 0.
+    """
+    if not all(math.isfinite(weight) and weight >= 0 for weight in weights) or not sum(weights):
+        raise SegfoldError(
+            f"weights {', '.join(map(str, weights))}: expected numbers of 0 or more, not all 0"
+        )
+    ratios = [Fraction(str(float(weight))) / part for weight, part in zip(weights, parts, strict=True)]
+    scale = math.lcm(*(ratio.denominator for ratio in ratios))
+    exact = [int(ratio * scale) for ratio in ratios]
+    common = math.gcd(*exact)
+    exact = [value // common for value in exact]
+    whole = sum(value * part for value, part in zip(exact, parts))
+    if whole <= _FINEST:
+        return exact
+    return [round(Fraction(value * _FINEST, whole)) for value in exact]
+
+
+def blend(
+    members: Sequence[Member], weights: Sequence[float] | None, ids: Iterable[str]
+) -> Iterator[tuple[str, npt.NDArray[np.uint16]]]:
+    """Weighted mean of the members, image by image; memory holds one image at a time.
+
+    Args:
+        members: the runs, all `OofMember` or all `TestMember`.
+        weights: one a member, in any scale; None for equal ones. Members of weight 0 are not read.
+        ids: what to blend, in the order wanted; see `common_ids`.
+
+    Yields:
+        (id, C×H×W codes): the rounded mean, in the store's codes, as thresholds are applied to.
+
+    Raises:
+        SegfoldError: weights that do not fit, an id that a member does not predict, different shapes.
+    """
+    if not members:
+        raise SegfoldError("nothing to blend: no run is given")
+    if weights is None:
+        weights = [1.0] * len(members)
+    if len(weights) != len(members):
+        names = ", ".join(member.name for member in members)
+        raise SegfoldError(f"{len(weights)} weights for {len(members)} runs ({names}); give one a run")
+    used = list(zip(members, proportions(weights, [member.parts for member in members])))
+    used = [(member, weight) for member, weight in used if weight]
+    return _blended(used, ids)
+
+
+def _blended(
+    used: Sequence[tuple[Member, int]], ids: Iterable[str]
+) -> Iterator[tuple[str, npt.NDArray[np.uint16]]]:
+    whole = sum(member.parts * weight for member, weight in used)
+    for image_id in ids:
+        total: npt.NDArray[Any] | None = None
+        for member, weight in used:
+            try:
+                part = member.code_sum(image_id)
+            except KeyError:
+                raise SegfoldError(
+                    f"run {member.name} does not predict image {image_id}; predict it anew"
+                ) from None
+            part *= weight
+            if total is not None and part.shape != total.shape:
+                raise SegfoldError(
+                    f"image {image_id}: run {member.name} predicts {part.shape}, another run {total.shape}; "
+                    "predict both anew on the same data"
+                )
+            total = part if total is None else total + part
+        assert total is not None
+        yield image_id, ((2 * total + whole) // (2 * whole)).astype(np.uint16)

@@ -1,0 +1,69 @@
+"""Probabilities of images: network, test-time augmentation, activation, back to the original size."""
+
+from collections.abc import Callable, Iterator, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+
+from segfold.data.dataset import PredictionSet
+from segfold.data.images import ImageSet
+from segfold.data.sizing import Sizing
+from segfold.data.tta import TRANSFORMS
+from segfold.inference.device import Runtime
+
+
+def probabilities(network: nn.Module, images: Tensor, tta: Sequence[str], runtime: Runtime) -> Tensor:
+    """Mean probability over the transforms of ``tta``, each undone on the network's output.
+
+    Args:
+        images: N×C×H×W, raw pixels, on the runtime's device.
+
+    Returns:
+        N×classes×H×W float32 in 0…1.
+    """
+    total: Tensor | None = None
+    for name in tta:
+        transform = TRANSFORMS[name]
+        with runtime.autocast():
+            logits = network(transform.forward(images).contiguous(memory_format=torch.channels_last)).logits
+        part = transform.inverse(logits.float().sigmoid())
+        total = part if total is None else total + part
+    assert total is not None
+    return total / len(tta)
+
+
+@torch.inference_mode()
+def predict(
+    network: nn.Module,
+    images: ImageSet,
+    rows: np.ndarray,
+    sizing: Sizing,
+    *,
+    channels: tuple[str, ...] = ("image",),
+    tta: Sequence[str],
+    batch_size: int,
+    runtime: Runtime,
+    on_batch: Callable[[int], None] = lambda samples: None,
+) -> Iterator[tuple[str, np.ndarray]]:
+    """Id and probabilities (classes×height×width of the original image, float32) of each row, in order.
+
+    Args:
+        network: in eval mode, on the runtime's device.
+        rows: indices into ``images``.
+        on_batch: called with the number of images of each finished batch.
+    """
+    loader = DataLoader(
+        PredictionSet(images, rows, sizing, channels=channels),
+        batch_size=batch_size,
+        num_workers=0 if runtime.device.type == "cpu" else min(runtime.workers, 4),
+        pin_memory=runtime.pinned,
+    )
+    for batch in loader:
+        pixels = batch["image"].to(runtime.device, non_blocking=True, memory_format=torch.channels_last)
+        found = probabilities(network, pixels, tta, runtime).cpu().numpy()
+        for row, values in zip(batch["row"].tolist(), found):
+            height, width = images.images.shapes[row][:2]
+            yield str(images.ids[row]), sizing.restore(values, (int(height), int(width)))
+        on_batch(len(found))

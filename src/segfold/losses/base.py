@@ -1,0 +1,78 @@
+"""What every loss has in common: its two methods, its inputs, and the mean over images."""
+
+from typing import NamedTuple, Protocol
+
+import torch
+from torch import Tensor
+
+
+class Loss(Protocol):
+    """A loss in two steps, so that a batch may be spread over processes and accumulation steps.
+
+    ``value(sums(a) + sums(b))`` is the loss of the two batches ``a`` and ``b`` taken as one, and so are its
+    gradients. A loss for which that cannot hold says ``additive = False``.
+    """
+
+    additive: bool
+
+    def sums(
+        self, logits: Tensor, target: Tensor, valid: Tensor | None = None, weight: Tensor | None = None
+    ) -> Tensor:
+        """Sums over the images of a batch, from which ``value`` makes the loss.
+
+        Args:
+            logits: N×C×H×W, any float type; computed in float32.
+            target: N×C×H×W in [0, 1].
+            valid: N×1×H×W or N×C×H×W bool, the pixels that count (None: all). The others get no gradient.
+            weight: N, how much an image counts, 0 for not at all (None: 1 each).
+
+        Returns:
+            float32 vector, differentiable with respect to ``logits``.
+        """
+        ...
+
+    def value(self, sums: Tensor) -> Tensor:
+        """The loss, a scalar; 0 where no image counted."""
+        ...
+
+
+class Pixels(NamedTuple):
+    """The inputs of a loss with the two image axes made one (P = H·W)."""
+
+    logits: Tensor  # N×C×P float32
+    target: Tensor  # N×C×P float32
+    valid: Tensor | None  # N×1×P or N×C×P bool
+    weight: Tensor  # N float32
+
+
+def flatten(logits: Tensor, target: Tensor, valid: Tensor | None, weight: Tensor | None) -> Pixels:
+    """Check the shapes against each other and bring everything to float32.
+
+    Float32 comes first, before any arithmetic: under autocast the logits arrive in 16 bits, in which sorting
+    loses the order and a sum over an image overflows or stops growing.
+    """
+    if logits.ndim != 4 or target.shape != logits.shape:
+        raise ValueError(
+            f"logits {tuple(logits.shape)} and target {tuple(target.shape)} must both be N×C×H×W"
+        )
+    n, c = logits.shape[:2]
+    if valid is not None:
+        if valid.shape not in ((n, 1, *logits.shape[2:]), tuple(logits.shape)):
+            raise ValueError(f"valid {tuple(valid.shape)} does not fit logits {tuple(logits.shape)}")
+        valid = valid.reshape(n, valid.shape[1], -1).bool()
+    if weight is None:
+        weight = logits.new_ones(n, dtype=torch.float32)
+    elif weight.shape != (n,):
+        raise ValueError(f"weight {tuple(weight.shape)} must hold one number for each of {n} images")
+    return Pixels(logits.float().reshape(n, c, -1), target.float().reshape(n, c, -1), valid, weight.float())
+
+
+def mean_sums(per_image: Tensor, weight: Tensor) -> Tensor:
+    """Numerator and denominator of the weighted mean over images (both N -> 2)."""
+    return torch.stack([(per_image * weight).sum(), weight.sum()])
+
+
+def mean_value(sums: Tensor) -> Tensor:
+    """The mean whose parts ``mean_sums`` gave; 0 if nothing was counted."""
+    numerator, denominator = sums.unbind()
+    return numerator / torch.where(denominator == 0, 1.0, denominator)

@@ -1,0 +1,183 @@
+"""The loss of a training stage: weighted mask losses, deep supervision, and the image-level head."""
+
+import difflib
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from segfold.errors import SegfoldError
+from segfold.losses.base import Loss, mean_sums, mean_value
+from segfold.losses.lovasz import Lovasz
+from segfold.losses.pixel import BCE
+from segfold.losses.region import Dice
+
+LOSSES: dict[str, Callable[..., Loss]] = {"bce": BCE, "dice": Dice, "lovasz": Lovasz}
+
+HEADS = {"levels": "level heads", "nonempty": "nonempty head", "image": "image head"}
+Over = Literal["nonempty", "all", "zeroed"]
+
+
+@dataclass(frozen=True)
+class Term:
+    """How a further pixel head enters the loss.
+
+    Args:
+        weight: factor of the head's loss, at least 0.
+        over: the images in the mean. ``nonempty``: those whose mask is not empty (no such image: 0); ``all``:
+            every image; ``zeroed``: empty images have loss 0 but count in the mean.
+    """
+
+    weight: float
+    over: Over = "nonempty"
+
+
+class StageLoss:
+    """Weighted sum of the losses of all heads of a network.
+
+    With e = 1 for an image whose mask is not empty within the valid area, ℓ the weighted sum of the mask
+    losses on any pixel logits, and a the image logit, the loss is
+    ``ℓ(z) + levels · Σ_s ℓ(z_s | over) + nonempty · ℓ(z' | over) + image · BCE(a, e)``.
+
+    Three published forms of the TGS competition (reference: write-ups and code of the places named)::
+
+        levels=Term(0.1, "nonempty"), image=0.05         # 9th: a head at every decoder level
+        nonempty=Term(0.5, "nonempty"), image=0.05       # 4th: one head for non-empty images
+        nonempty=Term(1.0, "zeroed"), image=1.0          # 1st: the same, its mean over all images
+
+    Args:
+        mask: losses by name, each with its weight and settings; applied to every pixel head.
+        levels: the heads at the decoder levels, ``aux["levels"]`` (N×S×C×H×W); the losses of levels add up.
+        nonempty: the head trained on non-empty images, ``aux["nonempty"]`` (N×C×H×W).
+        image: weight of the image-level head, whose logit above 0 means "not empty".
+
+    Attributes:
+        weights: factor of each part in the total.
+        additive: whether ``value`` of added ``sums`` is exactly the loss of the images together.
+
+    Raises:
+        SegfoldError: an unknown loss, a negative weight, no mask loss at all.
+    """
+
+    def __init__(
+        self,
+        mask: Mapping[str, tuple[float, Mapping[str, Any]]],
+        levels: Term | None = None,
+        nonempty: Term | None = None,
+        image: float = 0.0,
+    ) -> None:
+        self.mask: dict[str, Loss] = {}
+        self.weights: dict[str, float] = {}
+        self.terms: dict[str, Term] = {}
+        for name, (weight, settings) in mask.items():
+            if name not in LOSSES:
+                near = difflib.get_close_matches(name, LOSSES, n=1)
+                hint = f"did you mean {near[0]}?" if near else f"use one of {', '.join(LOSSES)}"
+                raise SegfoldError(f"loss.mask names {name}, which is not a loss: {hint}")
+            if _weight(f"mask.{name}", weight) > 0:
+                self.mask[name] = LOSSES[name](**settings)
+                self.weights[name] = weight
+        if not self.mask:
+            raise SegfoldError(
+                "loss.mask holds no loss with a weight above 0: name one, such as loss.mask.bce=1"
+            )
+        for name, term in (("levels", levels), ("nonempty", nonempty)):
+            if term is None:
+                continue
+            if term.over not in get_args(Over):
+                raise SegfoldError(f"loss.{name}.over is {term.over}: use one of {', '.join(get_args(Over))}")
+            if _weight(name, term.weight) > 0:
+                self.terms[name] = term
+                self.weights[name] = term.weight
+        if _weight("image", image) > 0:
+            self.weights["image"] = image
+        self.additive = all(loss.additive for loss in self.mask.values())
+
+    def __call__(
+        self,
+        logits: Tensor,
+        aux: Mapping[str, Tensor],
+        image_logit: Tensor | None,
+        target: Tensor,
+        valid: Tensor | None = None,
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Loss of one batch: the total, and its unweighted parts without gradient.
+
+        Args:
+            logits: N×C×H×W.
+            aux: further pixel logits, see the class; heads without a weight are left alone.
+            image_logit: N×1 or None.
+            target: N×C×H×W in [0, 1].
+            valid: N×1×H×W bool, the area that counts (None: all).
+
+        Raises:
+            SegfoldError: a term has a weight but the network lacks its head.
+        """
+        return self.value(self.sums(logits, aux, image_logit, target, valid))
+
+    def sums(
+        self,
+        logits: Tensor,
+        aux: Mapping[str, Tensor],
+        image_logit: Tensor | None,
+        target: Tensor,
+        valid: Tensor | None = None,
+    ) -> dict[str, Tensor]:
+        """Sums over the batch, to be added key by key over steps and processes. Arguments as in the call."""
+        inside = target > 0.5 if valid is None else (target > 0.5) & valid
+        filled = inside.flatten(1).any(dim=1).float()
+        sums = {"images": torch.stack([filled.sum(), torch.ones_like(filled).sum()])}
+        for name, loss in self.mask.items():
+            sums[f"mask/{name}"] = loss.sums(logits, target, valid)
+        for head, term in self.terms.items():
+            if head not in aux:
+                raise self._missing(head)
+            weight = None if term.over == "all" else filled
+            for i, z in enumerate(aux[head].unbind(dim=1) if head == "levels" else [aux[head]]):
+                for name, loss in self.mask.items():
+                    sums[f"{head}/{name}/{i}"] = loss.sums(z, target, valid, weight)
+        if "image" in self.weights:
+            if image_logit is None:
+                raise self._missing("image")
+            if image_logit.numel() != len(filled):
+                raise ValueError(f"image logits {tuple(image_logit.shape)} must be one for each image")
+            entropy = F.binary_cross_entropy_with_logits(
+                image_logit.float().flatten(), filled, reduction="none"
+            )
+            sums["image"] = mean_sums(entropy, torch.ones_like(filled))
+        return sums
+
+    def value(self, sums: Mapping[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
+        """The total and its unweighted parts from (added) sums; ``total = Σ weights[part] · parts[part]``."""
+        parts = {name: loss.value(sums[f"mask/{name}"]) for name, loss in self.mask.items()}
+        for head, term in self.terms.items():
+            losses = [
+                self.weights[name] * loss.value(part)
+                for name, loss in self.mask.items()
+                for key, part in sums.items()
+                if key.startswith(f"{head}/{name}/")
+            ]
+            parts[head] = torch.stack(losses).sum()
+            if term.over == "zeroed":
+                # Mean over non-empty images × their share = mean over all, with the empty ones at 0.
+                parts[head] = parts[head] * mean_value(sums["images"])
+        if "image" in self.weights:
+            parts["image"] = mean_value(sums["image"])
+        total = torch.stack([self.weights[name] * part for name, part in parts.items()]).sum()
+        return total, {name: part.detach() for name, part in parts.items()}
+
+    def _missing(self, name: str) -> SegfoldError:
+        return SegfoldError(
+            f"loss.{name} is {self.weights[name]:g} but the network has no {HEADS[name]}: "
+            f"set model.heads.{name}=true or loss.{name}=0"
+        )
+
+
+def _weight(name: str, weight: float) -> float:
+    if not (math.isfinite(weight) and weight >= 0):
+        raise SegfoldError(f"loss.{name} is {weight}: a weight must be a number of at least 0")
+    return weight

@@ -1,0 +1,24 @@
+"""Metrics: pixel counts in, one score an image out. A competition's score is their mean over images."""
+
+from segfold.metrics.areas import Counts, overlap, threshold_counts
+from segfold.metrics.dice import dataset_dice, image_dice
+from segfold.metrics.iou import dataset_iou, image_iou
+from segfold.metrics.precision import Score, counts, score, score_counts, threshold_scores
+
+METRICS: dict[str, Score] = {"precision": score_counts, "iou": image_iou, "dice": image_dice}
+
+__all__ = [
+    "METRICS",
+    "Counts",
+    "Score",
+    "counts",
+    "dataset_dice",
+    "dataset_iou",
+    "image_dice",
+    "image_iou",
+    "overlap",
+    "score",
+    "score_counts",
+    "threshold_counts",
+    "threshold_scores",
+]

@@ -1,0 +1,308 @@
+"""Any timm network that has a feature pyramid, as an encoder."""
+
+import difflib
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import timm
+import torch
+from timm.layers import Format
+from timm.models import FeatureListNet, load_state_dict
+from timm.models.efficientnet import EfficientNetFeatures
+from timm.models.mobilenetv3 import MobileNetV3Features
+from torch import Tensor, nn
+
+from segfold.errors import SegfoldError
+from segfold.models.blocks import Attention, Combine, attention_block
+from segfold.models.input import InputLayer, channel_statistics
+
+# The stem's max-pool in timm's ResNet (with SE, Res2Net, ResNeSt, SK …), legacy SENet and DenseNet.
+_STEM_POOLS = ("maxpool", "pool0", "features_pool0")
+# Transformers with relative positions accept other sizes than they were trained at, if asked.
+_ANY_SIZE: tuple[dict[str, Any], ...] = ({}, {"strict_img_size": False})
+
+
+@dataclass(frozen=True)
+class _Pyramid:
+    """What an encoder gives, found by a forward pass without data (meta tensors)."""
+
+    channels: tuple[int, ...]
+    strides: tuple[int, ...]
+    size: int
+    divisor: int
+    only_size: int | None
+    options: dict[str, Any]
+
+
+class _Gated(nn.Module):
+    """An encoder stage and the attention after it; what follows in the encoder sees the gated feature."""
+
+    def __init__(self, stage: nn.Module, gate: nn.Module, channels_last: bool) -> None:
+        super().__init__()
+        self.stage = stage
+        self.gate = gate
+        self.channels_last = channels_last
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.stage(x)
+        if self.channels_last:
+            return self.gate(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
+        return self.gate(x)
+
+
+class Encoder(nn.Module):
+    """Raw pixels to features from fine to coarse, one a scale.
+
+    Of features of the same size (stem and first stage, without the max-pool) the deepest is kept.
+
+    Args:
+        name: a timm model, perhaps with its weights' tag (``resnet34.a1_in1k``).
+        in_channels: of the image; timm adapts pretrained stems.
+        weights: ``imagenet`` (downloaded by timm), ``none``, or a file.
+        stem_pool: ``False`` removes the stem's max-pool, so that all stages are twice as large.
+        attention: gate after every stage whose feature is used.
+        reduction: of the channel gates.
+        combine: of scSE.
+        options: further arguments of timm's ``create_model`` (``drop_path_rate``, ``img_size``).
+
+    Attributes:
+        channels: of each feature.
+        strides: of each feature, increasing powers of two.
+        divisor: height and width of the input must be multiples of it.
+        only_size: the one height and width that the network takes, if there is but one.
+
+    Raises:
+        SegfoldError: unknown encoder, encoder without a usable pyramid, weights that cannot be had.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        in_channels: int,
+        weights: str = "none",
+        stem_pool: bool = True,
+        attention: Attention = "none",
+        reduction: int = 16,
+        combine: Combine = "sum",
+        options: Mapping[str, Any] | None = None,
+    ) -> None:
+        super().__init__()
+        _check_name(name)
+        pyramid = _probe(name, in_channels, stem_pool, dict(options or {}))
+        self.net = _with_weights(name, in_channels, weights, pyramid.options)
+        if not stem_pool:
+            _remove_stem_pool(self.net, name)
+        config = timm.get_pretrained_cfg(name)
+        mean, std = (config.mean, config.std) if config else ((0.5,) * 3, (0.5,) * 3)
+        self.input = InputLayer(channel_statistics(mean, in_channels), channel_statistics(std, in_channels))
+        last = {stride: i for i, stride in enumerate(pyramid.strides)}
+        self._kept = tuple(last.values())
+        self._channels_last = _is_channels_last(self.net)
+        self.channels = tuple(pyramid.channels[i] for i in self._kept)
+        self.strides = tuple(last)
+        self.divisor = pyramid.divisor
+        self.only_size = pyramid.only_size
+        if attention != "none":
+            with torch.device("meta"):
+                trial = _create(name, in_channels, pyramid.options).eval()
+                _insert_gates(
+                    trial, name, {i: nn.BatchNorm2d(pyramid.channels[i]).eval() for i in self._kept}
+                )
+            if _shapes(trial, in_channels, pyramid.size) is None:
+                raise _no_place(name)
+            gates = {
+                i: attention_block(attention, pyramid.channels[i], reduction, combine) for i in self._kept
+            }
+            _insert_gates(self.net, name, gates)
+
+    def forward(self, pixels: Tensor) -> list[Tensor]:
+        """N×in_channels×H×W in 0..255 to features N×channels[i]×H/strides[i]×W/strides[i]."""
+        features = self.net(self.input(pixels))
+        features = [features[i] for i in self._kept]
+        return [x.permute(0, 3, 1, 2) for x in features] if self._channels_last else features
+
+
+def _check_name(name: str) -> None:
+    base, _, tag = name.partition(".")
+    if not timm.is_model(base):
+        near = difflib.get_close_matches(base, timm.list_models(), n=1, cutoff=0.4)
+        hint = f"; did you mean {near[0]}?" if near else "; `timm.list_models()` names them all"
+        raise SegfoldError(f"unknown encoder {name!r}: timm has no model of that name{hint}")
+    tags = [full.partition(".")[2] for full in timm.list_pretrained(f"{base}.*")]
+    if tag and tag not in tags:
+        raise SegfoldError(f"unknown weights {tag!r} of encoder {base}; timm has {', '.join(tags) or 'none'}")
+
+
+def _create(name: str, in_channels: int, options: Mapping[str, Any], **weights: Any) -> Any:
+    return timm.create_model(
+        name, features_only=True, in_chans=in_channels, **{"pretrained": False, **weights, **options}
+    )
+
+
+def _is_channels_last(net: nn.Module) -> bool:
+    return getattr(net, "output_fmt", None) == Format.NHWC
+
+
+def _shapes(net: nn.Module, in_channels: int, size: int) -> list[tuple[int, int, int]] | None:
+    """Channels, height and width of each feature; ``None`` where the network does not take this size."""
+    try:
+        with torch.no_grad():
+            features = net(torch.empty(1, in_channels, size, size, device="meta"))
+    except Exception:  # timm's networks refuse a size by whatever fails first
+        return None
+    if any(x.ndim != 4 for x in features):
+        return None
+    last = _is_channels_last(net)
+    return [
+        (x.shape[3], x.shape[1], x.shape[2]) if last else (x.shape[1], x.shape[2], x.shape[3])
+        for x in features
+    ]
+
+
+def _probe(name: str, in_channels: int, stem_pool: bool, options: dict[str, Any]) -> _Pyramid:
+    """Finds strides, channels and the sizes that the encoder takes, at no cost in memory."""
+    nets = []
+    problem: Exception | None = None
+    for extra in _ANY_SIZE:
+        try:
+            with torch.device("meta"):
+                net = _create(name, in_channels, {**extra, **options}).eval()
+        except Exception as error:
+            problem = problem or error
+            continue
+        if not stem_pool:
+            _remove_stem_pool(net, name)
+        nets.append((net, {**extra, **options}))
+    if not nets:
+        reason = _first_line(problem)
+        hint = f" with encoder_options {options}" if options else ""
+        raise SegfoldError(
+            f"encoder {name}{hint} cannot be built as a feature pyramid ({reason}); choose another"
+        )
+    # An odd multiple of the nominal stride shows that any multiple will do.
+    deepest = max(nets[0][0].feature_info.reduction())
+    for net, used in nets:
+        shapes = _shapes(net, in_channels, 5 * deepest)
+        if shapes:
+            strides = _check_strides(name, shapes, 5 * deepest)
+            return _Pyramid(tuple(s[0] for s in shapes), strides, 5 * deepest, strides[-1], None, used)
+    # Otherwise only its own size, or multiples of that.
+    net, used = nets[0]
+    config = timm.get_pretrained_cfg(name)
+    native = options.get("img_size") or (config.input_size[-1] if config else 224)
+    shapes = _shapes(net, in_channels, native)
+    if shapes is None:
+        raise SegfoldError(
+            f"encoder {name} takes neither {5 * deepest}² nor {native}² images; choose another"
+        )
+    strides = _check_strides(name, shapes, native)
+    only_size = None if _shapes(net, in_channels, 2 * native) else native
+    return _Pyramid(
+        tuple(s[0] for s in shapes), strides, native, math.lcm(native, strides[-1]), only_size, used
+    )
+
+
+def _check_strides(name: str, shapes: list[tuple[int, int, int]], size: int) -> tuple[int, ...]:
+    strides = [size / height for _, height, _ in shapes]
+    exact = all(
+        height == width and s == int(s) and int(s).bit_count() == 1
+        for (_, height, width), s in zip(shapes, strides)
+    )
+    if not (exact and strides == sorted(strides) and len(set(strides)) >= 3 and strides[0] <= 8):
+        found = ", ".join(f"{s:.4g}" for s in strides)
+        raise SegfoldError(
+            f"encoder {name} gives features at strides {found}; a U-Net needs three or more scales, each an "
+            "exact power of two, the finest at 8 or less; choose another, such as resnet34 or convnext_tiny"
+        )
+    return tuple(int(s) for s in strides)
+
+
+def _remove_stem_pool(net: nn.Module, name: str) -> None:
+    for child in _STEM_POOLS:
+        pool = getattr(net, child, None)
+        if isinstance(pool, nn.Module) and not isinstance(pool, nn.Identity) and not list(pool.parameters()):
+            setattr(net, child, nn.Identity())
+            return
+    raise SegfoldError(
+        f"encoder {name} has no max-pool in its stem that could be removed; set model.stem_pool=true "
+        "or choose a ResNet, SE-ResNet(eXt), SENet or DenseNet"
+    )
+
+
+def _insert_gates(net: nn.Module, name: str, gates: Mapping[int, nn.Module]) -> None:
+    """Puts ``gates[i]`` behind the module that gives feature ``i``."""
+    if isinstance(net, FeatureListNet) and not net.concat:
+        stages = list(net.return_layers)
+    elif isinstance(net, EfficientNetFeatures | MobileNetV3Features):
+        stages = [net.feature_info.module_name(i) for i in range(len(net.feature_info))]
+    else:
+        raise _no_place(name)
+    for i, gate in gates.items():
+        stage = net.get_submodule(stages[i])
+        net.set_submodule(stages[i], _Gated(stage, gate, _is_channels_last(net)))
+
+
+def _no_place(name: str) -> SegfoldError:
+    return SegfoldError(
+        f"encoder {name} has no single tensor after each stage to attend to; set model.encoder_attention=none"
+    )
+
+
+def _with_weights(name: str, in_channels: int, weights: str, options: Mapping[str, Any]) -> nn.Module:
+    if weights == "none":
+        return _create(name, in_channels, options)
+    if weights == "imagenet":
+        return _from_hub(name, in_channels, options)
+    return _from_file(name, in_channels, Path(weights).expanduser(), options)
+
+
+def _from_hub(name: str, in_channels: int, options: Mapping[str, Any]) -> nn.Module:
+    config = timm.get_pretrained_cfg(name)
+    if config is None or not config.has_weights:
+        raise SegfoldError(
+            f"timm has no pretrained weights of {name}; set model.weights=none or model.weights=PATH"
+        )
+    try:
+        return _create(name, in_channels, options, pretrained=True)
+    # The same call without weights has just worked (_probe), so it is the download: hub, proxy or disk.
+    except Exception as error:
+        raise SegfoldError(
+            f"pretrained weights of {name} could not be downloaded ({type(error).__name__}); "
+            "set model.weights=none, or model.weights=PATH to a .safetensors or .pth file that you have"
+        ) from error
+
+
+def _from_file(name: str, in_channels: int, path: Path, options: Mapping[str, Any]) -> nn.Module:
+    if not path.is_file():
+        raise SegfoldError(
+            f"no weights at {path}; set model.weights to imagenet, none, or the path of a file"
+        )
+    try:
+        known = {_fingerprint(x) for x in load_state_dict(str(path)).values() if isinstance(x, Tensor)}
+        net = _create(name, in_channels, options, pretrained=True, pretrained_cfg_overlay={"file": str(path)})
+    except Exception as error:
+        reason = _first_line(error)
+        raise SegfoldError(
+            f"{path} does not hold weights of {name} ({reason}); set model.weights to a file that does"
+        ) from error
+    # timm loads what fits and keeps quiet about the rest, so a file of another network would pass unnoticed.
+    tensors = [x for x in net.parameters() if x.ndim > 1]
+    found = sum(_fingerprint(x) in known for x in tensors)
+    if found < 0.9 * len(tensors):
+        raise SegfoldError(
+            f"{path} holds only {found} of the {len(tensors)} weight tensors of {name}; "
+            "set model.weights to a file that fits"
+        )
+    return net
+
+
+def _fingerprint(x: Tensor) -> tuple[int, float]:
+    """Tells tensors apart by content: names differ between a network and its feature pyramid."""
+    return x.numel(), float(x.detach().double().flatten().sum())
+
+
+def _first_line(error: Exception | None) -> str:
+    return str(error).strip().split("\n")[0].rstrip(":")

@@ -1,0 +1,222 @@
+"""The U-Net of the TGS salt solutions, on any encoder."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+from torch import Tensor, nn
+
+from segfold.errors import SegfoldError
+from segfold.models.blocks import (
+    Attention,
+    Combine,
+    DecoderBlock,
+    attention_block,
+    kaiming,
+    plain_centre,
+    upsample,
+)
+from segfold.models.encoders import Encoder
+from segfold.models.heads import Form, ImageHead, LevelHeads, PixelHead
+from segfold.models.output import Output
+
+
+@dataclass(frozen=True)
+class Heads:
+    """Heads beside the main one; a stage's loss says what they weigh.
+
+    Attributes:
+        levels: logits of every decoder level (deep supervision).
+        nonempty: a second pixel head, to be trained on images that are not empty.
+        image: one logit an image, above 0 where its mask is not empty.
+        fuse_image: the main pixel head sees the image head's feature.
+    """
+
+    levels: bool = False
+    nonempty: bool = False
+    image: bool = False
+    fuse_image: bool = False
+
+    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
+
+
+class UNet(nn.Module):
+    """U-Net (Ronneberger et al., arXiv 1505.04597) with a pretrained encoder and the parts that won TGS salt.
+
+    The decoder goes up by factors of two; each block concatenates the encoder's feature of its size, if there
+    is one. Logits always have the size of the input.
+
+    Args:
+        in_channels: channels of the image.
+        classes: logits a pixel.
+        encoder: a timm model.
+        weights: ``imagenet``, ``none``, or a file.
+        stem_pool: ``False`` removes the stem's max-pool: twice the resolution at four times the cost.
+        encoder_options: further arguments of timm's ``create_model``, such as ``drop_path_rate``.
+        encoder_attention: gate after each encoder stage.
+        attention: gate after each decoder block.
+        attention_combine: how scSE joins its two gated maps.
+        reduction: of the channel gates; 2 in the paper, 16 in most Kaggle code.
+        decoder_channels: of every block, or of each block from the deepest.
+        decoder_hidden: between a block's two convolutions as many channels as it gives (``out``), or as its
+            skip has (``skip``; half of ``out`` where there is none).
+        finest_stride: the decoder stops at this stride and the logits are upsampled from there. 2 leaves out
+            the block at full resolution, the dearest on a CPU.
+        centre: ``plain`` puts two convolutions and a max-pool between encoder and decoder.
+        centre_skip: with a centre, the first decoder block sees the encoder's deepest feature as well.
+        centre_channels: of the centre's two convolutions.
+        hypercolumn: logits from all decoder levels: ``factorised`` (or true) by one 1×1 convolution,
+            ``concat`` by 3×3, ReLU, 1×1; false from the finest level alone.
+        heads: extra heads.
+        head_channels: of the 3×3 convolutions in the heads and of the image head's feature; 0 leaves the
+            heads of ``levels`` without a 3×3.
+        dropout: of channels, in decoder blocks and before heads, in training only.
+        conv_bias: biases before batch norms, which undo them; SeuTao's published networks have them.
+
+    Attributes:
+        stride: height and width of the input must be multiples of it.
+    """
+
+    def __init__(
+        self,
+        *,
+        in_channels: int,
+        classes: int,
+        encoder: str = "resnet34",
+        weights: str = "imagenet",
+        stem_pool: bool = True,
+        encoder_options: dict[str, bool | int | float | str] | None = None,
+        encoder_attention: Attention = "none",
+        attention: Attention = "none",
+        attention_combine: Combine = "sum",
+        reduction: int = 16,
+        decoder_channels: int | tuple[int, ...] = 64,
+        decoder_hidden: Literal["out", "skip"] = "out",
+        finest_stride: Literal[1, 2, 4] = 1,
+        centre: Literal["none", "plain"] = "none",
+        centre_skip: bool = True,
+        centre_channels: tuple[int, int] = (512, 256),
+        hypercolumn: bool | Literal["factorised", "concat"] = False,
+        heads: Heads = Heads(),
+        head_channels: int = 64,
+        dropout: float = 0.0,
+        conv_bias: bool = False,
+    ) -> None:
+        super().__init__()
+        heads = Heads(**heads) if isinstance(heads, Mapping) else heads
+        form: Form = (
+            "finest" if hypercolumn is False else "factorised" if hypercolumn is True else hypercolumn
+        )
+        if heads.fuse_image and not heads.image:
+            raise SegfoldError(
+                "model.heads.fuse_image needs the image head's feature; set model.heads.image=true"
+            )
+        if head_channels < 1 and (form == "concat" or heads.image):
+            raise SegfoldError(
+                f"model.head_channels is {head_channels}; hypercolumn=concat and heads.image need at least 1"
+            )
+
+        self.encoder = Encoder(
+            encoder,
+            in_channels,
+            weights,
+            stem_pool,
+            encoder_attention,
+            reduction,
+            attention_combine,
+            encoder_options,
+        )
+        self.in_channels = in_channels
+        self.finest_stride = finest_stride
+        skips = dict(zip(self.encoder.strides, self.encoder.channels))
+        stride, below = self.encoder.strides[-1], self.encoder.channels[-1]
+        self.stride = self.encoder.divisor
+        self.centre: nn.Module = nn.Identity()
+        if centre == "plain":
+            self.centre = plain_centre(below, *centre_channels, conv_bias)
+            if not centre_skip:
+                del skips[stride]
+            stride, below = 2 * stride, centre_channels[1]
+            self.stride = math.lcm(self.stride, stride)
+
+        # One block a halving, from the deepest stride to the finest.
+        self._strides = [2**i for i in range(stride.bit_length() - 2, finest_stride.bit_length() - 2, -1)]
+        widths = self._widths(decoder_channels, encoder)
+        self.decoder = nn.ModuleList()
+        for s, outputs in zip(self._strides, widths):
+            skip = skips.get(s, 0)
+            hidden = outputs if decoder_hidden == "out" else skip or max(1, outputs // 2)
+            gate = attention_block(attention, outputs, reduction, attention_combine)
+            block = DecoderBlock(below, skip, hidden, outputs, gate, dropout, conv_bias)
+            kaiming(block.conv1)
+            kaiming(block.conv2)
+            self.decoder.append(block)
+            below = outputs
+        self._uses_skip = [s in skips for s in self._strides]
+
+        levels = widths[::-1]
+        self.pixels = PixelHead(
+            levels, classes, form, head_channels, dropout, head_channels if heads.fuse_image else 0
+        )
+        self.nonempty = PixelHead(levels, classes, form, head_channels, dropout) if heads.nonempty else None
+        self.levels = LevelHeads(levels, classes, head_channels, dropout, conv_bias) if heads.levels else None
+        self.image = ImageHead(self.encoder.channels[-1], head_channels, dropout) if heads.image else None
+        self.fuse_image = heads.fuse_image
+        kaiming(self.centre)
+
+    def _widths(self, channels: int | tuple[int, ...], encoder: str) -> list[int]:
+        count = len(self._strides)
+        if isinstance(channels, int):
+            return [channels] * count
+        if len(channels) != count:
+            raise SegfoldError(
+                f"model.decoder_channels has {len(channels)} numbers, but the decoder of {encoder} has "
+                f"{count} blocks here, at strides {', '.join(map(str, self._strides))}; give {count}, "
+                "deepest first, or one for all"
+            )
+        return list(channels)
+
+    def decode(self, features: list[Tensor]) -> list[Tensor]:
+        """The encoder's features to the decoder's levels, both from fine to coarse."""
+        by_stride = dict(zip(self.encoder.strides, features))
+        x = self.centre(features[-1])
+        levels = []
+        for block, stride, uses_skip in zip(self.decoder, self._strides, self._uses_skip):
+            x = block(x, by_stride[stride] if uses_skip else None)
+            levels.append(x)
+        return levels[::-1]
+
+    def forward(self, pixels: Tensor) -> Output:
+        """Pixels N×in_channels×H×W in 0..255, uint8 or float, to logits of the same H and W.
+
+        Raises:
+            SegfoldError: height or width is not a multiple of ``stride``, or the channels are others.
+        """
+        channels, height, width = pixels.shape[1:]
+        if channels != self.in_channels:
+            raise SegfoldError(
+                f"the network was built for {self.in_channels} channels, but the images have {channels}"
+            )
+        only = self.encoder.only_size
+        if only is not None and (height, width) != (only, only):
+            raise SegfoldError(
+                f"the network's input is {height}×{width}, but this encoder takes {only}×{only} only; "
+                "change input.size or set model.encoder_options.img_size"
+            )
+        if height % self.stride or width % self.stride:
+            raise SegfoldError(
+                f"the network's input is {height}×{width}, but height and width must be multiples of "
+                f"{self.stride}; change input.size"
+            )
+        features = self.encoder(pixels)
+        levels = self.decode(features)
+        image, feature = self.image(features[-1]) if self.image is not None else (None, None)
+        logits = upsample(self.pixels(levels, feature if self.fuse_image else None), self.finest_stride)
+        aux: dict[str, Tensor] = {}
+        if self.training:
+            if self.levels is not None:
+                aux["levels"] = self.levels(levels, self.finest_stride)
+            if self.nonempty is not None:
+                aux["nonempty"] = upsample(self.nonempty(levels), self.finest_stride)
+        return Output(logits, aux, image)

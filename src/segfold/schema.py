@@ -1,0 +1,120 @@
+"""The signature of a builder is its schema: pydantic models made from keyword-only arguments.
+
+A family is a dict of builders by name (losses, schedules, augmentations, …). In YAML a family appears
+either as a *mapping* (several builders, each with its settings: ``{bce: 1, dice: {weight: 1, mode: batch}}``)
+or as a *choice* (exactly one: ``onecycle`` or ``{cosine: {end: 0.1}}``).
+"""
+
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any, get_type_hints
+
+from pydantic import BaseModel, ConfigDict, Field, create_model, model_validator
+
+Family = Mapping[str, Callable[..., Any]]
+
+
+class Settings(BaseModel):
+    """Base of every settings model: unknown keys are errors, values do not change after checking."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+
+
+def settings_model(
+    title: str,
+    builder: Callable[..., Any],
+    skip: tuple[str, ...] = (),
+    extra: Mapping[str, Any] | None = None,
+) -> type[Settings]:
+    """Settings model of ``builder``: one field a keyword-only argument, with its type and default.
+
+    Args:
+        title: name of the new class, for messages.
+        builder: class or function whose keyword-only arguments are the settings.
+        skip: arguments that come from the data rather than from the settings.
+        extra: further fields as pydantic's ``create_model`` takes them.
+    """
+    function = builder.__init__ if inspect.isclass(builder) else builder
+    hints = get_type_hints(function)
+    fields: dict[str, Any] = dict(extra or {})
+    for parameter in inspect.signature(function).parameters.values():
+        if parameter.kind is not inspect.Parameter.KEYWORD_ONLY or parameter.name in skip:
+            continue
+        if parameter.default is inspect.Parameter.empty:
+            raise TypeError(f"{title}: setting {parameter.name} needs a default")
+        fields[parameter.name] = (hints[parameter.name], parameter.default)
+    return create_model(title, __base__=Settings, **fields)
+
+
+class _Named(Settings):
+    """Builders by name; a name that is not given, or is null, is not used."""
+
+    def items(self) -> list[tuple[str, Settings]]:
+        """The used builders in the family's order, each with its checked settings."""
+        pairs = ((name, getattr(self, name)) for name in type(self).model_fields)
+        return [(name, settings) for name, settings in pairs if settings is not None]
+
+
+class NamedMap(_Named):
+    """Any number of builders of one family."""
+
+
+class Choice(_Named):
+    """Exactly one builder of a family."""
+
+    @property
+    def name(self) -> str:
+        return self.items()[0][0]
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        return self.items()[0][1].model_dump()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _name_alone(cls, value: Any) -> Any:
+        return {value: {}} if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _exactly_one(self) -> "Choice":
+        if len(self.items()) != 1:
+            names = ", ".join(type(self).model_fields)
+            raise ValueError(f"{len(self.items())} names given where one of {names} is needed")
+        return self
+
+
+def _fill(weighted: bool) -> Callable[..., Any]:
+    def fill(value: Any) -> Any:
+        if value is True:
+            return {}
+        if weighted and isinstance(value, int | float) and not isinstance(value, bool):
+            return {"weight": value}
+        return value
+
+    return fill
+
+
+def _family_model(
+    name: str, family: Family, base: type[_Named], skip: tuple[str, ...], weighted: bool
+) -> type[Any]:
+    fields: dict[str, Any] = {}
+    extra = {"weight": (float, 1.0)} if weighted else {}
+    for key, builder in family.items():
+        model = settings_model(f"{name}.{key}", builder, skip, extra)
+        checked = create_model(
+            f"{name}.{key}",
+            __base__=model,
+            __validators__={"fill": model_validator(mode="before")(_fill(weighted))},  # type: ignore[dict-item]
+        )
+        fields[key] = (checked | None, Field(default=None))
+    return create_model(name, __base__=base, **fields)
+
+
+def named_map(name: str, family: Family, skip: tuple[str, ...] = (), weighted: bool = False) -> type[Any]:
+    """Model of a mapping of builders. With ``weighted``, a plain number stands for ``{weight: number}``."""
+    return _family_model(name, family, NamedMap, skip, weighted)
+
+
+def choice(name: str, family: Family, skip: tuple[str, ...] = ()) -> type[Any]:
+    """Model of a choice of one builder; a plain name stands for the name with its defaults."""
+    return _family_model(name, family, Choice, skip, weighted=False)

@@ -1,0 +1,1 @@
+"""Submissions: the checked CSV and the manifest that says where it came from."""

@@ -1,0 +1,120 @@
+"""The CSV that goes to the host, and the manifest beside it that says how it was made."""
+
+import csv
+import hashlib
+import io
+import json
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+import segfold
+from segfold.competition import Competition
+from segfold.data.rle import encode
+from segfold.environment import git_state
+from segfold.errors import SegfoldError
+from segfold.runs import write_atomic
+
+
+def manifest_path(csv_path: Path | str) -> Path:
+    """``submissions/name.csv`` -> ``submissions/name.json``."""
+    return Path(csv_path).with_suffix(".json")
+
+
+def write_submission(
+    path: Path | str,
+    masks: Iterable[tuple[str, npt.NDArray[Any]]],
+    competition: Competition,
+    order: Sequence[str],
+    check: Callable[[Path], list[str]],
+    details: Mapping[str, Any],
+) -> dict[str, Any]:
+    """Writes the CSV and its manifest; both appear, or neither does and what was there before stays.
+
+    Args:
+        path: the CSV.
+        masks: (id, H×W mask with foreground ``> 0``) in any order; each is encoded as it comes and forgotten.
+        competition: gives the columns and the order of the pixels in an RLE.
+        order: the ids of the sample submission; the rows are in this order.
+        check: all problems of a CSV; runs on the file before it gets its name.
+        details: what the manifest says beyond what is known here: members, weights, threshold, min_area, cv…
+
+    Returns:
+        The manifest.
+
+    Raises:
+        SegfoldError: a doubled or unexpected id, ids without a mask, a CSV that fails the check, a full disk.
+    """
+    path = Path(path)
+    if path.suffix != ".csv":
+        raise SegfoldError(f"{path}: a submission ends in .csv; name it {path.name}.csv")
+    encoded, empty = _encode(masks, competition, order)
+    rows = [[image_id, encoded[image_id]] for image_id in order]
+    content = _csv_bytes([competition.id_column, competition.mask_column], rows)
+    manifest = {
+        "csv": path.name,
+        "sha256": hashlib.sha256(content).hexdigest(),
+        "competition": competition.name,
+        **details,
+        "images": len(rows),
+        "empty_share": empty / len(rows) if rows else None,
+        "git": git_state(),
+        "segfold": segfold.__version__,
+        "created": datetime.now().astimezone().isoformat(timespec="seconds"),
+    }
+    beside = manifest_path(path)
+    with write_atomic(beside, "w") as manifest_file, write_atomic(path) as csv_file:
+        manifest_file.write(json.dumps(manifest, indent=2, ensure_ascii=False) + "\n")
+        csv_file.write(content)
+        for file in (manifest_file, csv_file):  # both are safe on disk before either gets its name
+            file.flush()
+            os.fsync(file.fileno())
+        _refuse(path, check(Path(csv_file.name)))
+        # Between the two renames a CSV may stand without a manifest, never with that of another.
+        beside.unlink(missing_ok=True)
+    return manifest
+
+
+def _encode(
+    masks: Iterable[tuple[str, npt.NDArray[Any]]], competition: Competition, order: Sequence[str]
+) -> tuple[dict[str, str], int]:
+    expected = set(order)
+    encoded: dict[str, str] = {}
+    empty = 0
+    for image_id, mask in masks:
+        if image_id in encoded:
+            raise SegfoldError(f"image {image_id} has two masks; give each id of the test set once")
+        if image_id not in expected:
+            raise SegfoldError(
+                f"image {image_id} is not in {competition.sample_submission}; import the data again"
+            )
+        encoded[image_id] = encode(np.ascontiguousarray(mask), competition.rle_order)
+        empty += not encoded[image_id]
+    missing = [image_id for image_id in order if image_id not in encoded]
+    if missing:
+        raise SegfoldError(
+            f"{len(missing)} of {len(order)} ids of {competition.sample_submission} have no mask "
+            f"({', '.join(missing[:3])}); predict all test images"
+        )
+    return encoded, empty
+
+
+def _csv_bytes(header: Sequence[str], rows: Iterable[Sequence[str]]) -> bytes:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(header)
+    writer.writerows(rows)
+    return text.getvalue().encode()
+
+
+def _refuse(path: Path, problems: list[str]) -> None:
+    if problems:
+        more = f" and {len(problems) - 3} more problems" if len(problems) > 3 else ""
+        raise SegfoldError(
+            f"{path} was not written, it fails the check: {'; '.join(problems[:3])}{more}; report this"
+        )

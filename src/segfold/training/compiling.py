@@ -1,0 +1,30 @@
+"""``torch.compile`` around a network, with the plain network to fall back on."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+
+class Compiled:
+    """Calls the compiled network; if compiling fails, says so once and goes on with the plain one."""
+
+    def __init__(self, network: nn.Module, say: Callable[[str], None]) -> None:
+        self._plain: Callable[..., Any] = network
+        self._forward: Callable[..., Any] = torch.compile(network)
+        self._say = say
+        self._worked = False
+
+    def __call__(self, images: Tensor) -> Any:
+        try:
+            output = self._forward(images)
+        except Exception as error:
+            if self._worked or self._forward is self._plain:
+                raise
+            reason = " ".join(str(error).split())[:120]
+            self._say(f"torch.compile failed ({type(error).__name__}: {reason}); going on uncompiled")
+            self._forward = self._plain
+            output = self._forward(images)
+        self._worked = True
+        return output

@@ -1,0 +1,143 @@
+"""One epoch: forward, loss, backward, step, average. Nothing in the step waits for the device."""
+
+import math
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from segfold.data.dataset import Sample
+from segfold.inference.device import Runtime
+from segfold.losses import StageLoss
+from segfold.optim.schedules import Schedule
+from segfold.training.averaging import ExponentialAverage
+from segfold.training.checkpoint import Position
+from segfold.stopping import Stopping
+
+REFRESH_SECONDS = 0.5
+
+
+class NotFinite(Exception):
+    """The loss became NaN or infinite."""
+
+
+@dataclass
+class Learner:
+    """The parts of a fold's training that change with every step."""
+
+    network: nn.Module
+    """The trained module; ``forward`` may be a compiled twin that shares its weights."""
+    forward: Callable[..., object]
+    optimizer: Optimizer
+    average: ExponentialAverage | None
+    scaler: torch.amp.GradScaler
+    runtime: Runtime
+    clip: float | None
+    seed: int
+
+
+@dataclass
+class Totals:
+    """Sums over the samples of an epoch, kept on the device until they are shown."""
+
+    parts: dict[str, Tensor] = field(default_factory=dict)
+    samples: int = 0
+
+    def add(self, parts: dict[str, Tensor], samples: int) -> None:
+        for name, value in parts.items():
+            self.parts[name] = self.parts.get(name, torch.zeros((), device=value.device)) + value * samples
+        self.samples += samples
+
+    def means(self) -> dict[str, float]:
+        """Mean of each part of the loss. Raises NotFinite if one is NaN or infinite."""
+        means = {name: float(value) / max(self.samples, 1) for name, value in self.parts.items()}
+        if not all(math.isfinite(value) for value in means.values()):
+            raise NotFinite(", ".join(f"{name} is {value}" for name, value in means.items()))
+        return means
+
+    def state(self) -> dict[str, float]:
+        return {"samples": float(self.samples), **{name: float(value) for name, value in self.parts.items()}}
+
+    @classmethod
+    def from_state(cls, state: dict[str, float], device: torch.device) -> "Totals":
+        parts = {
+            name: torch.tensor(value, device=device) for name, value in state.items() if name != "samples"
+        }
+        return cls(parts, int(state.get("samples", 0)))
+
+
+def train_epoch(
+    learner: Learner,
+    batches: Iterable[Sample],
+    loss: StageLoss,
+    learning_rate: Callable[[int], float],
+    position: Position,
+    totals: Totals,
+    stopping: Stopping,
+    on_refresh: Callable[[dict[str, float]], None],
+) -> bool:
+    """Take the epoch's remaining steps; ``position`` and ``totals`` move with them.
+
+    Args:
+        batches: the epoch's batches from ``position.step`` on.
+        learning_rate: step within the stage → learning rate.
+        on_refresh: called with the mean loss parts about twice a second.
+
+    Returns:
+        False if the epoch was left early because ``stopping`` was asked; state is whole either way.
+
+    Raises:
+        NotFinite: the loss became NaN or infinite.
+    """
+    learner.network.train()
+    started = refreshed = time.monotonic()
+    seconds = position.seconds
+    for batch in batches:
+        samples = batch["image"].shape[0]
+        totals.add(_step(learner, batch, loss, learning_rate(position.step), position.steps), samples)
+        position.step += 1
+        position.steps += 1
+        position.samples += samples
+        now = time.monotonic()
+        position.seconds = seconds + now - started
+        if now - refreshed >= REFRESH_SECONDS:
+            refreshed = now
+            on_refresh(totals.means())
+        if stopping.asked:
+            return False
+    totals.means()
+    position.seconds = seconds + time.monotonic() - started
+    return True
+
+
+def _step(learner: Learner, batch: Sample, loss: StageLoss, rate: float, step: int) -> dict[str, Tensor]:
+    runtime, device = learner.runtime, learner.runtime.device
+    # Dropout depends on the step alone, so a resumed run draws what the uninterrupted one drew.
+    torch.manual_seed((learner.seed * 1_000_003 + step) % 2**63)
+    image = batch["image"].to(device, non_blocking=True, memory_format=torch.channels_last)
+    target = batch["mask"].to(device, non_blocking=True).float()
+    valid = batch["valid"].to(device, non_blocking=True)
+    for group in learner.optimizer.param_groups:
+        group["lr"] = rate * group.get("lr_factor", 1.0)
+    with runtime.autocast():
+        output = learner.forward(image)
+    total, parts = loss(output.logits, output.aux, output.image, target, valid)  # type: ignore[attr-defined]
+    learner.scaler.scale(total).backward()
+    if learner.clip is not None:
+        learner.scaler.unscale_(learner.optimizer)
+        nn.utils.clip_grad_norm_(learner.network.parameters(), learner.clip)
+    learner.scaler.step(learner.optimizer)
+    learner.scaler.update()
+    learner.optimizer.zero_grad(set_to_none=True)
+    if learner.average is not None:
+        learner.average.update()
+    return {"loss": total.detach(), **parts}
+
+
+def stage_rates(schedule: Schedule, lr: float, epoch: int, epochs: int, steps: int) -> Callable[[int], float]:
+    """Learning rate of a step of epoch ``epoch`` in a stage of ``epochs`` epochs of ``steps`` steps."""
+    total = max(epochs * steps - 1, 1)
+    return lambda step: lr * schedule((epoch * steps + step) / total)

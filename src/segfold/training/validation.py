@@ -1,0 +1,87 @@
+"""Scores of a validation fold, always at the images' original size."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from torch import nn
+
+from segfold.competition import Competition
+from segfold.config import Experiment
+from segfold.data.images import ImageSet
+from segfold.inference.device import Runtime
+from segfold.inference.networks import sizing_of
+from segfold.inference.predict import predict
+from segfold.metrics import METRICS
+from segfold.store import ProbabilityStore
+
+HALF = 1 << 15
+"""Code of the probability 0.5 in the store."""
+
+
+@dataclass(frozen=True)
+class Scores:
+    """The competition's metric at threshold 0.5 with its standard error; mean IoU and Dice over images beside it."""
+
+    score: float
+    standard_error: float
+    iou: float
+    dice: float
+    empty: float
+    """Share of images predicted empty."""
+
+    def as_record(self) -> dict[str, Any]:
+        return {name: round(float(getattr(self, name)), 6) for name in self.__dataclass_fields__}
+
+
+def score_masks(predicted: list[np.ndarray], truth: list[np.ndarray], metric: str) -> Scores:
+    """Scores of binary masks, pair by pair.
+
+    Args:
+        predicted, truth: masks height×width of one image each, non-zero = foreground.
+        metric: name in ``METRICS``.
+    """
+    areas = np.array(
+        [[(p & t).sum(), (p | t).sum(), p.sum(), t.sum()] for p, t in zip(predicted, truth)], dtype=np.int64
+    ).T
+    scores = {name: METRICS[name](*areas) for name in {metric, "iou", "dice"}}
+    values = scores[metric]
+    return Scores(
+        score=float(values.mean()),
+        standard_error=float(values.std(ddof=1) / np.sqrt(len(values))) if len(values) > 1 else 0.0,
+        iou=float(scores["iou"].mean()),
+        dice=float(scores["dice"].mean()),
+        empty=float((areas[2] == 0).mean()),
+    )
+
+
+def score_network(
+    network: nn.Module,
+    images: ImageSet,
+    rows: np.ndarray,
+    experiment: Experiment,
+    competition: Competition,
+    runtime: Runtime,
+) -> Scores:
+    """Scores of a network without test-time augmentation: the quick look during training."""
+    assert images.masks is not None
+    predictions = predict(
+        network,
+        images,
+        rows,
+        sizing_of(experiment),
+        channels=experiment.input.channels,
+        tta=("identity",),
+        batch_size=experiment.predict.batch_size,
+        runtime=runtime,
+    )
+    masks = [values[0] >= 0.5 for _, values in predictions]
+    return score_masks(masks, [images.masks[row] > 0 for row in rows], competition.metric)
+
+
+def score_store(store: ProbabilityStore, images: ImageSet, competition: Competition) -> Scores:
+    """Scores of stored probabilities; ids pair them with the masks."""
+    assert images.masks is not None
+    rows = images.position(store.ids)
+    masks = [store.codes(index)[0] >= HALF for index in range(len(store.ids))]
+    return score_masks(masks, [images.masks[row] > 0 for row in rows], competition.metric)

@@ -1,0 +1,11 @@
+"""`python submit.py …`: the verb `segfold submit`, in a shell that has activated nothing."""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent / "src"))
+
+from segfold.cli import main  # noqa: E402
+
+if __name__ == "__main__":
+    sys.exit(main(["submit", *sys.argv[1:]]))

@@ -1,0 +1,100 @@
+"""Competition files: what is shipped loads, and what does not fit is refused by name."""
+
+from pathlib import Path
+
+import pytest
+
+from segfold.competition import data_folder, load_competition
+from segfold.errors import SegfoldError
+
+GOOD = """
+name: mine
+title: Mine
+slug: mine-2024
+layout: kaggle-rle
+task: binary
+classes: [cell]
+metric: dice
+"""
+
+
+def write(folder: Path, text: str, name: str = "mine") -> Path:
+    path = folder / "configs" / "competitions" / f"{name}.yaml"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+    return path
+
+
+def test_shipped_competitions() -> None:
+    salt = load_competition("tgs-salt")
+    assert (salt.slug, salt.metric, salt.rle_order) == (
+        "tgs-salt-identification-challenge",
+        "precision",
+        "column",
+    )
+    assert salt.tables["depth"].file == "depths.csv"
+    assert salt.tables["depth"].column == "z"
+    assert salt.solution is None
+    synthetic = load_competition("synthetic-salt")
+    assert synthetic.solution == "solution.csv"
+    same = {"name", "title", "slug", "solution"}
+    assert synthetic.model_dump(exclude=same) == salt.model_dump(exclude=same)
+
+
+def test_found_in_home_by_name_and_by_path(tmp_path: Path) -> None:
+    path = write(tmp_path, GOOD)
+    assert load_competition("mine", tmp_path).classes == ("cell",)
+    assert load_competition(str(path)).title == "Mine"
+    assert load_competition("configs/competitions/mine.yaml", tmp_path).title == "Mine"
+    assert data_folder(load_competition("mine", tmp_path), tmp_path) == tmp_path / "data" / "mine"
+    with pytest.raises(SegfoldError):
+        load_competition("mine")
+
+
+def test_home_wins_over_the_repository(tmp_path: Path) -> None:
+    write(tmp_path, GOOD.replace("name: mine", "name: tgs-salt"), "tgs-salt")
+    assert load_competition("tgs-salt", tmp_path).title == "Mine"
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ("train_image: a", "unknown key train_image (nearest: train_images)"),
+        ("rle_order: diagonal", "rle_order is 'diagonal'"),
+        ("test_images: ../../etc", "inside the data folder"),
+        ("test_images: /etc", "inside the data folder"),
+        ("tables: {depth: {file: ../d.csv, column: z}}", "inside the data folder"),
+        ("tables: {depth: {file: d.csv, colum: z}}", "unknown key tables.depth.colum (nearest: column)"),
+        ("id_column: ${oc.env:HOME}", "${"),
+        ("id_column: [", "not YAML"),
+    ],
+)
+def test_what_does_not_fit_is_refused(tmp_path: Path, change: str, said: str) -> None:
+    path = write(tmp_path, GOOD + change + "\n")
+    with pytest.raises(SegfoldError) as caught:
+        load_competition("mine", tmp_path)
+    assert said in str(caught.value)
+    assert str(path) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_all_faults_of_a_file_at_once(tmp_path: Path) -> None:
+    write(tmp_path, GOOD.replace("slug: mine-2024", "").replace("metric: dice", "metric: f2"))
+    with pytest.raises(SegfoldError, match=r"slug is missing.*metric is 'f2'"):
+        load_competition("mine", tmp_path)
+
+
+@pytest.mark.parametrize("name", ["../up", "a/b", ".hidden", ""])
+def test_a_name_is_one_folder(tmp_path: Path, name: str) -> None:
+    write(tmp_path, GOOD.replace("name: mine", f"name: '{name}'"))
+    with pytest.raises(SegfoldError, match="name is"):
+        load_competition("mine", tmp_path)
+
+
+def test_unknown_competition_names_the_nearest() -> None:
+    with pytest.raises(SegfoldError, match="did you mean tgs-salt"):
+        load_competition("tgs_sal")
+    with pytest.raises(SegfoldError, match=r"known are .*tgs-salt"):
+        load_competition("qqqq")
+    with pytest.raises(SegfoldError, match=r"no competition file no/such\.yaml"):
+        load_competition("no/such.yaml")

@@ -1,0 +1,244 @@
+"""Any timm encoder with a pyramid fits the U-Net; what does not fit is refused by name."""
+
+from pathlib import Path
+
+import pytest
+import timm
+import torch
+from safetensors.torch import save_file
+from torch import nn
+
+from segfold.errors import SegfoldError
+from segfold.models import build_model
+from segfold.models.encoders import Encoder
+
+# encoder, strides and channels of its features, from the networks' papers and A §2
+FAMILIES = [
+    ("resnet34", (2, 4, 8, 16, 32), (64, 64, 128, 256, 512)),
+    ("resnet50c", (2, 4, 8, 16, 32), (64, 256, 512, 1024, 2048)),
+    ("seresnext50_32x4d", (2, 4, 8, 16, 32), (64, 256, 512, 1024, 2048)),
+    ("legacy_seresnext50_32x4d", (2, 4, 8, 16, 32), (64, 256, 512, 1024, 2048)),
+    ("legacy_senet154", (2, 4, 8, 16, 32), (128, 256, 512, 1024, 2048)),
+    ("res2net50_26w_4s", (2, 4, 8, 16, 32), (64, 256, 512, 1024, 2048)),
+    ("regnetx_002", (2, 4, 8, 16, 32), (32, 24, 56, 152, 368)),
+    ("dpn68", (2, 4, 8, 16, 32), (10, 144, 320, 704, 832)),
+    ("vgg16_bn", (1, 2, 4, 8, 16, 32), (64, 128, 256, 512, 512, 512)),
+    ("densenet121", (2, 4, 8, 16, 32), (64, 256, 512, 1024, 1024)),
+    ("efficientnet_b0", (2, 4, 8, 16, 32), (16, 24, 40, 112, 320)),
+    ("tf_efficientnet_lite0", (2, 4, 8, 16, 32), (16, 24, 40, 112, 320)),
+    ("mobilenetv3_small_100", (2, 4, 8, 16, 32), (16, 16, 24, 48, 576)),
+    ("hrnet_w18_small", (2, 4, 8, 16, 32), (64, 128, 256, 512, 1024)),
+    ("convnext_atto", (4, 8, 16, 32), (40, 80, 160, 320)),
+    ("swin_tiny_patch4_window7_224", (4, 8, 16, 32), (96, 192, 384, 768)),
+    ("pvt_v2_b0", (4, 8, 16, 32), (32, 64, 160, 256)),
+]
+# These run with numbers as well as with shapes: NHWC, a start at stride 4 and at 1, depthwise, plain.
+COMPUTED = {
+    "resnet34",
+    "regnetx_002",
+    "mobilenetv3_small_100",
+    "convnext_atto",
+    "swin_tiny_patch4_window7_224",
+}
+
+
+@pytest.mark.parametrize(("name", "strides", "channels"), FAMILIES, ids=[f[0] for f in FAMILIES])
+def test_family_gives_its_pyramid_and_logits_at_input_size(name, strides, channels) -> None:
+    computed = name in COMPUTED
+    with torch.device("cpu" if computed else "meta"):
+        model = build_model("unet", 1, 2, encoder=name, weights="none", decoder_channels=8, hypercolumn=True)
+        pixels = torch.randint(0, 256, (1, 1, 64, 96), dtype=torch.uint8)
+    assert model.encoder.strides == strides and model.encoder.channels == channels and model.stride == 32
+    model.eval()
+    with torch.no_grad():
+        features = model.encoder(pixels)
+        logits = model(pixels).logits
+    sizes = [(c, 64 // s, 96 // s) for c, s in zip(channels, strides)]
+    assert [tuple(x.shape[1:]) for x in features] == sizes
+    assert logits.shape == (1, 2, 64, 96)
+    if computed:
+        assert logits.isfinite().all() and logits.std() > 0
+
+
+def test_encoders_have_the_published_size() -> None:
+    with torch.device("meta"):
+        for name, expected in (("resnet34", 21_284_672), ("seresnext50_32x4d", 25_510_896)):
+            assert sum(p.numel() for p in Encoder(name, 3).parameters()) == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "problem"),
+    [
+        ("vit_tiny_patch16_224", "strides 16, 16, 16"),
+        ("inception_v4", "strides 2.0"),
+        ("resnet_34", "did you mean resnet34?"),
+        ("resnet34.a9_in1k", "a1_in1k"),
+    ],
+)
+def test_what_does_not_fit_is_refused_by_name(name, problem) -> None:
+    with pytest.raises(SegfoldError, match=name.partition(".")[0]) as error:
+        Encoder(name, 3)
+    assert problem in str(error.value) and "\n" not in str(error.value)
+
+
+def test_encoder_with_a_fixed_size_says_so() -> None:
+    with torch.device("meta"):
+        model = build_model("unet", 3, 1, encoder="maxvit_tiny_rw_224", weights="none", decoder_channels=8)
+        assert model.stride == 224
+        with pytest.raises(SegfoldError, match=r"64×64.*multiples of 224"):
+            model(torch.zeros(1, 3, 64, 64))
+        options = {"img_size": 128}
+        model = build_model(
+            "unet", 3, 1, encoder="maxvit_tiny_rw_224", weights="none", encoder_options=options
+        )
+        assert model.stride == 128
+        assert model(torch.zeros(2, 3, 128, 128)).logits.shape == (2, 1, 128, 128)
+        model = build_model("unet", 3, 1, encoder="coatnet_nano_rw_224", weights="none", decoder_channels=8)
+        with pytest.raises(SegfoldError, match=r"448×448.*224×224 only"):
+            model(torch.zeros(1, 3, 448, 448))
+
+
+def test_encoder_options_reach_timm() -> None:
+    rates = [
+        m.drop_prob
+        for m in Encoder("resnet18", 3, options={"drop_path_rate": 0.2}).modules()
+        if type(m).__name__ == "DropPath"
+    ]
+    assert max(rates) == pytest.approx(0.2)
+    with pytest.raises(SegfoldError, match="no_such_option"):
+        Encoder("resnet18", 3, options={"no_such_option": 1})
+
+
+@pytest.mark.parametrize(
+    "name", ["resnet18", "seresnet18", "legacy_seresnet18", "legacy_senet154", "densenet121"]
+)
+def test_without_stem_pool_stages_are_twice_as_large(name) -> None:
+    with torch.device("meta"):
+        pooled = Encoder(name, 3).eval()
+        encoder = Encoder(name, 3, stem_pool=False).eval()
+        shapes = [x.shape[2] for x in encoder(torch.zeros(1, 3, 128, 128))]
+    assert encoder.strides == (2, 4, 8, 16) and encoder.divisor == 16 and shapes == [64, 32, 16, 8]
+    assert encoder.channels == pooled.channels[1:]
+    assert sum(p.numel() for p in encoder.parameters()) == sum(p.numel() for p in pooled.parameters())
+
+
+def test_no_stem_pool_to_remove_is_refused_by_name() -> None:
+    with pytest.raises(SegfoldError, match=r"efficientnet_b0 has no max-pool.*model\.stem_pool=true"):
+        Encoder("efficientnet_b0", 3, stem_pool=False)
+
+
+@pytest.mark.parametrize("name", ["resnet18", "mobilenetv3_small_100", "swin_tiny_patch4_window7_224"])
+def test_attention_in_the_encoder_gates_what_later_stages_see(name) -> None:
+    torch.manual_seed(0)
+    plain = Encoder(name, 3).eval()
+    gated = Encoder(name, 3, attention="scse").eval()
+    # Same weights: the gates stand behind the stages, all else keeps its order.
+    own = [p for n, p in gated.named_parameters() if ".gate." not in n]
+    assert [p.shape for p in own] == [p.shape for p in plain.parameters()]
+    with torch.no_grad():
+        for p, source in zip(own, plain.parameters(), strict=True):
+            p.copy_(source)
+        pixels = torch.randint(0, 256, (1, 3, 64, 64)).float()
+        # scSE starts as the identity …
+        before = gated(pixels)
+        for x, y in zip(before, plain(pixels)):
+            torch.testing.assert_close(x, y, atol=1e-4, rtol=1e-4)
+        # … and a change of the first stage's gate reaches the deepest feature.
+        first = next(p for n, p in gated.named_parameters() if n.endswith("gate.channel.excite.bias"))
+        first += torch.randn_like(first) * 3
+        after = gated(pixels)
+    assert all((x - y).abs().max() > 1e-4 for x, y in zip(before, after))
+    assert sum(".gate.spatial" in n for n, _ in gated.named_parameters()) == len(gated.channels)
+
+
+@pytest.mark.parametrize("name", ["hrnet_w18_small", "selecsls42"])
+def test_encoder_without_a_place_for_attention_is_refused(name) -> None:
+    with torch.device("meta"), pytest.raises(SegfoldError, match=rf"{name}.*model\.encoder_attention=none"):
+        Encoder(name, 3, attention="scse")
+
+
+def test_input_layer_normalises_raw_pixels_of_any_type() -> None:
+    encoder = Encoder("resnet18", 3)
+    pixels = torch.randint(0, 256, (2, 3, 8, 8), dtype=torch.uint8)
+    mean = torch.tensor([0.485, 0.456, 0.406]).view(3, 1, 1)
+    std = torch.tensor([0.229, 0.224, 0.225]).view(3, 1, 1)
+    expected = (pixels / 255 - mean) / std
+    torch.testing.assert_close(encoder.input(pixels), expected)
+    torch.testing.assert_close(encoder.input(pixels.double()), expected)
+
+
+@pytest.mark.parametrize(("channels", "expected"), [(1, [0.449]), (4, [0.485, 0.456, 0.406, 0.485])])
+def test_input_layer_for_any_number_of_channels(channels, expected) -> None:
+    encoder = Encoder("resnet18", channels)
+    torch.testing.assert_close(encoder.input.mean.flatten(), 255 * torch.tensor(expected))
+    assert encoder(torch.zeros(1, channels, 64, 64))[-1].shape == (1, 512, 2, 2)
+
+
+@pytest.fixture(scope="module")
+def weights_file(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, torch.Tensor]]:
+    torch.manual_seed(5)
+    state = timm.create_model("mobilenetv3_small_050").state_dict()
+    path = tmp_path_factory.mktemp("weights") / "tiny.safetensors"
+    save_file({k: v.contiguous() for k, v in state.items()}, path)
+    return path, state
+
+
+def test_weights_from_a_file_with_the_stem_adapted(weights_file) -> None:
+    path, state = weights_file
+    loaded = dict(Encoder("mobilenetv3_small_050", 3, str(path)).net.named_parameters())
+    for name, value in loaded.items():
+        torch.testing.assert_close(value.data, state[name])
+    grey = dict(Encoder("mobilenetv3_small_050", 1, str(path)).net.named_parameters())
+    stem = state["conv_stem.weight"]
+    torch.testing.assert_close(grey["conv_stem.weight"].data, stem.sum(1, keepdim=True))
+    torch.testing.assert_close(grey["blocks.0.0.conv_dw.weight"].data, state["blocks.0.0.conv_dw.weight"])
+    four = dict(Encoder("mobilenetv3_small_050", 4, str(path)).net.named_parameters())
+    expected = torch.cat([stem, stem[:, :1]], dim=1) * 3 / 4
+    torch.testing.assert_close(four["conv_stem.weight"].data, expected)
+
+
+def test_weights_from_a_pth_file_survive_gates_and_stem(tmp_path) -> None:
+    state = timm.create_model("resnet10t").state_dict()
+    torch.save(state, tmp_path / "tiny.pth")
+    encoder = Encoder("resnet10t", 3, str(tmp_path / "tiny.pth"), stem_pool=False, attention="scse")
+    torch.testing.assert_close(
+        encoder.net["layer4"].stage[0].conv1.weight.data, state["layer4.0.conv1.weight"]
+    )
+
+
+def test_wrong_weights_files_are_refused(weights_file, tmp_path) -> None:
+    path, _ = weights_file
+    with pytest.raises(SegfoldError, match=r"only 0 of the \d+ weight tensors of resnet10t"):
+        Encoder("resnet10t", 3, str(path))
+    with pytest.raises(SegfoldError, match=r"does not hold weights of mobilenetv3_small_100"):
+        Encoder("mobilenetv3_small_100", 3, str(path))
+    with pytest.raises(SegfoldError, match=r"no weights at .*absent\.pth"):
+        Encoder("resnet10t", 3, str(tmp_path / "absent.pth"))
+    (tmp_path / "text.pth").write_text("not weights")
+    with pytest.raises(SegfoldError, match=r"text\.pth does not hold weights"):
+        Encoder("resnet10t", 3, str(tmp_path / "text.pth"))
+
+
+def test_offline_names_both_ways_out(monkeypatch: pytest.MonkeyPatch, tmp_path) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    with pytest.raises(SegfoldError) as error:
+        Encoder("resnet34", 3, "imagenet")
+    message = str(error.value)
+    assert "resnet34" in message and "model.weights=none" in message and "model.weights=PATH" in message
+    assert "\n" not in message
+
+
+def test_encoder_that_was_never_pretrained() -> None:
+    with pytest.raises(
+        SegfoldError, match=r"no pretrained weights of convnext_atto_rms.*model\.weights=none"
+    ):
+        Encoder("convnext_atto_rms", 3, "imagenet")
+
+
+def test_batch_norms_of_the_encoder_train() -> None:
+    encoder = Encoder("resnet10t", 3).train()
+    norm = next(m for m in encoder.modules() if isinstance(m, nn.BatchNorm2d))
+    before = norm.running_mean.clone()
+    encoder(torch.randint(0, 256, (2, 3, 64, 64)))
+    assert (norm.running_mean != before).any()

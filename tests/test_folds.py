@@ -1,0 +1,198 @@
+"""Folds: even in every coverage class, the same whatever the order, groups kept whole; and the fold file."""
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.model_selection import StratifiedGroupKFold
+
+from segfold.data.folds import coverage_class, fold_path, make_folds, read_folds, write_folds
+from segfold.errors import SegfoldError
+
+# Images in each coverage class of the salt competition.
+SALT = [1562, 576, 296, 224, 186, 225, 205, 174, 148, 159, 245]
+
+
+def salt_like(seed: int = 0) -> tuple[list[str], np.ndarray]:
+    """Ids in random order, with coverages whose classes have exactly the counts of the salt competition."""
+    rng = np.random.default_rng(seed)
+    tenths = np.repeat(np.arange(11), SALT)
+    coverage = np.where(tenths == 0, 0.0, (tenths - rng.uniform(0.01, 0.99, len(tenths))) / 10)
+    order = rng.permutation(len(tenths))
+    return [f"{number:010x}" for number in rng.permutation(len(tenths))], coverage[order]
+
+
+def class_counts(folds: np.ndarray, coverage: np.ndarray, k: int) -> np.ndarray:
+    counts = np.zeros((k, 11), int)
+    for fold, share in zip(folds, coverage):
+        counts[fold, int(np.ceil(round(10 * share, 9)))] += 1
+    return counts
+
+
+def test_coverage_class() -> None:
+    shares = [0, 1e-4, 0.1, 0.1001, 0.3, 0.7, 7 / 10, 0.99, 1]
+    assert coverage_class(np.array(shares)).tolist() == [0, 1, 1, 2, 3, 7, 7, 10, 10]
+    # The exact rule, in integers.
+    for area in (10, 100, 10201):
+        for pixels in range(0, area + 1, max(area // 100, 1)):
+            assert coverage_class(np.array([pixels / area]))[0] == -(-10 * pixels // area)
+
+
+@pytest.mark.parametrize("k", [2, 5, 7])
+def test_every_class_is_spread_evenly(k: int) -> None:
+    """Published folds that apply the permutation the wrong way round have .364 to .409 empty images."""
+    ids, coverage = salt_like()
+    folds = make_folds(ids, coverage, k=k)
+    counts = class_counts(folds, coverage, k)
+    assert np.ptp(counts, axis=0).max() <= 1
+    assert np.ptp(counts.sum(axis=1)) <= 1
+    empty = counts[:, 0] / counts.sum(axis=1)
+    assert np.abs(empty - 1562 / 4000).max() < 0.002
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.floats(0, 1), min_size=2, max_size=60), st.integers(2, 9), st.integers(0, 3))
+def test_even_for_any_coverage(coverage: list[float], k: int, seed: int) -> None:
+    k = min(k, len(coverage))
+    ids = [str(i) for i in range(len(coverage))]
+    folds = make_folds(ids, coverage, k=k, seed=seed)
+    assert set(folds) == set(range(k))
+    assert np.ptp(np.bincount(folds)) <= 1
+    classes = coverage_class(np.array(coverage))
+    for one in set(classes):
+        assert np.ptp(np.bincount(folds[classes == one], minlength=k)) <= 1
+
+
+@pytest.mark.parametrize("grouped", [False, True])
+def test_order_of_images_does_not_matter(grouped: bool) -> None:
+    ids, coverage = salt_like()
+    groups = [name[-2:] for name in ids] if grouped else None
+    folds = make_folds(ids, coverage, groups)
+    order = np.random.default_rng(3).permutation(len(ids))
+    again = make_folds(
+        [ids[i] for i in order], coverage[order], [groups[i] for i in order] if groups is not None else None
+    )
+    np.testing.assert_array_equal(again, folds[order])
+    np.testing.assert_array_equal(make_folds(ids, coverage, groups), folds)
+
+
+def test_seed_matters_and_order_of_ids_does_not_leak() -> None:
+    ids, coverage = salt_like()
+    one, other = make_folds(ids, coverage, seed=0), make_folds(ids, coverage, seed=1)
+    assert 0.7 < (one != other).mean() < 0.9  # independent splits into five agree on a fifth
+    # Neither does the fold follow the id or the coverage within a class.
+    rank = np.argsort(np.argsort(ids))
+    assert abs(np.corrcoef(rank, one)[0, 1]) < 0.05
+    part = coverage_class(coverage) == 1
+    assert abs(np.corrcoef(coverage[part], one[part])[0, 1]) < 0.15
+
+
+def test_known_folds() -> None:
+    """Fold files must come out the same on every machine and with every version of numpy and scikit-learn."""
+    ids = [f"id{i}" for i in range(10)]
+    coverage = [0, 0, 0, 0, 0.05, 0.05, 0.5, 0.5, 0.95, 0.95]
+
+    def key(i: int) -> tuple[int, str]:
+        return int(np.ceil(10 * coverage[i])), hashlib.sha256(f"0:id{i}".encode()).hexdigest()
+
+    expected = [0] * 10
+    for place, i in enumerate(sorted(range(10), key=key)):
+        expected[i] = place % 5
+    assert make_folds(ids, coverage).tolist() == expected
+
+
+def test_groups_stay_whole_and_classes_even() -> None:
+    ids, coverage = salt_like()
+    rng = np.random.default_rng(5)
+    groups = [f"g{rng.integers(900)}" if rng.random() < 0.5 else "" for _ in ids]
+    folds = make_folds(ids, coverage, groups)
+    for group in set(groups) - {""}:
+        assert len({fold for fold, name in zip(folds, groups) if name == group}) == 1
+    counts = class_counts(folds, coverage, 5)
+    # At least as even as scikit-learn's own.
+    own = [name or f"alone {i}" for i, name in enumerate(groups)]
+    theirs = np.empty(len(ids), int)
+    splitter = StratifiedGroupKFold(5, shuffle=True, random_state=0)
+    for fold, (_, rows) in enumerate(splitter.split(ids, coverage_class(coverage), own)):
+        theirs[rows] = fold
+    assert np.ptp(counts, axis=0).max() <= max(np.ptp(class_counts(theirs, coverage, 5), axis=0).max(), 3)
+    assert np.ptp(counts.sum(axis=1)) <= 8
+    # Images in no group are not one large group.
+    assert len({fold for fold, name in zip(folds, groups) if name == ""}) == 5
+
+
+def test_a_few_large_groups() -> None:
+    ids = [str(i) for i in range(60)]
+    groups = ["a"] * 20 + ["b"] * 20 + ["c"] * 20
+    folds = make_folds(ids, [i % 2 * 0.5 for i in range(60)], groups, k=3)
+    assert sorted(folds[::20].tolist()) == [0, 1, 2]
+
+
+def test_what_cannot_be_split() -> None:
+    with pytest.raises(SegfoldError, match=r"k=1 .*expected 2…3"):
+        make_folds(["a", "b", "c"], [0, 0, 0], k=1)
+    with pytest.raises(SegfoldError, match="k=4 folds of 3 images"):
+        make_folds(["a", "b", "c"], [0, 0, 0], k=4)
+    with pytest.raises(SegfoldError, match="k=3 folds of 2 groups"):
+        make_folds(["a", "b", "c"], [0, 0, 0], ["x", "x", "y"], k=3)
+    with pytest.raises(SegfoldError, match="id a is there more than once"):
+        make_folds(["a", "b", "a"], [0, 0, 0], k=2)
+
+
+# The file
+
+IDS = ["1e1000", "00123", "a,b", "nan"]
+
+
+def test_file_round_trip(tmp_path: Path) -> None:
+    path = fold_path("tiny", 2, tmp_path)
+    assert path == tmp_path / "folds" / "tiny-2.csv"
+    assert write_folds(path, IDS, np.array([1, 0, 1, 0]))
+    assert path.read_text() == 'id,fold\n00123,0\n1e1000,1\n"a,b",1\nnan,0\n'
+    assert read_folds(path, IDS).tolist() == [1, 0, 1, 0]
+    assert read_folds(path, IDS[::-1]).tolist() == [0, 1, 0, 1]
+    assert [entry.name for entry in path.parent.iterdir()] == ["tiny-2.csv"]
+
+
+def test_a_different_file_is_not_overwritten(tmp_path: Path) -> None:
+    path = tmp_path / "folds.csv"
+    write_folds(path, IDS, [1, 0, 1, 0])
+    before = path.stat().st_mtime_ns
+    assert not write_folds(path, IDS[::-1], [0, 1, 0, 1])  # the same in another order
+    assert path.stat().st_mtime_ns == before
+    for ids, folds in ((IDS, [0, 1, 1, 0]), (IDS[:3], [1, 0, 1]), ([*IDS, "z"], [1, 0, 1, 0, 0])):
+        with pytest.raises(SegfoldError, match="is there and differs"):
+            write_folds(path, ids, folds)
+    path.write_text("something else\n")
+    with pytest.raises(SegfoldError, match="is there and differs"):
+        write_folds(path, IDS, [1, 0, 1, 0])
+    assert path.read_text() == "something else\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("id,fold\na,0\nb,1\na,1\n", "id a more than once"),
+        ("id,fold\na,0\n", "no line for b"),
+        ("id,fold\na,0\nb,1\nc,0\n", "has id c, which the data has not"),
+        ("id,fold\na,0\nb,1.0\n", r"fold of b \('1\.0'\)"),
+        ("id,fold\na,0\nb,\n", r"fold of b \(''\)"),
+        ("id,fold\na,0\nb,-1\n", r"fold of b \('-1'\)"),
+        ("id,fold\na,0\nb,2\n", "folds 0, 2: expected"),
+        ("id,fold\na,0\nb,0\n", "folds 0: expected two"),
+        ("a,0\nb,1\n", "no column id, fold"),  # without a header the first id would be lost
+    ],
+)
+def test_bad_fold_file(tmp_path: Path, text: str, said: str) -> None:
+    path = tmp_path / "folds.csv"
+    path.write_text(text)
+    with pytest.raises(SegfoldError, match=said):
+        read_folds(path, ["a", "b"])
+
+
+def test_no_fold_file(tmp_path: Path) -> None:
+    with pytest.raises(SegfoldError, match=r"no fold file .*make folds"):
+        read_folds(tmp_path / "folds.csv", ["a"])

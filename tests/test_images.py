@@ -1,0 +1,429 @@
+"""Tables, decoding and the image cache."""
+
+import multiprocessing
+import os
+import pickle
+import shutil
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from segfold.competition import Competition, load_competition
+from segfold.data import cache, images
+from segfold.data.decode import map_files, read_image, read_mask
+from segfold.data.images import PixelStore, load_split
+from segfold.data.table import read_table
+from segfold.errors import SegfoldError
+from tiny_competition import TEST_IDS, TINY, TRAIN_IDS, write_image, write_tables, write_tiny
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    write_tiny(tmp_path / "data" / "tiny")
+    return tmp_path
+
+
+def no_decoding(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(path: Path) -> np.ndarray:
+        raise AssertionError(f"{path} was decoded again")
+
+    monkeypatch.setattr(cache, "read_image", fail)
+
+
+# Tables
+
+
+def test_table_keeps_text(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text("\ufeffid,rle,n\n1e1000,,1\n00123,1 2,2\nNA,null,3\nshort\n", encoding="utf-8")
+    table = read_table(path, ["id", "rle"])
+    assert table.values.tolist() == [["1e1000", ""], ["00123", "1 2"], ["NA", "null"], ["short", ""]]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("id,rle\na,\na,1 1\n", "id a more than once"),
+        ("a,1 1\nb,\n", "no column id, rle"),
+        ("id,rle\na,1,1\n", "not a CSV"),
+        ("id,rle\na,\n,\n", "blank id"),
+        ("", "empty"),
+    ],
+)
+def test_bad_table(tmp_path: Path, text: str, said: str) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text(text)
+    with pytest.raises(SegfoldError, match=said):
+        read_table(path, ["id", "rle"])
+    with pytest.raises(SegfoldError, match="no table"):
+        read_table(tmp_path / "none.csv", ["id"])
+
+
+# Decoding
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+@pytest.mark.parametrize("channels", [1, 3, 4])
+def test_bits_and_channels_are_kept(tmp_path: Path, dtype: type, channels: int) -> None:
+    top = np.iinfo(dtype).max
+    image = np.random.default_rng(0).integers(0, top + 1, (5, 7, channels)).astype(dtype)
+    order = {1: [0], 3: [2, 1, 0], 4: [2, 1, 0, 3]}[channels]  # OpenCV writes blue first
+    assert cv2.imwrite(str(tmp_path / "a.png"), image[:, :, order])
+    read = read_image(tmp_path / "a.png")
+    assert read.dtype == dtype
+    np.testing.assert_array_equal(read, image)
+
+
+@pytest.mark.parametrize(
+    "stored", [np.uint8(1), np.uint8(255), np.uint16(1), np.uint16(255), np.uint16(65535)]
+)
+def test_mask_is_what_is_above_zero(tmp_path: Path, stored: np.generic) -> None:
+    mask = np.random.default_rng(1).random((6, 4)) < 0.5
+    cv2.imwrite(str(tmp_path / "m.png"), mask * stored)
+    read = read_mask(tmp_path / "m.png")
+    assert read.dtype == np.uint8
+    np.testing.assert_array_equal(read, mask)
+
+
+def test_mask_of_any_colour_without_alpha(tmp_path: Path) -> None:
+    mask = np.zeros((3, 3, 4), np.uint8)
+    mask[..., 3] = 255
+    mask[0, 1, 2] = 9
+    cv2.imwrite(str(tmp_path / "m.png"), mask)
+    assert np.argwhere(read_mask(tmp_path / "m.png")).tolist() == [[0, 1]]
+
+
+def test_no_damage_to_a_png_goes_unseen(tmp_path: Path) -> None:
+    path = tmp_path / "a.png"
+    write_image(path, np.random.default_rng(2).integers(0, 256, (9, 9, 3), dtype=np.uint8))
+    whole = path.read_bytes()
+    for cut in range(len(whole)):
+        path.write_bytes(whole[:cut])
+        with pytest.raises(SegfoldError, match=r"a\.png"):
+            read_image(path)
+    for place in range(len(whole)):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 0x10]) + whole[place + 1 :])
+        with pytest.raises(SegfoldError, match=r"a\.png"):
+            read_image(path)
+
+
+def test_what_is_no_image(tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_text("hello")
+    with pytest.raises(SegfoldError, match="expected an image"):
+        read_image(tmp_path / "a.png")
+    with pytest.raises(SegfoldError, match="cannot be read"):
+        read_image(tmp_path / "none.png")
+    cv2.imwrite(str(tmp_path / "f.tiff"), np.zeros((3, 3), np.float32))
+    with pytest.raises(SegfoldError, match="float32"):
+        read_image(tmp_path / "f.tiff")
+
+
+def test_map_files_is_map() -> None:
+    assert list(map_files(lambda i: i * i, range(1000))) == [i * i for i in range(1000)]
+
+
+# A split
+
+
+def test_split_holds_what_the_files_hold(tmp_path: Path) -> None:
+    pictures, masks = write_tiny(tmp_path / "data" / "tiny")
+    data = load_split(TINY, "train", tmp_path)
+    assert data.ids.tolist() == sorted(TRAIN_IDS)
+    assert all(type(name) is str for name in data.ids)
+    assert data.masks is not None
+    for i, name in enumerate(data.ids):
+        np.testing.assert_array_equal(data.images[i], pictures[name])
+        np.testing.assert_array_equal(data.masks[i], masks[name])
+        assert data.coverage[i] == masks[name].sum() / masks[name].size
+        assert data.extra.loc[name, "depth"] == 50 + TRAIN_IDS.index(name)
+    assert data.ids[data.constant].tolist() == ["a7"]
+    assert data.groups is None
+    assert data.extra.index.tolist() == data.ids.tolist()
+    assert data.images.shapes.tolist() == [list(pictures[name].shape) for name in data.ids]
+
+    test = load_split(TINY, "test", tmp_path)
+    assert test.ids.tolist() == sorted(TEST_IDS)
+    assert test.masks is None
+    assert np.isnan(test.coverage).all()
+    np.testing.assert_array_equal(test.images[-1], pictures["zz"])
+
+
+def test_position(home: Path) -> None:
+    data = load_split(TINY, "train", home)
+    wanted = ["nan", "00123", "nan"]
+    assert data.ids[data.position(wanted)].tolist() == wanted
+    with pytest.raises(SegfoldError, match=r"id 123, inf among 5"):
+        data.position(["00123", "123", "inf"])
+
+
+def test_views_cannot_change_the_data(home: Path) -> None:
+    data = load_split(TINY, "train", home)
+    with pytest.raises(ValueError, match="read-only"):
+        data.images[0][:] = 0
+
+
+def test_masks_from_rle_are_those_of_the_files(home: Path) -> None:
+    files = load_split(TINY, "train", home)
+    shutil.rmtree(home / "data" / "tiny" / "train" / "masks")
+    texts = load_split(TINY, "train", home)
+    assert files.masks is not None and texts.masks is not None
+    for one, other in zip(files.masks, texts.masks):
+        np.testing.assert_array_equal(one, other)
+    assert files.fingerprint == texts.fingerprint
+
+
+def test_row_order_is_not_column_order(home: Path) -> None:
+    shutil.rmtree(home / "data" / "tiny" / "train" / "masks")
+    down = load_split(TINY, "train", home)
+    along = load_split(TINY.model_copy(update={"rle_order": "row"}), "train", home)
+    assert down.fingerprint != along.fingerprint
+
+
+def test_groups(home: Path) -> None:
+    table = home / "data" / "tiny" / "train.csv"
+    lines = table.read_text().splitlines()
+    rows = [f"{line},{'' if i == 0 else 'g' + str(i // 2)}" for i, line in enumerate(lines[1:])]
+    table.write_text("\n".join([lines[0] + ",well", *rows]))
+    data = load_split(TINY.model_copy(update={"group_column": "well"}), "train", home)
+    assert data.groups is not None
+    assert dict(zip(data.ids, data.groups)) == {
+        "00123": "",
+        "1e1000": "g0",
+        "0b": "g1",
+        "nan": "g1",
+        "a7": "g2",
+    }
+
+
+def test_sixteen_bits_and_one_channel_stay(tmp_path: Path) -> None:
+    root = tmp_path / "data" / "tiny"
+    pictures, _ = write_tiny(root)
+    deep = {name: image[:, :, 0].astype(np.uint16) * 257 for name, image in pictures.items()}
+    for name in TRAIN_IDS:
+        write_image(root / "train" / "images" / f"{name}.png", deep[name])
+    data = load_split(TINY, "train", tmp_path)
+    assert data.images.dtype == np.uint16
+    for name, image in zip(data.ids, data.images):
+        np.testing.assert_array_equal(image, deep[name][:, :, None])
+
+
+# The cache
+
+
+def test_second_load_decodes_nothing(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = load_split(TINY, "train", home)
+    no_decoding(monkeypatch)
+    second = load_split(TINY, "train", home)
+    assert first.fingerprint == second.fingerprint
+    np.testing.assert_array_equal(first.images[3], second.images[3])
+
+
+@pytest.mark.parametrize("changed", ["image", "mask", "removed", "added", "rle"])
+def test_a_changed_source_is_decoded_anew(home: Path, changed: str) -> None:
+    root = home / "data" / "tiny"
+    masks, image = root / "train" / "masks", root / "train" / "images" / "0b.png"
+    if changed == "rle":
+        shutil.rmtree(masks)
+    before = load_split(TINY, "train", home)
+    if changed == "image":
+        write_image(image, 255 - read_image(image))
+    elif changed == "mask":
+        write_image(masks / "0b.png", 1 - read_mask(masks / "0b.png"))
+    elif changed == "removed":
+        image.unlink()
+    elif changed == "added":
+        for folder in (image.parent, masks):
+            shutil.copy(folder / "0b.png", folder / "new.png")
+        with (root / "depths.csv").open("a") as table:
+            table.write("new,1\n")
+    else:
+        assert before.masks is not None
+        write_tables(root, {name: 1 - mask for name, mask in zip(before.ids, before.masks)})
+    after = load_split(TINY, "train", home)
+    assert after.fingerprint != before.fingerprint
+    assert len(after) == {"removed": 4, "added": 6}.get(changed, 5)
+    # Only the newest cache stays.
+    assert len(list((root / "cache").glob("train-*"))) == 1
+
+
+def test_what_does_not_matter_keeps_the_cache(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    load_split(TINY, "train", home)
+    no_decoding(monkeypatch)
+    root = home / "data" / "tiny"
+    os.utime(root / "train.csv")  # masks come from files
+    (root / "train" / "images" / "._0b.png").write_bytes(b"x")
+    (root / "train" / "images" / "Thumbs.db").write_bytes(b"x")
+    assert len(load_split(TINY, "train", home)) == 5
+
+
+def test_fingerprint_sees_ids_shapes_pixels_and_masks(home: Path) -> None:
+    root = home / "data" / "tiny"
+    first = load_split(TINY, "test", home).fingerprint
+    (root / "test" / "images" / "zz.png").rename(root / "test" / "images" / "zy.png")
+    with (root / "depths.csv").open("a") as table:
+        table.write("zy,1\n")
+    renamed = load_split(TINY, "test", home).fingerprint
+    picture = read_image(root / "test" / "images" / "zy.png")
+    write_image(root / "test" / "images" / "zy.png", picture.reshape(picture.shape[1], picture.shape[0], 3))
+    reshaped = load_split(TINY, "test", home).fingerprint
+    assert len({first, renamed, reshaped}) == 3
+
+
+@pytest.mark.parametrize("name", ["images.bin", "masks.bin", "index.json"])
+def test_a_damaged_cache_is_built_again(home: Path, name: str) -> None:
+    before = load_split(TINY, "train", home)
+    (folder,) = (home / "data" / "tiny" / "cache").glob("train-*")
+    whole = (folder / name).read_bytes()
+    (folder / name).write_bytes(whole[:-7])
+    assert load_split(TINY, "train", home).fingerprint == before.fingerprint
+    assert (folder / name).read_bytes() == whole
+
+
+def test_large_sets_are_mapped(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    small = load_split(TINY, "train", home)
+    monkeypatch.setattr(images, "IN_MEMORY", 0)
+    large = load_split(TINY, "train", home)
+    assert isinstance(large.images._buffer.base, np.memmap) or isinstance(large.images._buffer, np.memmap)
+    sent = pickle.dumps(large.images)
+    assert len(sent) < large.images.shapes.prod(axis=1).sum()  # the file is mapped anew, not copied
+    for one, other, again in zip(small.images, large.images, pickle.loads(sent)):
+        np.testing.assert_array_equal(one, other)
+        np.testing.assert_array_equal(one, again)
+    with pytest.raises(ValueError, match="read-only"):
+        large.images[0][:] = 0
+
+
+def test_store_indexing() -> None:
+    store = PixelStore(np.arange(10, dtype=np.uint8), np.array([[2, 2, 1], [2, 3, 1]]), masks=True)
+    assert store[-1].tolist() == [[4, 5, 6], [7, 8, 9]]
+    assert [mask.shape for mask in store[:]] == [(2, 2), (2, 3)]
+    assert store[np.int64(0)].tolist() == [[0, 1], [2, 3]]
+    with pytest.raises(IndexError):
+        store[2]
+    with pytest.raises(ValueError, match="10 values"):
+        PixelStore(np.arange(10, dtype=np.uint8), np.array([[2, 2, 1]]))
+
+
+def _load(home: Path, start: object, results: object) -> None:
+    start.wait()  # type: ignore[attr-defined]
+    results.put(load_split(TINY, "train", home).fingerprint)  # type: ignore[attr-defined]
+
+
+def test_two_processes_at_once(home: Path) -> None:
+    context = multiprocessing.get_context("spawn")
+    start, results = context.Barrier(2), context.Queue()
+    workers = [context.Process(target=_load, args=(home, start, results)) for _ in range(2)]
+    for worker in workers:
+        worker.start()
+    found = [results.get(timeout=60) for _ in workers]
+    for worker in workers:
+        worker.join()
+    assert found == [load_split(TINY, "train", home).fingerprint] * 2
+    assert len(list((home / "data" / "tiny" / "cache").glob("*"))) == 2  # the cache and its lock
+
+
+def test_a_cache_that_another_process_finished_is_taken(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where a file system has no locks, a second builder finds the first one's folder in its way."""
+    load_split(TINY, "train", home)
+    (folder,) = (home / "data" / "tiny" / "cache").glob("train-*")
+    away = folder.rename(home / "away")
+    build = cache._build
+
+    def slow_build(source: cache.Source, part: Path) -> dict:
+        index = build(source, part)
+        if not folder.exists():
+            shutil.copytree(away, folder)
+        return index
+
+    monkeypatch.setattr(cache, "_build", slow_build)
+    monkeypatch.setattr(shutil, "rmtree", lambda path, ignore_errors=False: None)
+    assert len(load_split(TINY, "train", home)) == 5
+
+
+def test_a_killed_builder_leaves_nothing_for_ever(home: Path) -> None:
+    rest = home / "data" / "tiny" / "cache" / ".train-0123456789abcdef-1.part"
+    rest.mkdir(parents=True)
+    (rest / "images.bin").write_bytes(b"x")
+    load_split(TINY, "train", home)
+    assert not rest.exists()
+
+
+# What a user can mend
+
+
+def test_no_data_folder(tmp_path: Path) -> None:
+    with pytest.raises(SegfoldError, match=r"no data in .*tiny: run `make data from=PATH`.*`make data`"):
+        load_split(TINY, "train", tmp_path)
+
+
+def test_bad_files_are_named(home: Path) -> None:
+    train = home / "data" / "tiny" / "train"
+    (train / "images" / "0b.png").write_bytes((train / "images" / "0b.png").read_bytes()[:-20])
+    write_image(train / "masks" / "nan.png", np.zeros((3, 4), np.uint8))
+    with pytest.raises(
+        SegfoldError, match=r"2 files: .*0b\.png is damaged.*nan\.png is 3×4, its image is 9×5"
+    ):
+        load_split(TINY, "train", home)
+    assert not list((home / "data" / "tiny" / "cache").glob("*train*"))
+    (train / "masks" / "1e1000.png").unlink()
+    with pytest.raises(SegfoldError, match=r"no mask in .*masks for 1e1000\.png"):
+        load_split(TINY, "train", home)
+
+
+def test_images_of_two_kinds(home: Path) -> None:
+    path = home / "data" / "tiny" / "test" / "images" / "zz.png"
+    write_image(path, read_image(path)[:, :, 0])
+    with pytest.raises(SegfoldError, match=r"zz\.png is 1×uint8"):
+        load_split(TINY, "test", home)
+
+
+def test_bad_rle_and_missing_line(home: Path) -> None:
+    root = home / "data" / "tiny"
+    shutil.rmtree(root / "train" / "masks")
+    table = (root / "train.csv").read_text()
+    lines = [line for line in table.splitlines() if not line.startswith("0b,")]
+    (root / "train.csv").write_text("\n".join(lines))
+    with pytest.raises(SegfoldError, match=r"no mask in .*train\.csv for image 0b"):
+        load_split(TINY, "train", home)
+    (root / "train.csv").write_text("\n".join([*lines, "0b,9999 1"]))
+    with pytest.raises(SegfoldError, match=r"train\.csv: 0b: .*outside"):
+        load_split(TINY, "train", home)
+
+
+@pytest.mark.parametrize(
+    ("line", "said"), [("", "no line for 0b"), ("0b,deep", r"no number for 0b \('deep'\)")]
+)
+def test_bad_extra_table(home: Path, line: str, said: str) -> None:
+    path = home / "data" / "tiny" / "depths.csv"
+    lines = [row for row in path.read_text().splitlines() if not row.startswith("0b,")]
+    path.write_text("\n".join([*lines, line]))
+    with pytest.raises(SegfoldError, match=said):
+        load_split(TINY, "train", home)
+
+
+# The real competition
+
+
+def test_real_data(tmp_path: Path) -> None:
+    root = os.environ.get("SEGFOLD_DATA_ROOT")
+    if not root or not (Path(root) / "tgs-salt").is_dir():
+        pytest.skip("SEGFOLD_DATA_ROOT has no tgs-salt")
+    salt: Competition = load_competition("tgs-salt")
+    folder = tmp_path / "data" / "tgs-salt"
+    folder.mkdir(parents=True)
+    for entry in (Path(root) / "tgs-salt").iterdir():
+        if entry.name != "cache":
+            (folder / entry.name).symlink_to(entry.resolve())
+    data = load_split(salt, "train", tmp_path)
+    assert (data.images.shapes == [101, 101, 3]).all()
+    # Facts of the whole set of 4,000, wide enough for a random part of it.
+    assert 0.37 < (data.coverage == 0).mean() < 0.41
+    assert 0.23 < data.coverage.mean() < 0.27
+    assert (data.coverage[data.constant] == 0).all()
+    assert 0.01 < data.constant.mean() < 0.03
+    (folder / "train").unlink()
+    (folder / "train").mkdir()
+    (folder / "train" / "images").symlink_to(Path(root) / "tgs-salt" / "train" / "images")
+    assert load_split(salt, "train", tmp_path).fingerprint == data.fingerprint  # RLE equals the PNG files

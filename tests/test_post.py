@@ -1,0 +1,259 @@
+"""Threshold, minimum component area, the sweep over both, and the choice between them."""
+
+from collections import deque
+
+import cv2
+import numpy as np
+import pytest
+import scipy.stats
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from segfold.ensemble.select import AREAS, THRESHOLDS, Score, choose, grid_scores
+from segfold.ensemble.sweep import Sweep
+from segfold.errors import SegfoldError
+from segfold.metrics import METRICS
+from segfold.post import POST, MinArea, Threshold
+from segfold.post.threshold import HALF, threshold_code
+from segfold.schema import settings_model
+
+masks = hnp.arrays(np.uint8, hnp.array_shapes(min_dims=2, max_dims=2, max_side=9), elements=st.integers(0, 1))
+
+
+def flood(mask):
+    """Components by breadth-first search: another road to 8-connectivity."""
+    left = {(int(y), int(x)) for y, x in np.argwhere(mask)}
+    while left:
+        queue = deque([left.pop()])
+        component = []
+        while queue:
+            y, x = queue.popleft()
+            component.append((y, x))
+            around = {(y + dy, x + dx) for dy in (-1, 0, 1) for dx in (-1, 0, 1)} & left
+            left -= around
+            queue.extend(around)
+        yield component
+
+
+def test_half_is_the_code_of_one_half():
+    assert threshold_code(0.5) == HALF == 32768
+    codes = np.array([32767, 32768], np.uint16)
+    assert Threshold()(codes).tolist() == [0, 1] and Threshold()(codes).dtype == np.uint8
+    assert Threshold(value=0.25)(np.array([16383, 16384], np.uint16)).tolist() == [0, 1]
+    with pytest.raises(ValueError, match="above 0"):
+        Threshold(value=0)
+
+
+@settings(max_examples=100, deadline=None)
+@given(masks, st.integers(0, 12))
+def test_small_components_go_and_the_rest_stays(mask, min_area):
+    expected = np.zeros_like(mask)
+    for component in flood(mask):
+        if len(component) >= min_area:
+            expected[tuple(np.transpose(component))] = 1
+    given_mask = mask.copy()
+    assert np.array_equal(MinArea(min_area=min_area)(mask), expected)
+    assert np.array_equal(mask, given_mask)
+
+
+def test_diagonal_neighbours_are_one_component_and_any_foreground_value_counts():
+    mask = np.eye(4, dtype=np.uint8) * 255
+    assert np.array_equal(MinArea(min_area=4)(mask), np.eye(4))
+    assert not MinArea(min_area=5)(mask).any()
+    assert np.array_equal(MinArea(min_area=4)(np.eye(4) > 0), np.eye(4))
+    assert np.array_equal(MinArea()(mask), np.eye(4))
+    with pytest.raises(ValueError, match="0 or more"):
+        MinArea(min_area=-1)
+
+
+def test_steps_make_settings():
+    assert settings_model("components", POST["components"])().model_dump() == {"min_area": 0}
+    assert settings_model("threshold", POST["threshold"])().model_dump() == {"value": 0.5}
+
+
+def by_hand(codes, truth, thresholds, areas):
+    """One labelling by OpenCV a threshold, one mask an area."""
+    inter, area = np.zeros((2, len(thresholds), len(areas)), int)
+    for t, threshold in enumerate(thresholds):
+        binary = (codes >= threshold).astype(np.uint8)
+        _, labels, stats, _ = cv2.connectedComponentsWithStats(binary, connectivity=8)
+        for a, minimum in enumerate(areas):
+            keep = stats[:, cv2.CC_STAT_AREA] >= minimum
+            keep[0] = False
+            kept = keep[labels]
+            inter[t, a], area[t, a] = (kept & (truth > 0)).sum(), kept.sum()
+    return inter, area
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.data())
+def test_sweep_equals_a_labelling_at_every_threshold(data):
+    shape = data.draw(hnp.array_shapes(min_dims=2, max_dims=2, max_side=12))
+    codes = data.draw(
+        hnp.arrays(np.uint16, shape, elements=st.sampled_from([0, 9, 10, 11, 500, 65534, 65535]))
+    )
+    truth = data.draw(hnp.arrays(np.uint8, shape, elements=st.sampled_from([0, 1, 255])))
+    thresholds = sorted(data.draw(st.sets(st.sampled_from([0, 1, 10, 11, 400, 65535]), min_size=1)))
+    areas = sorted(data.draw(st.sets(st.integers(0, 20), min_size=1)))
+    inter, area, truth_area = Sweep(thresholds, areas)(codes, truth)
+    expected_inter, expected_area = by_hand(codes, truth, thresholds, areas)
+    assert np.array_equal(inter, expected_inter) and np.array_equal(area, expected_area)
+    assert truth_area == (truth > 0).sum()
+
+
+def smooth(seed, size=101):
+    rng = np.random.default_rng(seed)
+    noise = cv2.GaussianBlur(rng.standard_normal((size, size)), (0, 0), 3)
+    return (np.clip(0.5 + noise * 2.5, 0, 1) * 65535).astype(np.uint16)
+
+
+def test_sweep_on_images_like_real_ones():
+    thresholds = [threshold_code(value) for value in THRESHOLDS]
+    for seed in range(3):
+        codes, truth = smooth(seed), (smooth(seed + 9) > HALF).astype(np.uint8)
+        inter, area, _ = Sweep(thresholds, AREAS)(codes, truth)
+        expected_inter, expected_area = by_hand(codes, truth, thresholds, AREAS)
+        assert np.array_equal(inter, expected_inter) and np.array_equal(area, expected_area)
+        assert (area[:, 0] != area[:, -1]).any()
+
+
+@pytest.mark.parametrize(
+    "arguments", [([], [0]), ([2, 1], [0]), ([1, 70000], [0]), ([1], []), ([1], [5, 5]), ([1], [-1])]
+)
+def test_sweep_refuses_grids_it_cannot_take(arguments):
+    with pytest.raises(ValueError, match="expected"):
+        Sweep(*arguments)
+
+
+def score_of(mask, truth):
+    """The metric from its definition, with OpenCV and Python integers only."""
+    p, t = int(mask.sum()), int(truth.sum())
+    if not p and not t:
+        return 1.0
+    inter = int((mask & truth).sum())
+    return sum(20 * inter > (p + t - inter) * (10 + k) for k in range(10)) / 10 if p and t else 0.0
+
+
+def test_grid_scores_are_the_scores_of_the_masks_that_would_be_submitted():
+    thresholds, areas = (0.3, 0.5, 0.62), (0, 30, 90)
+    sizes = [101, 40, 64]
+    blended = [(f"i{n}", smooth(n, size)[None]) for n, size in enumerate(sizes)]
+    truth = {"i0": smooth(0) > 30000, "i1": np.zeros((40, 40), bool), "i2": smooth(2, 64) > 40000}
+    ids, scores = grid_scores(iter(blended), truth.__getitem__, METRICS["precision"], thresholds, areas)
+    assert ids == ["i0", "i1", "i2"] and scores.shape == (3, 3, 3)
+    for (image_id, codes), found in zip(blended, scores):
+        for t, threshold in enumerate(thresholds):
+            for a, min_area in enumerate(areas):
+                mask = MinArea(min_area=min_area)(Threshold(value=threshold)(codes[0]))
+                assert found[t, a] == pytest.approx(score_of(mask, truth[image_id].astype(np.uint8)))
+    assert len(np.unique(scores)) > 3
+
+
+@pytest.mark.parametrize("name", list(METRICS))
+def test_grid_scores_take_any_metric(name):
+    codes, truth = smooth(1), (smooth(1) > 36000).astype(np.uint8)
+    _, scores = grid_scores([("a", codes[None])], lambda _: truth, METRICS[name], (0.5,), (0,))
+    mask = codes >= HALF
+    p, t, inter = mask.sum(), truth.sum(), (mask & (truth > 0)).sum()
+    expected = {
+        "precision": score_of(mask, truth),
+        "iou": inter / (p + t - inter),
+        "dice": 2 * inter / (p + t),
+    }
+    assert scores.item() == pytest.approx(expected[name], abs=1e-6)
+
+
+def test_grid_scores_refuse_another_size():
+    with pytest.raises(SegfoldError, match="image a: predicted"):
+        grid_scores([("a", np.zeros((1, 4, 4), np.uint16))], lambda _: np.zeros((4, 5)), METRICS["iou"])
+
+
+GRID = (0.4, 0.45, 0.5, 0.55, 0.6), (0, 5, 10)
+
+
+def test_choice_takes_the_best_mean():
+    scores = np.random.default_rng(0).random((40, 5, 3)).astype(np.float32)
+    scores[:, 3, 1] += 0.6
+    chosen = choose([str(i) for i in range(40)], scores, np.arange(40) % 4, *GRID)
+    assert (chosen.threshold, chosen.min_area) == (0.55, 5)
+    assert chosen.plain.mean == pytest.approx(scores[:, 2, 0].mean())
+    assert chosen.plain.standard_error == pytest.approx(scipy.stats.sem(scores[:, 2, 0].astype(float)))
+    assert chosen.tuned.mean == pytest.approx(scores[:, 3, 1].mean()) and chosen.tuned.images == 40
+    assert chosen.nested.mean == pytest.approx(chosen.tuned.mean)  # every part chooses the same here
+    assert chosen.as_record()["nested_over"] == "4 folds"
+
+
+@pytest.mark.parametrize(
+    ("ties", "expected"),
+    [
+        ([(t, a) for t in range(5) for a in range(3)], (0.5, 0)),
+        ([(0, 0), (3, 2)], (0.55, 10)),
+        ([(1, 2), (1, 1)], (0.45, 5)),
+        ([(3, 1), (1, 1)], (0.45, 5)),
+        ([(4, 0), (3, 1)], (0.55, 5)),
+    ],
+)
+def test_the_simplest_of_equals_is_chosen(ties, expected):
+    """Equal up to rounding: the means are of the same scores in another order."""
+    rng = np.random.default_rng(1)
+    values = rng.integers(3, 11, 500) / 10
+    scores = np.zeros((500, 5, 3), np.float32)
+    for t, a in ties:
+        scores[:, t, a] = rng.permutation(values)
+    chosen = choose([str(i) for i in range(500)], scores, np.zeros(500), *GRID)
+    assert (chosen.threshold, chosen.min_area) == expected
+
+
+def test_rounding_of_the_scores_breaks_no_tie():
+    """0.1 + 0.2 + 0.9 = 3 × 0.4, but not in single precision."""
+    scores = np.zeros((3, 5, 3), np.float32)
+    scores[:, 2, 0] = 0.1, 0.2, 0.9
+    scores[:, 1, 0] = 0.4
+    assert scores[:, 2, 0].sum(dtype=float) < scores[:, 1, 0].sum(dtype=float)
+    assert choose(list("abc"), scores, [0, 1, 2], *GRID).threshold == 0.5
+
+
+def test_nested_estimate_by_hand():
+    """Each fold likes another threshold, so what the other fold chose is wrong for it."""
+    scores = np.zeros((4, 5, 3), np.float32)
+    scores[:2, 1, 0] = 1.0, 0.8  # fold 0 is best at .45
+    scores[2:, 4, 2] = 0.7, 0.6  # fold 1 at .6 and area 10
+    scores[:2, 4, 2] = 0.1, 0.3
+    scores[2:, 1, 0] = 0.2, 0.4
+    chosen = choose(list("abcd"), scores, [0, 0, 1, 1], *GRID)
+    assert (chosen.threshold, chosen.min_area) == (0.45, 0)
+    assert chosen.tuned.mean == pytest.approx((1.0 + 0.8 + 0.2 + 0.4) / 4)
+    assert chosen.nested.mean == pytest.approx((0.1 + 0.3 + 0.2 + 0.4) / 4)
+    assert chosen.plain.mean == 0
+
+
+def test_nested_estimate_is_honest_on_noise():
+    """Pure noise has nothing to tune: tuned flatters itself, nested does not."""
+    rng = np.random.default_rng(0)
+    gains = []
+    for _ in range(40):
+        scores = rng.random((60, 5, 3)).astype(np.float32)
+        chosen = choose([str(i) for i in range(60)], scores, np.arange(60) % 5, *GRID)
+        gains.append((chosen.tuned.mean - 0.5, chosen.nested.mean - 0.5))
+    tuned, nested = np.mean(gains, axis=0)
+    assert tuned > 0.04 and abs(nested) < 0.02
+
+
+def test_one_fold_is_cut_into_parts_that_do_not_depend_on_the_order():
+    rng = np.random.default_rng(1)
+    ids = [f"{i:03}" for i in range(50)]
+    scores = rng.random((50, 5, 3)).astype(np.float32)
+    order = rng.permutation(50)
+    one = choose(ids, scores, np.full(50, 3), *GRID)
+    other = choose([ids[i] for i in order], scores[order], np.full(50, 3), *GRID)
+    assert one.nested_over == "5 parts of one fold" and one.nested.images == 50
+    assert one.nested.mean == pytest.approx(other.nested.mean) and one.nested.mean < one.tuned.mean
+
+
+def test_a_single_image_has_no_error_and_no_nested_estimate():
+    chosen = choose(["a"], np.ones((1, 5, 3)), [0], *GRID)
+    assert chosen.nested is None and chosen.plain == Score(1.0, None, 1) and str(chosen.plain) == "1.0000"
+    assert str(Score(0.81234, 0.00456, 9)) == "0.8123 ± 0.0046"
+    with pytest.raises(SegfoldError, match="train a fold"):
+        choose([], np.empty((0, 5, 3)), [], *GRID)

@@ -1,0 +1,369 @@
+"""The probability store: exact codes, resume after a kill, stale stores, full disks."""
+
+import errno
+import json
+import os
+import resource
+import shutil
+import subprocess
+import sys
+from fractions import Fraction
+from math import floor
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+import segfold.store as store_module
+from segfold.errors import SegfoldError
+from segfold.store import StoreWriter, open_store, to_codes, to_probability
+
+SOURCE = Path(__file__).parents[1] / "src"
+META = {"weights": "abc", "tta": ("identity", "hflip"), "sizing": {"height": 128}, "data": "f00"}
+IDS = ["1e1000", "00123", "b,c", 'd"', "NA"]
+SHAPES = [(1, 3, 4), (1, 5, 2), (2, 1, 1), (1, 7, 7), (3, 2, 2)]
+
+
+def images(seed=0, shapes=SHAPES):
+    rng = np.random.default_rng(seed)
+    return [rng.random(shape, np.float32) for shape in shapes]
+
+
+def write(folder, split="oof", seed=0, meta=META, ids=IDS, shapes=SHAPES):
+    with StoreWriter(folder, split, ids, shapes, meta) as writer:
+        for image_id, values in list(zip(ids, images(seed, shapes)))[writer.count :]:
+            writer.append(image_id, values)
+        return writer.finish()
+
+
+@settings(max_examples=200, deadline=None)
+@given(hnp.arrays(st.sampled_from(["f2", "f4"]), (3,), elements={"min_value": 0, "max_value": 1}))
+def test_codes_are_exact(values):
+    expected = [floor(65535 * Fraction(float(value)) + Fraction(1, 2)) for value in values]
+    assert to_codes(values).tolist() == expected
+
+
+def test_codes_at_half_steps_in_both_precisions():
+    """Values beside (k + 1/2) / 65535, where single precision rounds to the wrong side."""
+    middle = ((np.arange(0, 65535, 7) + 0.5) / 65535).astype(np.float32)
+    values = np.concatenate(
+        [np.nextafter(middle, np.float32(0)), middle, np.nextafter(middle, np.float32(1))]
+    )
+    expected = [floor(65535 * Fraction(float(value)) + Fraction(1, 2)) for value in values]
+    assert np.array_equal(to_codes(values), expected)
+    in_single = np.floor(values * np.float32(65535) + np.float32(0.5))
+    assert not np.array_equal(in_single, expected)  # the test can tell the difference
+    assert to_codes(0.5) == 32768 and to_codes(0.0) == 0 and to_codes(1.0) == 65535
+
+
+def test_codes_go_there_and_back_and_clip():
+    every = np.arange(65536, dtype=np.uint16)
+    assert np.array_equal(to_codes(to_probability(every)), every)
+    assert to_codes([-0.1, 1.1, np.inf]).tolist() == [0, 65535, 65535]
+    with pytest.raises(ValueError, match="not a number"):
+        to_codes([0.5, np.nan])
+
+
+def test_files_are_those_of_the_design(tmp_path):
+    store = write(tmp_path, "oof")
+    write(tmp_path, "test", seed=1)
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == sorted(
+        ["oof.u16", "oof.csv", "test.u16", "test.csv", "meta.json", "oof.lock", "test.lock", "meta.lock"]
+    )
+    flat = np.fromfile(tmp_path / "oof.u16", "<u2")
+    assert np.array_equal(flat, np.concatenate([to_codes(image).ravel() for image in images()]))
+    lines = (tmp_path / "oof.csv").read_text().splitlines()
+    assert lines[:3] == ["id,offset,channels,height,width", "1e1000,0,1,3,4", "00123,12,1,5,2"]
+    assert store.meta == json.loads(json.dumps(META))
+
+
+def test_images_of_any_size_come_back_by_id(tmp_path):
+    write(tmp_path)
+    store = open_store(tmp_path, "oof", META)
+    assert store is not None and store.ids.tolist() == IDS and len(store) == 5
+    for image_id, expected in zip(IDS, images()):
+        row = store.rows[image_id]
+        codes = store.codes(row)
+        assert codes.dtype == np.uint16 and np.array_equal(codes, to_codes(expected))
+        assert np.abs(store.probability(row) - expected).max() <= 0.5 / 65535 + 1e-7
+    assert [image_id for image_id, _ in store] == IDS
+    assert np.array_equal(store.codes(-1), store.codes(4))
+    with pytest.raises(IndexError):
+        store.codes(5)
+
+
+def test_codes_may_be_given_as_they_are(tmp_path):
+    codes = np.arange(12, dtype=np.uint16).reshape(1, 4, 3)[:, ::-1]
+    with StoreWriter(tmp_path, "test", ["a"], [(1, 4, 3)], {}) as writer:
+        assert writer.bytes_needed == 24
+        writer.append("a", codes)
+        assert np.array_equal(writer.finish().codes(0), codes)
+
+
+def test_store_without_images(tmp_path):
+    assert len(write(tmp_path, ids=[], shapes=[])) == 0
+
+
+@pytest.mark.parametrize("key", list(META))
+def test_stale_store_is_never_opened(tmp_path, key):
+    write(tmp_path)
+    assert open_store(tmp_path, "oof", META) is not None
+    assert open_store(tmp_path, "oof", {**META, key: "other"}) is None
+    assert open_store(tmp_path, "oof", {name: META[name] for name in META if name != key}) is None
+    assert open_store(tmp_path, "oof", {**META, "more": 1}) is None
+    assert open_store(tmp_path, "test", META) is None
+    assert open_store(tmp_path, "oof", None) is not None
+
+
+@pytest.mark.parametrize("damage", ["cut", "longer", "table", "no table", "no codes", "meta", "no meta"])
+def test_damaged_store_is_not_opened_and_is_made_anew(tmp_path, damage):
+    write(tmp_path)
+    codes, table, meta = tmp_path / "oof.u16", tmp_path / "oof.csv", tmp_path / "meta.json"
+    if damage == "cut":
+        codes.write_bytes(codes.read_bytes()[:-2])
+    elif damage == "longer":
+        codes.write_bytes(codes.read_bytes() + b"00")
+    elif damage == "table":
+        table.write_text(table.read_text().replace("00123", "00124"))
+    elif damage == "meta":
+        meta.write_text("{")
+    else:
+        {"no table": table, "no codes": codes, "no meta": meta}[damage].unlink()
+    assert open_store(tmp_path, "oof", META) is None
+    write(tmp_path)
+    assert open_store(tmp_path, "oof", META) is not None
+
+
+def test_rewriting_keeps_the_old_store_until_the_new_one_is_whole(tmp_path):
+    write(tmp_path, seed=0)
+    write(tmp_path, "test", seed=5)
+    new = {**META, "weights": "new"}
+    with StoreWriter(tmp_path, "oof", IDS, SHAPES, new) as writer:
+        for image_id, values in zip(IDS, images(1)):
+            assert open_store(tmp_path, "oof", META) is not None
+            writer.append(image_id, values)
+        assert np.array_equal(open_store(tmp_path, "oof", META).codes(0), to_codes(images(0)[0]))
+        writer.finish()
+    assert open_store(tmp_path, "oof", META) is None
+    assert np.array_equal(open_store(tmp_path, "oof", new).codes(0), to_codes(images(1)[0]))
+    assert np.array_equal(open_store(tmp_path, "test", META).codes(0), to_codes(images(5)[0]))
+
+
+@pytest.mark.parametrize("step", range(1, 5))
+def test_kill_while_finishing_never_vouches_for_mixed_files(tmp_path, step, monkeypatch):
+    """Stops after each rename of `finish`: the old entry must not open the new codes."""
+    write(tmp_path, seed=0)
+    new = {**META, "weights": "new"}
+    writer = StoreWriter(tmp_path, "oof", IDS, SHAPES, new, sync_seconds=1e9)
+    writer.__enter__()
+    for image_id, values in zip(IDS, images(1)):
+        writer.append(image_id, values)
+    writer._sync()
+    renames, replace = [], Path.replace
+
+    def stop_at(self, target):
+        result = replace(self, target)
+        renames.append(Path(target).name)
+        if len(renames) == step:
+            raise KeyboardInterrupt
+        return result
+
+    with monkeypatch.context() as patch:
+        patch.setattr(writer, "_sync", lambda: None)
+        patch.setattr(Path, "replace", stop_at)
+        with pytest.raises(KeyboardInterrupt):
+            writer.finish()
+        writer.close()
+    assert renames == ["meta.json", "oof.u16", "oof.csv", "meta.json"][:step]
+    old, fresh = open_store(tmp_path, "oof", META), open_store(tmp_path, "oof", new)
+    assert old is None and (fresh is not None) == (step == 4)
+    assert np.array_equal(write(tmp_path, seed=1, meta=new).codes(3), to_codes(images(1)[3]))
+
+
+WRITER = """
+import os, sys
+import numpy as np
+from segfold.store import StoreWriter
+folder, kill_at, seconds = sys.argv[1], int(sys.argv[2]), float(sys.argv[3])
+values = np.load(os.path.dirname(folder) + "/values.npy")
+ids = [str(i) for i in range(len(values))]
+shapes = [values.shape[1:]] * len(values)
+with StoreWriter(folder, "test", ids, shapes, {"w": 1}, sync_seconds=seconds) as writer:
+    print(writer.count, flush=True)
+    while writer.count < len(ids):
+        if writer.count == kill_at:
+            os.kill(os.getpid(), 9)
+        writer.append(ids[writer.count], values[writer.count])
+    writer.finish()
+"""
+
+
+def start_writer(folder, kill_at, seconds=0.0, **options):
+    arguments = [sys.executable, "-c", WRITER, str(folder), str(kill_at), str(seconds)]
+    environment = {**os.environ, "PYTHONPATH": str(SOURCE)}
+    return subprocess.run(arguments, env=environment, capture_output=True, text=True, **options)
+
+
+def test_killed_writer_goes_on_where_it_was(tmp_path):
+    values = np.random.default_rng(0).random((7, 1, 6, 5), np.float32)
+    np.save(tmp_path / "values.npy", values)
+    folder = tmp_path / "pred"
+    for kill_at, resumes_at in [(0, 0), (3, 0), (6, 3)]:
+        process = start_writer(folder, kill_at)
+        assert process.returncode == -9 and process.stdout == f"{resumes_at}\n"
+        assert open_store(folder, "test", {"w": 1}) is None
+        with (folder / "test.u16.part").open("ab") as part:  # half an image
+            part.write(b"\xff" * 31)
+    process = start_writer(folder, -1)
+    assert process.returncode == 0 and process.stdout == "6\n"
+    store = open_store(folder, "test", {"w": 1})
+    assert all(np.array_equal(store.codes(row), to_codes(values[row])) for row in range(7))
+    assert not list(folder.glob("*part*"))
+
+
+def test_a_kill_costs_what_was_not_synced_and_no_more(tmp_path):
+    np.save(tmp_path / "values.npy", np.zeros((5, 1, 2, 2), np.float32))
+    assert start_writer(tmp_path / "pred", 4, seconds=1e9).returncode == -9
+    assert start_writer(tmp_path / "pred", 4, seconds=1e9).stdout == "0\n"
+
+
+def interrupted(folder, count=3, **changes):
+    arguments = {"ids": IDS, "shapes": SHAPES, "meta": META, **changes}
+    with StoreWriter(folder, "oof", **arguments) as writer:
+        for image_id, values in list(zip(IDS, images()))[writer.count : count]:
+            writer.append(image_id, values)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"meta": {**META, "weights": "other"}},
+        {"ids": IDS[::-1]},
+        {"shapes": [(1, 4, 3), *SHAPES[1:]]},
+    ],
+    ids=["meta", "ids", "shapes"],
+)
+def test_part_of_something_else_is_not_resumed(tmp_path, changes):
+    interrupted(tmp_path)
+    arguments = {"ids": IDS, "shapes": SHAPES, "meta": META}
+    with StoreWriter(tmp_path, "oof", **arguments) as writer:
+        assert writer.count == 3
+    with StoreWriter(tmp_path, "oof", **{**arguments, **changes}) as writer:
+        assert writer.count == 0
+    with StoreWriter(tmp_path, "oof", **arguments) as writer:  # nor is the first one's, which is gone
+        assert writer.count == 0
+    interrupted(tmp_path)
+    assert len(write(tmp_path, ids=["a"], shapes=[(1, 1, 1)])) == 1  # no rest of a longer part stays behind
+
+
+def test_part_shorter_than_its_record_counts_for_what_it_holds(tmp_path):
+    interrupted(tmp_path)
+    part = tmp_path / "oof.u16.part"
+    os.truncate(part, (12 + 10) * 2 + 1)
+    with StoreWriter(tmp_path, "oof", IDS, SHAPES, META) as writer:
+        assert writer.count == 2
+    (tmp_path / "oof.part.json").write_text("{}")
+    with StoreWriter(tmp_path, "oof", IDS, SHAPES, META) as writer:
+        assert writer.count == 0
+
+
+def test_wrong_image_is_refused(tmp_path):
+    with StoreWriter(tmp_path, "oof", IDS, SHAPES, META) as writer:
+        with pytest.raises(ValueError, match="not the next"):
+            writer.append(IDS[1], images()[1])
+        with pytest.raises(ValueError, match="shape"):
+            writer.append(IDS[0], images()[1])
+        with pytest.raises(SegfoldError, match=r"1e1000.*not a number"):
+            writer.append(IDS[0], np.full(SHAPES[0], np.nan))
+        with pytest.raises(ValueError, match="0 of 5"):
+            writer.finish()
+    with pytest.raises(ValueError, match="different ids"):
+        StoreWriter(tmp_path, "oof", ["a", "a"], SHAPES[:2], META)
+
+
+def test_two_predictions_of_one_split_do_not_meet(tmp_path):
+    with StoreWriter(tmp_path, "oof", IDS, SHAPES, META):
+        with (
+            pytest.raises(SegfoldError, match=f"predicting oof.*process {os.getpid()}"),
+            StoreWriter(tmp_path, "oof", IDS, SHAPES, META),
+        ):
+            pass
+        write(tmp_path, "test")
+
+
+def test_too_small_a_disk_is_refused_before_anything_is_written(tmp_path, monkeypatch):
+    write(tmp_path)
+    usage = shutil.disk_usage(tmp_path)._replace(free=100)
+    monkeypatch.setattr(store_module.shutil, "disk_usage", lambda _: usage)
+    with (
+        pytest.raises(SegfoldError, match="needs 200 MB, the disk has 100 bytes"),
+        StoreWriter(tmp_path, "test", ["a"], [(1, 10_000, 10_000)], META),
+    ):
+        pass
+    assert open_store(tmp_path, "oof", META) is not None
+    with StoreWriter(tmp_path, "test", ["a"], [(1, 7, 7)], META):  # 98 bytes fit; the lock is free again
+        pass
+
+
+def test_full_disk_keeps_the_old_store_and_what_was_written(tmp_path, monkeypatch):
+    write(tmp_path)
+    new = {**META, "weights": "new"}
+    write_all = store_module.write_all
+
+    def full(file, data):
+        write_all(file, data[: len(data) // 2])
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with StoreWriter(tmp_path, "oof", IDS, SHAPES, new) as writer:
+        writer.append(IDS[0], images(1)[0])
+        monkeypatch.setattr(store_module, "write_all", full)
+        with pytest.raises(SegfoldError, match="disk is full"):
+            writer.append(IDS[1], images(1)[1])
+        monkeypatch.undo()
+        assert writer.count == 1
+        writer.append(IDS[1], images(1)[1])  # over the half that was written
+    assert np.array_equal(open_store(tmp_path, "oof", META).codes(1), to_codes(images(0)[1]))
+    with StoreWriter(tmp_path, "oof", IDS, SHAPES, new) as writer:
+        assert writer.count == 2
+    store = write(tmp_path, seed=1, meta=new)
+    assert all(np.array_equal(store.codes(row), to_codes(image)) for row, image in enumerate(images(1)))
+
+
+def test_full_disk_for_real(tmp_path):
+    """A file size limit in another process: one clear line, then the next start goes on and ends."""
+    values = np.random.default_rng(0).random((9, 1, 16, 16), np.float32)
+    np.save(tmp_path / "values.npy", values)
+    limit = lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (2048, 2048))  # noqa: E731
+    process = start_writer(tmp_path / "pred", -1, seconds=1e9, preexec_fn=limit)
+    assert process.returncode == 1 and "SegfoldError: the disk is full" in process.stderr
+    process = start_writer(tmp_path / "pred", -1)
+    assert process.returncode == 0 and process.stdout == "4\n"
+    store = open_store(tmp_path / "pred", "test", {"w": 1})
+    assert all(np.array_equal(store.codes(row), to_codes(values[row])) for row in range(9))
+
+
+def test_memory_stays_flat(tmp_path):
+    """Writes and reads 80 MB; the process must not grow by a fifth of it."""
+    code = f"""
+import resource, numpy as np
+from segfold.store import StoreWriter
+ids = [str(i) for i in range(80)]
+image = np.zeros((1, 500, 1000), np.uint16)
+def rss(): return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+with StoreWriter({str(tmp_path)!r}, "test", ids, [image.shape] * 80, {{}}, sync_seconds=1e9) as writer:
+    writer.append("0", image)
+    before = rss()
+    for i in ids[1:]:
+        writer.append(i, image)
+    store = writer.finish()
+for _, codes in store: pass
+print((rss() - before) // 1024)
+"""
+    environment = {**os.environ, "PYTHONPATH": str(SOURCE)}
+    answer = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
+    )
+    assert int(answer.stdout) < 16
