@@ -148,7 +148,7 @@ def test_other_data_needs_force(tmp_path: Path, raw: Path, home: Path) -> None:
     other = tmp_path / "other"
     write_tiny(other, seed=1)
     before = contents(target)
-    with pytest.raises(SegfoldError, match=r"other data, \d+ files differ .*force=true"):
+    with pytest.raises(SegfoldError, match=r"other data, \d+ files differ .*force=1"):
         import_data(TINY, other, home)
     assert contents(target) == before
     assert "imported" in import_data(TINY, other, home, force=True)

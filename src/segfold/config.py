@@ -156,7 +156,6 @@ class Experiment(Settings):
     folds: Folds = Folds()
     input: Input = Input()
     model: _model_choice() = Field(default_factory=dict, validate_default=True)  # type: ignore[valid-type]
-    init: str | None = None
     augment: Augmentations = Field(default_factory=dict, validate_default=True)  # type: ignore[valid-type]
     batch_size: int = Field(default=32, ge=2)
     optimizer: OptimizerChoice = Field(default="adamw", validate_default=True)  # type: ignore[valid-type]

@@ -106,7 +106,7 @@ def _install(competition: Competition, staging: Path, target: Path, force: bool)
         if not force:
             raise SegfoldError(
                 f"{target} holds other data, {len(changed)} files differ ({shorten(changed, 3)}): "
-                "remove it, or replace it with force=true"
+                "remove it, or replace it with `make data from=PATH force=1`"
             )
     _keep_others(target, staging, old)
     _swap(staging, target)

@@ -11,8 +11,8 @@ from segfold.errors import SegfoldError
 
 _DTYPES = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 
-COMPILE_PAYS_FROM = 100_000
-"""Images through the network from which compiling on a GPU is worth its minutes."""
+COMPILE_PAYS_FROM = {"cuda": 100_000, "cpu": 20_000}
+"""Images through the network from which compiling is worth its minutes."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,9 @@ def resolve(machine: Machine, images: int = 0) -> Runtime:
         workers = machine.workers
     compiled = machine.compile
     if compiled == "auto":
-        compiled = device.type == "cuda" and images >= COMPILE_PAYS_FROM
+        # A float32 CPU spends its time in convolutions, which compiling leaves as they are.
+        slow = device.type == "cpu" and precision == "fp32"
+        compiled = not slow and images >= COMPILE_PAYS_FROM.get(device.type, images + 1)
     return Runtime(device, precision, compiled, threads, workers)
 
 

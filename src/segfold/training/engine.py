@@ -37,6 +37,8 @@ class Learner:
     runtime: Runtime
     clip: float | None
     seed: int
+    unpadded: bool = True
+    """Whether the loss leaves the padded border out."""
 
 
 @dataclass
@@ -90,7 +92,7 @@ def train_epoch(
         False if the epoch was left early because ``stopping`` was asked; state is whole either way.
 
     Raises:
-        NotFinite: the loss became NaN or infinite.
+        NotFinite: the loss, or a weight at the end, became NaN or infinite.
     """
     learner.network.train()
     started = refreshed = time.monotonic()
@@ -109,6 +111,8 @@ def train_epoch(
         if stopping.asked:
             return False
     totals.means()
+    if not all(bool(torch.isfinite(parameter).all()) for parameter in learner.network.parameters()):
+        raise NotFinite("a weight is not a finite number")
     position.seconds = seconds + time.monotonic() - started
     return True
 
@@ -119,7 +123,7 @@ def _step(learner: Learner, batch: Sample, loss: StageLoss, rate: float, step: i
     torch.manual_seed((learner.seed * 1_000_003 + step) % 2**63)
     image = batch["image"].to(device, non_blocking=True, memory_format=torch.channels_last)
     target = batch["mask"].to(device, non_blocking=True).float()
-    valid = batch["valid"].to(device, non_blocking=True)
+    valid = batch["valid"].to(device, non_blocking=True) if learner.unpadded else None
     for group in learner.optimizer.param_groups:
         group["lr"] = rate * group.get("lr_factor", 1.0)
     with runtime.autocast():

@@ -163,6 +163,7 @@ class _FoldTraining:
     def _epoch(self, name: str, stage: Stage) -> bool:
         job, position = self.job, self.position
         loss = stage_loss(stage)
+        self.learner.unpadded = stage.loss.unpadded
         schedule = build_schedule(stage.schedule.name, **stage.schedule.settings)
         rates = stage_rates(schedule, stage.lr, position.epoch, stage.epochs, job.steps_per_epoch)
         seconds, samples = position.seconds, position.samples
@@ -176,7 +177,7 @@ class _FoldTraining:
                     position,
                     self.totals,
                     self.stopping,
-                    lambda means: self.progress.step(name, stage, position, means),
+                    lambda means: self.progress.step(name, stage, position, rates(position.step), means),
                 )
                 if not finished:
                     self._save()

@@ -73,7 +73,9 @@ class Progress:
             )
             self._bar.start()
 
-    def step(self, stage: str, settings: "Stage", position: "Position", means: dict[str, float]) -> None:
+    def step(
+        self, stage: str, settings: "Stage", position: "Position", rate: float, means: dict[str, float]
+    ) -> None:
         """Refresh the bar within an epoch, about twice a second."""
         taken = position.steps - self._steps_before
         elapsed = time.monotonic() - self._began
@@ -92,7 +94,7 @@ class Progress:
             self._task,
             completed=position.steps,
             description=f"fold {self._job.fold} {stage} {position.epoch + 1}/{settings.epochs}",
-            text=f"loss {means['loss']:.4f}{score}  {speed:.0f} img/s  {duration(left)} left",
+            text=f"loss {means['loss']:.4f}{score}  lr {rate:.1e}  {speed:.0f} img/s  {duration(left)} left",
         )
 
     def note(self, text: str) -> None:

@@ -1,0 +1,184 @@
+"""What a user can mend gives one clear line and exit code 2, through ``python -m segfold``."""
+
+import json
+import re
+import shutil
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from small_project import make_project, segfold
+from tiny_competition import write_image
+
+TRAIN = ("train", "--config", "configs/small.yaml", "--fold", "0")
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A project with one finished fold and a submission."""
+    home = make_project(tmp_path_factory.mktemp("trained"))
+    for arguments in ((*TRAIN, "fast=true", "--run", "one"), ("submit", "--ensemble", "runs/one", "--name", "good")):
+        done = segfold(home, *arguments)
+        assert done.returncode == 0, done.stderr
+    return home
+
+
+@pytest.fixture
+def home(trained: Path, tmp_path: Path) -> Path:
+    """A copy of it, to break."""
+    shutil.copytree(trained, tmp_path / "home")
+    return tmp_path / "home"
+
+
+def refused(home: Path, *arguments: str) -> str:
+    """The one line that a refused command prints."""
+    before = {path for path in (home / "submissions").glob("*")}
+    done = segfold(home, *arguments)
+    assert done.returncode == 2, (done.returncode, done.stdout, done.stderr)
+    assert "Traceback" not in done.stderr
+    lines = [line for line in done.stderr.splitlines() if not line.startswith("decoding")]
+    assert len(lines) == 1, lines
+    assert {path for path in (home / "submissions").glob("*")} == before
+    return lines[0]
+
+
+def test_no_data_folder(home: Path) -> None:
+    shutil.rmtree(home / "data" / "small")
+    line = refused(home, *TRAIN)
+    assert "data/small" in line and "make data from=PATH" in line
+
+
+def test_corrupt_png(home: Path) -> None:
+    path = next((home / "data/small/train/images").glob("*.png"))
+    path.write_bytes(path.read_bytes()[:60])
+    assert path.name in refused(home, *TRAIN)
+
+
+def test_mask_of_another_size(home: Path) -> None:
+    path = next((home / "data/small/train/masks").glob("im*.png"))
+    write_image(path, np.zeros((9, 9), np.uint8))
+    line = refused(home, *TRAIN)
+    assert path.name in line and "9×9" in line
+
+
+def test_doubled_id_in_the_fold_file(home: Path) -> None:
+    path = home / "folds" / "small-2.csv"
+    lines = path.read_text().splitlines()
+    path.write_text("\n".join([*lines, lines[1]]) + "\n")
+    assert lines[1].split(",")[0] in refused(home, *TRAIN, "--run", "other")
+
+
+def test_ids_that_look_like_numbers_are_text(home: Path) -> None:
+    ids = [line.split(",")[0] for line in (home / "submissions/good.csv").read_text().splitlines()[1:]]
+    expected = [line.split(",")[0] for line in (home / "data/small/sample_submission.csv").read_text().splitlines()[1:]]
+    assert ids == expected
+    assert "00te" in ids and "1e004t" in ids
+    held_out = json.loads((home / "runs/one/fold0/done.json").read_text())["held_out"]
+    assert any(name.startswith("1e") for name in held_out)
+
+
+def test_fold_out_of_range(home: Path) -> None:
+    line = refused(home, "train", "--config", "configs/small.yaml", "--fold", "2")
+    assert "--fold 2" in line and "0 to 1" in line
+
+
+@pytest.mark.parametrize(
+    ("override", "near"),
+    [
+        ("model.encodr=resnet34", "did you mean encoder?"),
+        ("stages.warm.los=1", "did you mean loss?"),
+        ("stages.warm.loss.mask.lovas.weight=1", "did you mean lovasz?"),
+        ("augment.hflipp=true", "did you mean hflip?"),
+        ("bach_size=4", "did you mean batch_size?"),
+    ],
+)
+def test_unknown_key(home: Path, override: str, near: str) -> None:
+    assert near in refused(home, *TRAIN, override)
+
+
+def test_unknown_encoder(home: Path) -> None:
+    line = refused(home, *TRAIN, "--run", "other", "model.encoder=resnet43")
+    assert "resnet43" in line and "resnet34" in line
+
+
+def test_weights_that_cannot_be_downloaded(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setenv("HF_HOME", str(home / "no-cache"))
+    line = refused(home, *TRAIN, "--run", "other", "model.encoder=resnet34", "model.weights=imagenet")
+    assert "model.weights=none" in line and "model.weights=PATH" in line
+
+
+def test_refused_run_leaves_its_name_free(home: Path) -> None:
+    refused(home, *TRAIN, "--run", "other", "model.encoder=resnet43")
+    done = segfold(home, *TRAIN, "--run", "other", "fast=true")
+    assert done.returncode == 0, done.stderr
+
+
+def test_changed_config_on_an_existing_run(home: Path) -> None:
+    line = refused(home, *TRAIN, "--run", "one", "fast=true", "model.decoder_channels=16", "stages.warm.lr=0.1")
+    assert "model.decoder_channels" in line and "stages.warm.lr" in line and "--run" in line
+
+
+def test_machine_settings_may_change(home: Path) -> None:
+    done = segfold(home, *TRAIN, "--run", "one", "fast=true", "machine.workers=1")
+    assert done.returncode == 0 and "is done" in done.stdout
+
+
+def test_runs_of_two_competitions(home: Path) -> None:
+    shutil.copytree(home / "runs/one", home / "runs/two")
+    config = home / "runs/two/config.yaml"
+    config.write_text(re.sub(r"^competition: .*", "competition: tgs-salt", config.read_text(), flags=re.M))
+    line = refused(home, "submit", "--ensemble", "runs/one", "runs/two")
+    assert "tgs-salt: two" in line and "--competition NAME" in line
+
+
+def test_no_usable_run(home: Path) -> None:
+    (home / "runs/foreign").mkdir()
+    (home / "runs/file.txt").write_text("")
+    (home / "runs/one/fold0/done.json").unlink()
+    line = refused(home, "submit", "--ensemble", "runs/foreign", "runs/file.txt", "runs/one")
+    assert "no usable run" in line and "no finished fold" in line
+
+
+def test_other_things_among_runs_are_skipped(home: Path) -> None:
+    (home / "runs/foreign").mkdir()
+    (home / "runs/file.txt").write_text("")
+    done = segfold(home, "submit", "--ensemble", "runs/foreign", "runs/file.txt", "runs/one", "--name", "again")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("skipped") == 2
+    assert (home / "submissions/again.csv").read_bytes() == (home / "submissions/good.csv").read_bytes()
+
+
+def rows(home: Path) -> list[str]:
+    return (home / "submissions/good.csv").read_text().splitlines()
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        (lambda lines: lines[:-1], "id"),
+        (lambda lines: [*lines[:-1], lines[-1].split(",")[0] + ",1 5 3 4"], "overlap"),
+        (lambda lines: [*lines[:-1], lines[-1].split(",")[0] + ",720 20"], "728"),
+    ],
+    ids=["missing id", "overlap", "outside"],
+)
+def test_bad_csv(home: Path, change, expected: str) -> None:  # type: ignore[no-untyped-def]
+    (home / "bad.csv").write_text("\n".join(change(rows(home))) + "\n")
+    assert expected in refused(home, "check-csv", "bad.csv", "--competition", "configs/competitions/small.yaml")
+
+
+def test_good_csv(home: Path) -> None:
+    done = segfold(home, "check-csv", "submissions/good.csv", "--competition", "configs/competitions/small.yaml")
+    assert done.returncode == 0 and "good, 6 images" in done.stdout
+
+
+def test_changed_data_under_a_run(home: Path) -> None:
+    path = next((home / "data/small/train/images").glob("im*.png"))
+    write_image(path, 255 - cv2.imread(str(path)))
+    assert "other data" in refused(home, "submit", "--ensemble", "runs/one")
+
+
+def test_unknown_verb() -> None:
+    done = segfold(Path(), "trian")
+    assert done.returncode == 2 and "did you mean train?" in done.stderr

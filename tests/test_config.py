@@ -1,0 +1,156 @@
+"""Settings: checked, overridable by dotted path, written back whole; errors name the nearest valid key."""
+
+from pathlib import Path
+
+import pytest
+
+from segfold.config import Experiment, check_experiment, differing_keys, dump, dump_yaml, load_experiment, merge, read_overrides
+from segfold.errors import SegfoldError
+from segfold.losses import LOSSES
+from segfold.schema import choice, named_map
+
+CONFIGS = Path(__file__).parents[1] / "configs"
+SMALL = {"competition": "tgs-salt", "stages": {"a": {"epochs": 1, "loss": {"mask": {"bce": 1}}}}}
+
+
+def write(folder: Path, text: str, name: str = "x.yaml") -> Path:
+    path = folder / name
+    path.write_text(text)
+    return path
+
+
+@pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.yaml")), ids=lambda path: path.stem)
+def test_dump_then_load_is_the_same(path: Path, tmp_path: Path) -> None:
+    experiment = load_experiment(path)
+    again = load_experiment(write(tmp_path, dump_yaml(experiment)))
+    assert again == experiment
+    assert differing_keys(again, experiment) == []
+
+
+def test_switched_off_settings_survive_the_round_trip(tmp_path: Path) -> None:
+    experiment = check_experiment({**SMALL, "ema": None, "clip": None}, "here")
+    again = load_experiment(write(tmp_path, dump_yaml(experiment)))
+    assert again.ema is None and again == experiment
+
+
+def test_defaults_come_from_signatures() -> None:
+    experiment = check_experiment(SMALL, "here")
+    assert experiment.model.name == "unet"
+    assert experiment.optimizer.name == "adamw" and experiment.optimizer.settings["weight_decay"] == 1e-4
+    assert dict(experiment.stages["a"].loss.mask.items())["bce"].weight == 1.0
+
+
+def test_numbers_are_weights_and_mappings_hold_them() -> None:
+    mask = {"bce": 2, "dice": {"weight": 3, "mode": "batch"}, "lovasz": None}
+    values = {**SMALL, "stages": {"a": {"epochs": 1, "loss": {"mask": mask}}}}
+    chosen = dict(check_experiment(values, "here").stages["a"].loss.mask.items())
+    assert chosen["bce"].weight == 2 and chosen["dice"].weight == 3 and chosen["dice"].mode == "batch"
+    assert list(chosen) == ["bce", "dice"]
+
+
+@pytest.mark.parametrize(
+    ("override", "path", "value"),
+    [
+        ("seed=7", ("seed",), 7),
+        ("model.encoder=seresnext50_32x4d", ("model", "encoder"), "seresnext50_32x4d"),
+        ("stages.a.lr=1e-4", ("stages", "a", "lr"), 1e-4),
+        ("stages.a.schedule=onecycle", ("stages", "a", "schedule", "onecycle", "warmup"), 0.3),
+        ("stages.a.schedule.cosine.end=0.5", ("stages", "a", "schedule", "cosine", "end"), 0.5),
+        ("stages.a.loss.mask.bce=0.25", ("stages", "a", "loss", "mask", "bce", "weight"), 0.25),
+        ("optimizer={sgd: {momentum: 0.5}}", ("optimizer", "sgd", "momentum"), 0.5),
+        ("augment.hflip=true", ("augment", "hflip", "p"), 0.5),
+        ("input.size=[64, 96]", ("input", "size"), [64, 96]),
+        ("predict.tta=[identity]", ("predict", "tta"), ["identity"]),
+    ],
+)
+def test_any_setting_by_its_dotted_path(tmp_path: Path, override: str, path: tuple[str, ...], value: object) -> None:
+    file = write(tmp_path, "competition: tgs-salt\nstages: {a: {epochs: 1, loss: {mask: {bce: 1}}}}\n")
+    found = dump(load_experiment(file, [override]))
+    for part in path:
+        found = found[part]
+    assert found == value
+
+
+def test_another_choice_replaces_the_first() -> None:
+    assert merge({"schedule": {"cosine": {"end": 0.1}}}, {"schedule": {"onecycle": {}}}) == {"schedule": {"onecycle": {}}}
+    assert merge({"schedule": {"cosine": {"end": 0.1}}}, {"schedule": {"cosine": {}}}) == {"schedule": {"cosine": {"end": 0.1}}}
+
+
+def test_extends_one_level(tmp_path: Path) -> None:
+    write(tmp_path, "competition: tgs-salt\nseed: 3\nstages: {a: {epochs: 4, loss: {mask: {bce: 1}}}}\n", "base.yaml")
+    child = write(tmp_path, "extends: base.yaml\nstages: {a: {epochs: 2}}\n", "child.yaml")
+    experiment = load_experiment(child)
+    assert (experiment.seed, experiment.stages["a"].epochs) == (3, 2)
+    with pytest.raises(SegfoldError, match="one level"):
+        load_experiment(write(tmp_path, "extends: child.yaml\n", "grandchild.yaml"))
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("sed=1", "unknown key sed; did you mean seed?"),
+        ("model.hypercolum=true", "unknown key model.hypercolum; did you mean hypercolumn?"),
+        ("model.heads.level=true", "model.heads.level"),
+        ("stages.a.loss.mask.dicee=1", "did you mean dice?"),
+        ("stages.a.schedule=cosin", "did you mean cosine?"),
+        ("model.name=unett", "did you mean unet?"),
+        ("optimizer={adamw: {}, sgd: {}}", "one of adamw, sgd"),
+        ("stages.a.epochs=-1", "greater than or equal to 0"),
+        ("stages.a.loss.mask.bce=null", "no loss is named"),
+        ("predict.tta=[hflop]", "identity, hflip"),
+        ("batch_size=many", "batch_size"),
+        ("seed", "expected key.sub=value"),
+        ("seed=${oc.env:HOME}", "not supported"),
+    ],
+)
+def test_wrong_settings_give_one_line(tmp_path: Path, override: str, message: str) -> None:
+    file = write(tmp_path, "competition: tgs-salt\nstages: {a: {epochs: 1, loss: {mask: {bce: 1}}}}\n")
+    with pytest.raises(SegfoldError) as error:
+        load_experiment(file, [override])
+    assert message in str(error.value) and "\n" not in str(error.value)
+
+
+def test_interpolation_is_refused_in_files(tmp_path: Path) -> None:
+    with pytest.raises(SegfoldError, match="not supported"):
+        load_experiment(write(tmp_path, "competition: ${oc.env:HOME}\n"))
+
+
+def test_missing_and_broken_files(tmp_path: Path) -> None:
+    with pytest.raises(SegfoldError, match=r"nowhere\.yaml"):
+        load_experiment(tmp_path / "nowhere.yaml")
+    with pytest.raises(SegfoldError, match="not YAML"):
+        load_experiment(write(tmp_path, "a: [1, 2\n"))
+    with pytest.raises(SegfoldError, match="stages is missing"):
+        load_experiment(write(tmp_path, "competition: tgs-salt\n"))
+
+
+def test_overrides_do_not_lose_each_other() -> None:
+    assert read_overrides(["a.b=1", "a.c=x", "d=[1, 2]"]) == {"a": {"b": 1, "c": "x"}, "d": [1, 2]}
+
+
+def changed(**values: object) -> Experiment:
+    return check_experiment({**SMALL, **values}, "here")
+
+
+def test_identity_is_what_changes_the_weights() -> None:
+    base = changed()
+    same = changed(machine={"workers": 3}, minutes=5, predict={"tta": ["identity"]}, validate={"every": 2})
+    assert differing_keys(base, same) == []
+    assert differing_keys(base, changed(seed=1, input={"size": 64})) == ["input.size", "seed"]
+    assert differing_keys(base, changed(ema=None)) == ["ema.decay"]
+
+
+def test_schema_follows_the_signature() -> None:
+    def builder(*, width: int = 3, name: str = "x") -> None: ...
+
+    model = named_map("family", {"thing": builder}, weighted=True)
+    assert model.model_validate({"thing": {"width": 5}}).thing.model_dump() == {"weight": 1.0, "width": 5, "name": "x"}
+    assert choice("family", {"thing": builder}).model_validate("thing").settings == {"width": 3, "name": "x"}
+    assert set(named_map("mask", LOSSES, weighted=True).model_fields) == set(LOSSES)
+
+
+def test_schema_needs_defaults() -> None:
+    def builder(*, width: int) -> None: ...
+
+    with pytest.raises(TypeError, match="needs a default"):
+        named_map("family", {"thing": builder})

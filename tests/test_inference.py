@@ -1,0 +1,154 @@
+"""Test-time augmentation, prediction at the original size, and the store around it."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from small_project import fold_job, make_project, train
+from torch import Tensor, nn
+
+from segfold.data.sizing import Sizing
+from segfold.data.tta import TRANSFORMS
+from segfold.inference import predict as predicting
+from segfold.inference import stored
+from segfold.inference.device import Runtime
+from segfold.inference.networks import build_network, load_weights
+from segfold.inference.predict import predict, probabilities
+from segfold.inference.stored import find_predictions, store_predictions
+from segfold.models import Output
+
+RUNTIME = Runtime(torch.device("cpu"), "fp32", False, 1, 0)
+
+
+class Brightness(nn.Module):
+    """Logit = a function of the pixel's own value: equivariant to every symmetry."""
+
+    def forward(self, pixels: Tensor) -> Output:
+        return Output(pixels.float().mean(dim=1, keepdim=True) / 64 - 2)
+
+
+class Position(nn.Module):
+    """Logit = the column: not equivariant to a mirror."""
+
+    def forward(self, pixels: Tensor) -> Output:
+        n, _, h, w = pixels.shape
+        return Output(torch.arange(w).float().expand(n, 1, h, w) / w)
+
+
+@pytest.mark.parametrize("name", TRANSFORMS)
+def test_inverse_is_exact(name: str) -> None:
+    images = torch.rand(2, 3, 5, 5)
+    transform = TRANSFORMS[name]
+    assert torch.equal(transform.inverse(transform.forward(images)), images)
+
+
+def test_the_eight_symmetries_are_different() -> None:
+    image = torch.arange(9).reshape(1, 1, 3, 3)
+    seen = {tuple(transform.forward(image).flatten().tolist()) for transform in TRANSFORMS.values()}
+    assert len(seen) == len(TRANSFORMS) == 8
+
+
+def test_tta_of_an_equivariant_network_is_the_plain_output() -> None:
+    images = torch.randint(0, 255, (2, 3, 6, 6), dtype=torch.uint8)
+    plain = probabilities(Brightness(), images, ["identity"], RUNTIME)
+    full = probabilities(Brightness(), images, list(TRANSFORMS), RUNTIME)
+    torch.testing.assert_close(full, plain)
+
+
+def test_tta_is_the_mean_of_its_parts() -> None:
+    images = torch.zeros(1, 1, 2, 4)
+    column = torch.arange(4).float() / 4
+    expected = (column.sigmoid() + column.flip(0).sigmoid()) / 2
+    found = probabilities(Position(), images, ["identity", "hflip"], RUNTIME)
+    torch.testing.assert_close(found, expected.expand(1, 1, 2, 4))
+    assert not torch.allclose(found, probabilities(Position(), images, ["identity"], RUNTIME))
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_project(tmp_path_factory.mktemp("project"))
+
+
+@pytest.mark.parametrize("fit", ["pad", "resize"])
+def test_predictions_have_the_original_size_and_order(project: Path, fit: str) -> None:
+    images = fold_job(project).images
+    rows = np.array([7, 2, 11])
+    sizing = Sizing(32, 32, fit, "reflect")  # type: ignore[arg-type]
+    found = list(predict(Brightness(), images, rows, sizing, tta=["identity", "hflip"], batch_size=2, runtime=RUNTIME))
+    assert [name for name, _ in found] == list(images.ids[rows])
+    for row, (_, values) in zip(rows, found):
+        grey = images.images[row].mean(axis=2)
+        assert values.shape == (1, *grey.shape)
+        expected = 1 / (1 + np.exp(-(grey / 64 - 2)))
+        if fit == "pad":
+            np.testing.assert_allclose(values[0], expected, atol=1e-6)
+        else:
+            assert np.abs(values[0] - expected).mean() < 0.1
+
+
+def trained(project: Path, run: str):  # type: ignore[no-untyped-def]
+    job = fold_job(project, run=run)
+    done = train(job)
+    network = load_weights(build_network(job.experiment, job.competition, job.images, fresh=False), job.folder.weights())
+    return job, done, network
+
+
+def store(job, done, network, on_progress=lambda done, total: None):  # type: ignore[no-untyped-def]
+    digest = done["weights"]["model"]
+    return store_predictions(
+        network, digest, job.folder, job.experiment, job.competition, job.images, np.arange(10), "test", RUNTIME, on_progress
+    )
+
+
+def test_stored_scores_are_those_of_the_loaded_weights(project: Path) -> None:
+    """Weights → file → network → store → score is one chain without a break."""
+    job, done, network = trained(project, "chain")
+    oof = find_predictions(done["weights"]["model"], job.folder, job.experiment, job.images, "oof")
+    assert oof is not None and list(oof.ids) == done["held_out"] == list(job.images.ids[job.validation_rows])
+    sizing = Sizing(32, 32, "pad", "reflect")
+    fresh = dict(predict(network, job.images, job.validation_rows, sizing, tta=("identity", "hflip"), batch_size=3, runtime=RUNTIME))
+    for row, name in enumerate(oof.ids):
+        assert np.abs(oof.probability(row) - fresh[name]).max() < 1e-4
+
+
+def test_predicted_once(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    job, done, network = trained(project, "once")
+    first = store(job, done, network)
+    monkeypatch.setattr(stored, "predict", lambda *_, **__: pytest.fail("predicted again"))
+    again = store(job, done, network)
+    assert all(np.array_equal(first.codes(row), again.codes(row)) for row in range(10))
+
+
+@pytest.mark.parametrize("change", [{"predict": {"tta": ("identity",)}}, {"input": {"size": 64}}])
+def test_other_settings_are_predicted_anew(project: Path, change: dict[str, dict[str, object]]) -> None:
+    job, done, network = trained(project, f"anew{len(str(change))}")
+    store(job, done, network)
+    (key, values), = change.items()
+    part = getattr(job.experiment, key).model_copy(update=values)
+    other = job.experiment.model_copy(update={key: part})
+    assert find_predictions(done["weights"]["model"], job.folder, job.experiment, job.images, "test") is not None
+    assert find_predictions(done["weights"]["model"], job.folder, other, job.images, "test") is None
+    assert find_predictions("other weights", job.folder, job.experiment, job.images, "test") is None
+
+
+def test_interrupted_prediction_goes_on(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    job, done, network = trained(project, "resume")
+    whole = [store(job, done, network).codes(row) for row in range(10)]
+    for path in job.folder.path.rglob("test.*"):
+        path.unlink()
+    real, seen = predicting.predict, []
+
+    def dies(network, images, rows, *arguments, **options):  # type: ignore[no-untyped-def]
+        seen.append(len(rows))
+        for count, item in enumerate(real(network, images, rows, *arguments, **options)):
+            if count == 4 and len(seen) == 1:
+                raise KeyboardInterrupt
+            yield item
+
+    monkeypatch.setattr(stored, "predict", dies)
+    with pytest.raises(KeyboardInterrupt):
+        store(job, done, network)
+    again = store(job, done, network)
+    assert seen == [10, 6]
+    assert all(np.array_equal(again.codes(row), whole[row]) for row in range(10))
