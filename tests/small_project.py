@@ -7,6 +7,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+
 from tiny_competition import brute_force_rle, write_image
 
 ROOT = Path(__file__).parents[1]
@@ -70,7 +71,9 @@ def make_project(home: Path, seed: int = 0) -> Path:
     for name, texts in (("train.csv", train), ("solution.csv", test)):
         lines = [f"{key},{text}" for key, text in texts.items()]
         (root / name).write_text("\n".join(["id,rle_mask", *lines]) + "\n")
-    (root / "sample_submission.csv").write_text("\n".join(["id,rle_mask", *(f"{key},1 1" for key in reversed(test))]) + "\n")
+    (root / "sample_submission.csv").write_text(
+        "\n".join(["id,rle_mask", *(f"{key},1 1" for key in reversed(test))]) + "\n"
+    )
     return home
 
 
@@ -79,7 +82,12 @@ def segfold(home: Path, *arguments: str, **options: object) -> "subprocess.Compl
     environment = {**os.environ, "PYTHONPATH": str(ROOT / "src"), "OMP_NUM_THREADS": "1", "COLUMNS": "200"}
     return subprocess.run(
         [sys.executable, "-m", "segfold", *arguments],
-        cwd=home, env=environment, capture_output=True, text=True, timeout=300, **options,  # type: ignore[call-overload]
+        cwd=home,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        **options,  # type: ignore[call-overload]
     )
 
 

@@ -82,18 +82,14 @@ def test_result_depends_on_seed_epoch_and_index_alone() -> None:
     for augmenter in (first, Augmenter(ALL, 3), pickle.loads(pickle.dumps(first))):
         for got, want in zip(augmenter(image, mask, 5, 7), expected, strict=True):
             np.testing.assert_array_equal(got, want)
-    others = [
-        Augmenter(ALL, seed)(image, mask, epoch, i)[0] for seed, epoch, i in ((4, 5, 7), (3, 6, 7), (3, 5, 8))
-    ]
+    others = [Augmenter(ALL, seed)(image, mask, epoch, i)[0] for seed, epoch, i in ((4, 5, 7), (3, 6, 7), (3, 5, 8))]
     assert all((other != expected[0]).any() for other in others)
 
 
 def test_keys_are_fixed_and_distinct() -> None:
     # As written down: resuming on another machine or Python must draw the same numbers.
     assert sample_key("augment", 0, 0, 0) == 17813008828619570039
-    keys = {
-        sample_key("augment", seed, epoch, i) for seed in range(5) for epoch in range(20) for i in range(100)
-    }
+    keys = {sample_key("augment", seed, epoch, i) for seed in range(5) for epoch in range(20) for i in range(100)}
     assert len(keys) == 10_000
     assert sample_key(1, 11) != sample_key(11, 1)
 

@@ -208,9 +208,7 @@ for _ in blend(members, None, ids): pass
 print((rss() - before) // 1024)
 """
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1] / "src")}
-    answer = subprocess.run(
-        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
-    )
+    answer = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
     assert int(answer.stdout) < 16
 
 
@@ -220,8 +218,6 @@ def test_a_big_ensemble_needs_few_open_files(tmp_path):
     in_use = max(int(entry.name) for entry in Path("/proc/self/fd").iterdir())
     resource.setrlimit(resource.RLIMIT_NOFILE, (in_use + 12, hard))
     try:
-        assert (
-            len(list(blend([TestMember(str(n), {0: one}) for n, one in enumerate(made)], None, ["c"]))) == 1
-        )
+        assert len(list(blend([TestMember(str(n), {0: one}) for n, one in enumerate(made)], None, ["c"]))) == 1
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))

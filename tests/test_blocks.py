@@ -41,9 +41,7 @@ def levels(channels: tuple[int, ...] = (64,) * 5, size: int = 128, n: int = 2) -
 
 def test_gates_of_the_worked_example() -> None:
     block = example_gates(ChannelSpatialGate(2, reduction=2))
-    torch.testing.assert_close(
-        block.channel.gates(U), torch.tensor([[0.952574, 0.047426]]), atol=1e-6, rtol=0
-    )
+    torch.testing.assert_close(block.channel.gates(U), torch.tensor([[0.952574, 0.047426]]), atol=1e-6, rtol=0)
     expected = torch.tensor([[[[0.6225, 0.8176], [0.7311, 0.7311]]]])
     torch.testing.assert_close(block.spatial.gates(U), expected, atol=1e-4, rtol=0)
 
@@ -139,9 +137,7 @@ def test_upsampling_keeps_pixel_centres() -> None:
         fine = upsample(ramp, factor)
         centres = (torch.arange(8 * factor) + 0.5) / factor
         torch.testing.assert_close(fine[0, 0, 0, factor:-factor], centres[factor:-factor])
-        torch.testing.assert_close(
-            upsample(torch.full((1, 2, 4, 4), 3.0), factor).unique(), torch.tensor([3.0])
-        )
+        torch.testing.assert_close(upsample(torch.full((1, 2, 4, 4), 3.0), factor).unique(), torch.tensor([3.0]))
 
 
 def test_hypercolumn_has_320_channels_and_each_level_in_its_slice() -> None:

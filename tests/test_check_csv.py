@@ -88,9 +88,7 @@ def test_columns(tmp_path: Path) -> None:
     path = write(tmp_path / "s.csv", GOOD, header="id,mask")
     assert problems(path) == ["the columns are 'id, mask', expected 'id, rle_mask'"]
     assert problems(path, mask_column="mask") == []
-    path.write_text(
-        "rle_mask,id\n" + "".join(f"{text},{key}\n" for key, text in {**GOOD, "a": "x 1"}.items())
-    )
+    path.write_text("rle_mask,id\n" + "".join(f"{text},{key}\n" for key, text in {**GOOD, "a": "x 1"}.items()))
     assert problems(path) == [
         "the columns are 'rle_mask, id', expected 'id, rle_mask'",
         "mask of a: 'x' is not an integer",

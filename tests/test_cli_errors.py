@@ -8,6 +8,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+
 from small_project import make_project, segfold
 from tiny_competition import write_image
 
@@ -18,7 +19,10 @@ TRAIN = ("train", "--config", "configs/small.yaml", "--fold", "0")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A project with one finished fold and a submission."""
     home = make_project(tmp_path_factory.mktemp("trained"))
-    for arguments in ((*TRAIN, "fast=true", "--run", "one"), ("submit", "--ensemble", "runs/one", "--name", "good")):
+    for arguments in (
+        (*TRAIN, "fast=true", "--run", "one"),
+        ("submit", "--ensemble", "runs/one", "--name", "good"),
+    ):
         done = segfold(home, *arguments)
         assert done.returncode == 0, done.stderr
     return home
@@ -33,13 +37,13 @@ def home(trained: Path, tmp_path: Path) -> Path:
 
 def refused(home: Path, *arguments: str) -> str:
     """The one line that a refused command prints."""
-    before = {path for path in (home / "submissions").glob("*")}
+    before = set((home / "submissions").glob("*"))
     done = segfold(home, *arguments)
     assert done.returncode == 2, (done.returncode, done.stdout, done.stderr)
     assert "Traceback" not in done.stderr
     lines = [line for line in done.stderr.splitlines() if not line.startswith("decoding")]
     assert len(lines) == 1, lines
-    assert {path for path in (home / "submissions").glob("*")} == before
+    assert set((home / "submissions").glob("*")) == before
     return lines[0]
 
 

@@ -4,7 +4,16 @@ from pathlib import Path
 
 import pytest
 
-from segfold.config import Experiment, check_experiment, differing_keys, dump, dump_yaml, load_experiment, merge, read_overrides
+from segfold.config import (
+    Experiment,
+    check_experiment,
+    differing_keys,
+    dump,
+    dump_yaml,
+    load_experiment,
+    merge,
+    read_overrides,
+)
 from segfold.errors import SegfoldError
 from segfold.losses import LOSSES
 from segfold.schema import choice, named_map
@@ -72,12 +81,20 @@ def test_any_setting_by_its_dotted_path(tmp_path: Path, override: str, path: tup
 
 
 def test_another_choice_replaces_the_first() -> None:
-    assert merge({"schedule": {"cosine": {"end": 0.1}}}, {"schedule": {"onecycle": {}}}) == {"schedule": {"onecycle": {}}}
-    assert merge({"schedule": {"cosine": {"end": 0.1}}}, {"schedule": {"cosine": {}}}) == {"schedule": {"cosine": {"end": 0.1}}}
+    assert merge({"schedule": {"cosine": {"end": 0.1}}}, {"schedule": {"onecycle": {}}}) == {
+        "schedule": {"onecycle": {}}
+    }
+    assert merge({"schedule": {"cosine": {"end": 0.1}}}, {"schedule": {"cosine": {}}}) == {
+        "schedule": {"cosine": {"end": 0.1}}
+    }
 
 
 def test_extends_one_level(tmp_path: Path) -> None:
-    write(tmp_path, "competition: tgs-salt\nseed: 3\nstages: {a: {epochs: 4, loss: {mask: {bce: 1}}}}\n", "base.yaml")
+    write(
+        tmp_path,
+        "competition: tgs-salt\nseed: 3\nstages: {a: {epochs: 4, loss: {mask: {bce: 1}}}}\n",
+        "base.yaml",
+    )
     child = write(tmp_path, "extends: base.yaml\nstages: {a: {epochs: 2}}\n", "child.yaml")
     experiment = load_experiment(child)
     assert (experiment.seed, experiment.stages["a"].epochs) == (3, 2)
@@ -144,7 +161,11 @@ def test_schema_follows_the_signature() -> None:
     def builder(*, width: int = 3, name: str = "x") -> None: ...
 
     model = named_map("family", {"thing": builder}, weighted=True)
-    assert model.model_validate({"thing": {"width": 5}}).thing.model_dump() == {"weight": 1.0, "width": 5, "name": "x"}
+    assert model.model_validate({"thing": {"width": 5}}).thing.model_dump() == {
+        "weight": 1.0,
+        "width": 5,
+        "name": "x",
+    }
     assert choice("family", {"thing": builder}).model_validate("thing").settings == {"width": 3, "name": "x"}
     assert set(named_map("mask", LOSSES, weighted=True).model_fields) == set(LOSSES)
 

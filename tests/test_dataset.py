@@ -71,9 +71,7 @@ def test_samples_do_not_depend_on_workers_or_on_what_came_before() -> None:
         assert len(left) == len(right) == 3
         assert all(same(a, b) for a, b in zip(left, right, strict=True))
     assert not same(alone[0][0], alone[1][0])
-    assert same(
-        dataset[1, 3], training_set(images, augmenter=Augmenter(STEPS, 1), random_offset=True, seed=1)[1, 3]
-    )
+    assert same(dataset[1, 3], training_set(images, augmenter=Augmenter(STEPS, 1), random_offset=True, seed=1)[1, 3])
 
 
 def test_a_batch_has_the_promised_shapes_and_types() -> None:
@@ -183,9 +181,7 @@ def test_16_bits_reach_the_network_as_0_to_255() -> None:
     images = image_set(2, dtype=np.uint16)
     for sample in (training_set(images)[0, 0], PredictionSet(images, np.arange(2), PAD)[0]):
         assert sample["image"].dtype == torch.float32
-        np.testing.assert_allclose(
-            sample["image"].permute(1, 2, 0), PAD.image(images.images[0]) / 257.0, atol=1e-4
-        )
+        np.testing.assert_allclose(sample["image"].permute(1, 2, 0), PAD.image(images.images[0]) / 257.0, atol=1e-4)
 
 
 def test_prediction_follows_the_rows() -> None:

@@ -83,16 +83,12 @@ def test_what_does_not_fit_is_refused_by_name(name, problem) -> None:
 
 def test_encoder_with_a_fixed_size_says_so() -> None:
     with torch.device("meta"):
-        model = build_model(
-            "unet", 3, 1, encoder="maxvit_rmlp_pico_rw_256", weights="none", decoder_channels=8
-        )
+        model = build_model("unet", 3, 1, encoder="maxvit_rmlp_pico_rw_256", weights="none", decoder_channels=8)
         assert model.stride == 256
         with pytest.raises(SegfoldError, match=r"64×64.*multiples of 256"):
             model(torch.zeros(1, 3, 64, 64))
         options = {"img_size": 128}
-        model = build_model(
-            "unet", 3, 1, encoder="maxvit_rmlp_pico_rw_256", weights="none", encoder_options=options
-        )
+        model = build_model("unet", 3, 1, encoder="maxvit_rmlp_pico_rw_256", weights="none", encoder_options=options)
         assert model.stride == 128
         assert model(torch.zeros(2, 3, 128, 128)).logits.shape == (2, 1, 128, 128)
         model = build_model("unet", 3, 1, encoder="coatnet_nano_rw_224", weights="none", decoder_channels=8)
@@ -201,9 +197,7 @@ def test_weights_from_a_pth_file_survive_gates_and_stem(tmp_path) -> None:
     state = timm.create_model("resnet10t").state_dict()
     torch.save(state, tmp_path / "tiny.pth")
     encoder = Encoder("resnet10t", 3, str(tmp_path / "tiny.pth"), stem_pool=False, attention="scse")
-    torch.testing.assert_close(
-        encoder.net["layer4"].stage[0].conv1.weight.data, state["layer4.0.conv1.weight"]
-    )
+    torch.testing.assert_close(encoder.net["layer4"].stage[0].conv1.weight.data, state["layer4.0.conv1.weight"])
 
 
 def test_wrong_weights_files_are_refused(weights_file, tmp_path) -> None:
@@ -233,9 +227,7 @@ def test_offline_names_both_ways_out(monkeypatch: pytest.MonkeyPatch, tmp_path) 
 
 
 def test_encoder_that_was_never_pretrained() -> None:
-    with pytest.raises(
-        SegfoldError, match=r"no pretrained weights of convnext_atto_rms.*model\.weights=none"
-    ):
+    with pytest.raises(SegfoldError, match=r"no pretrained weights of convnext_atto_rms.*model\.weights=none"):
         Encoder("convnext_atto_rms", 3, "imagenet")
 
 

@@ -11,16 +11,31 @@ from pathlib import Path
 import numpy as np
 import pytest
 from safetensors.numpy import load_file
+
 from small_project import ROOT, make_project, same, segfold
 
-LONG = ("train", "--config", "configs/small.yaml", "--fold", "0", "stages.warm.epochs=8", "stages.lovasz.epochs=4", "machine.workers=1")
+LONG = (
+    "train",
+    "--config",
+    "configs/small.yaml",
+    "--fold",
+    "0",
+    "stages.warm.epochs=8",
+    "stages.lovasz.epochs=4",
+    "machine.workers=1",
+)
 
 
 def start(home: Path, *arguments: str) -> "subprocess.Popen[str]":
     environment = {**os.environ, "PYTHONPATH": str(ROOT / "src"), "OMP_NUM_THREADS": "1"}
     return subprocess.Popen(
-        [sys.executable, "-m", "segfold", *arguments], cwd=home, env=environment, text=True,
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True,
+        [sys.executable, "-m", "segfold", *arguments],
+        cwd=home,
+        env=environment,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
     )
 
 

@@ -76,9 +76,7 @@ def test_bits_and_channels_are_kept(tmp_path: Path, dtype: type, channels: int) 
     np.testing.assert_array_equal(read, image)
 
 
-@pytest.mark.parametrize(
-    "stored", [np.uint8(1), np.uint8(255), np.uint16(1), np.uint16(255), np.uint16(65535)]
-)
+@pytest.mark.parametrize("stored", [np.uint8(1), np.uint8(255), np.uint16(1), np.uint16(255), np.uint16(65535)])
 def test_mask_is_what_is_above_zero(tmp_path: Path, stored: np.generic) -> None:
     mask = np.random.default_rng(1).random((6, 4)) < 0.5
     cv2.imwrite(str(tmp_path / "m.png"), mask * stored)
@@ -362,9 +360,7 @@ def test_bad_files_are_named(home: Path) -> None:
     train = home / "data" / "tiny" / "train"
     (train / "images" / "0b.png").write_bytes((train / "images" / "0b.png").read_bytes()[:-20])
     write_image(train / "masks" / "nan.png", np.zeros((3, 4), np.uint8))
-    with pytest.raises(
-        SegfoldError, match=r"2 files: .*0b\.png is damaged.*nan\.png is 3×4, its image is 9×5"
-    ):
+    with pytest.raises(SegfoldError, match=r"2 files: .*0b\.png is damaged.*nan\.png is 3×4, its image is 9×5"):
         load_split(TINY, "train", home)
     assert not list((home / "data" / "tiny" / "cache").glob("*train*"))
     (train / "masks" / "1e1000.png").unlink()
@@ -392,9 +388,7 @@ def test_bad_rle_and_missing_line(home: Path) -> None:
         load_split(TINY, "train", home)
 
 
-@pytest.mark.parametrize(
-    ("line", "said"), [("", "no line for 0b"), ("0b,deep", r"no number for 0b \('deep'\)")]
-)
+@pytest.mark.parametrize(("line", "said"), [("", "no line for 0b"), ("0b,deep", r"no number for 0b \('deep'\)")])
 def test_bad_extra_table(home: Path, line: str, said: str) -> None:
     path = home / "data" / "tiny" / "depths.csv"
     lines = [row for row in path.read_text().splitlines() if not row.startswith("0b,")]

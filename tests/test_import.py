@@ -35,9 +35,7 @@ def home(tmp_path: Path) -> Path:
 
 
 def contents(root: Path) -> dict[str, bytes]:
-    return {
-        path.relative_to(root).as_posix(): path.read_bytes() for path in root.rglob("*") if path.is_file()
-    }
+    return {path.relative_to(root).as_posix(): path.read_bytes() for path in root.rglob("*") if path.is_file()}
 
 
 def zipped(files: dict[str, bytes]) -> bytes:
@@ -235,9 +233,7 @@ def test_one_import_at_a_time(raw: Path, home: Path) -> None:
         import_data(TINY, raw, home)
 
 
-@pytest.mark.parametrize(
-    "missing", ["train/images", "test/images", "train.csv", "sample_submission.csv", "depths.csv"]
-)
+@pytest.mark.parametrize("missing", ["train/images", "test/images", "train.csv", "sample_submission.csv", "depths.csv"])
 def test_what_is_not_there_is_named(raw: Path, home: Path, missing: str) -> None:
     path = raw / missing
     shutil.rmtree(path) if path.is_dir() else path.unlink()
@@ -358,9 +354,7 @@ def client(monkeypatch: pytest.MonkeyPatch, authenticate: BaseException | None, 
     monkeypatch.setitem(sys.modules, "kaggle.api.kaggle_api_extended", module)
 
 
-def test_from_kaggle(
-    raw: Path, home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
-) -> None:
+def test_from_kaggle(raw: Path, home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
     client(monkeypatch, None, zipped(kaggle_files(raw)))
     assert import_data(TINY, None, home).endswith(DONE)
     assert contents(home / "data" / "tiny") == contents(raw)

@@ -5,7 +5,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from small_project import fold_job, make_project, train
 from torch import Tensor, nn
 
 from segfold.data.sizing import Sizing
@@ -17,6 +16,7 @@ from segfold.inference.networks import build_network, load_weights
 from segfold.inference.predict import predict, probabilities
 from segfold.inference.stored import find_predictions, store_predictions
 from segfold.models import Output
+from small_project import fold_job, make_project, train
 
 RUNTIME = Runtime(torch.device("cpu"), "fp32", False, 1, 0)
 
@@ -90,14 +90,25 @@ def test_predictions_have_the_original_size_and_order(project: Path, fit: str) -
 def trained(project: Path, run: str):  # type: ignore[no-untyped-def]
     job = fold_job(project, run=run)
     done = train(job)
-    network = load_weights(build_network(job.experiment, job.competition, job.images, fresh=False), job.folder.weights())
+    network = load_weights(
+        build_network(job.experiment, job.competition, job.images, fresh=False), job.folder.weights()
+    )
     return job, done, network
 
 
 def store(job, done, network, on_progress=lambda done, total: None):  # type: ignore[no-untyped-def]
     digest = done["weights"]["model"]
     return store_predictions(
-        network, digest, job.folder, job.experiment, job.competition, job.images, np.arange(10), "test", RUNTIME, on_progress
+        network,
+        digest,
+        job.folder,
+        job.experiment,
+        job.competition,
+        job.images,
+        np.arange(10),
+        "test",
+        RUNTIME,
+        on_progress,
     )
 
 
@@ -107,7 +118,17 @@ def test_stored_scores_are_those_of_the_loaded_weights(project: Path) -> None:
     oof = find_predictions(done["weights"]["model"], job.folder, job.experiment, job.images, "oof")
     assert oof is not None and list(oof.ids) == done["held_out"] == list(job.images.ids[job.validation_rows])
     sizing = Sizing(32, 32, "pad", "reflect")
-    fresh = dict(predict(network, job.images, job.validation_rows, sizing, tta=("identity", "hflip"), batch_size=3, runtime=RUNTIME))
+    fresh = dict(
+        predict(
+            network,
+            job.images,
+            job.validation_rows,
+            sizing,
+            tta=("identity", "hflip"),
+            batch_size=3,
+            runtime=RUNTIME,
+        )
+    )
     for row, name in enumerate(oof.ids):
         assert np.abs(oof.probability(row) - fresh[name]).max() < 1e-4
 
@@ -124,7 +145,7 @@ def test_predicted_once(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_other_settings_are_predicted_anew(project: Path, change: dict[str, dict[str, object]]) -> None:
     job, done, network = trained(project, f"anew{len(str(change))}")
     store(job, done, network)
-    (key, values), = change.items()
+    ((key, values),) = change.items()
     part = getattr(job.experiment, key).model_copy(update=values)
     other = job.experiment.model_copy(update={key: part})
     assert find_predictions(done["weights"]["model"], job.folder, job.experiment, job.images, "test") is not None

@@ -179,9 +179,7 @@ def test_lovasz_of_the_batch_equals_the_reference_on_all_pixels_together():
     weight = torch.tensor([1.0, 0.0, 1.0, 1.0])
     counted = valid[weight > 0]
     expected = plain_lovasz(z[weight > 0][counted], y[weight > 0][counted])
-    assert value(Lovasz(per_image=False), z, y, valid, weight).item() == pytest.approx(
-        expected.item(), abs=1e-6
-    )
+    assert value(Lovasz(per_image=False), z, y, valid, weight).item() == pytest.approx(expected.item(), abs=1e-6)
     assert not Lovasz(per_image=False).additive
     assert abs(value(Lovasz(), z, y, valid, weight).item() - expected.item()) > 1e-3
 

@@ -74,9 +74,7 @@ def test_empty_masks() -> None:
 def test_every_exact_threshold_is_strict() -> None:
     # 11/20 … 19/20 are where floating point and `>=` go wrong.
     inter = np.arange(10, 21)
-    np.testing.assert_array_equal(
-        score_counts(inter, np.full(11, 20), inter, np.full(11, 20)), np.arange(11) / 10
-    )
+    np.testing.assert_array_equal(score_counts(inter, np.full(11, 20), inter, np.full(11, 20)), np.arange(11) / 10)
     assert np.linspace(0.5, 0.95, 10)[8] < 18 / 20  # a float loop would take .9 for greater than .9
     assert exact(18, 20) == 0.8
 
@@ -117,15 +115,11 @@ def test_counts_equal_numpy(dtype: type) -> None:
 
 
 @pytest.mark.parametrize("threads", [1, 3])
-def test_thresholds_in_one_pass_equal_one_after_the_other(
-    monkeypatch: pytest.MonkeyPatch, threads: int
-) -> None:
+def test_thresholds_in_one_pass_equal_one_after_the_other(monkeypatch: pytest.MonkeyPatch, threads: int) -> None:
     monkeypatch.setattr(numba.config, "NUMBA_NUM_THREADS", threads)
     monkeypatch.setattr("segfold.metrics.areas._PIXELS_PER_THREAD", 1000)
     codes, truth = blobs(25, 31, 29, seed=2)
-    thresholds = np.random.default_rng(3).permutation(
-        np.r_[0, 1, 65535, np.arange(100, 65535, 2500), 32768, 32768]
-    )
+    thresholds = np.random.default_rng(3).permutation(np.r_[0, 1, 65535, np.arange(100, 65535, 2500), 32768, 32768])
     got = threshold_scores(codes, truth, thresholds)
     assert got.shape == (25, len(thresholds)) and got.dtype == np.float32
     full = threshold_counts(codes, truth, thresholds)

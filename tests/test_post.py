@@ -90,9 +90,7 @@ def by_hand(codes, truth, thresholds, areas):
 @given(st.data())
 def test_sweep_equals_a_labelling_at_every_threshold(data):
     shape = data.draw(hnp.array_shapes(min_dims=2, max_dims=2, max_side=12))
-    codes = data.draw(
-        hnp.arrays(np.uint16, shape, elements=st.sampled_from([0, 9, 10, 11, 500, 65534, 65535]))
-    )
+    codes = data.draw(hnp.arrays(np.uint16, shape, elements=st.sampled_from([0, 9, 10, 11, 500, 65534, 65535])))
     truth = data.draw(hnp.arrays(np.uint8, shape, elements=st.sampled_from([0, 1, 255])))
     thresholds = sorted(data.draw(st.sets(st.sampled_from([0, 1, 10, 11, 400, 65535]), min_size=1)))
     areas = sorted(data.draw(st.sets(st.integers(0, 20), min_size=1)))

@@ -188,7 +188,7 @@ try:
 except SegfoldError as error:
     print(error)
 """
-    limit = lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))  # noqa: E731
+    limit = lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
     process = run_python(code, preexec_fn=limit)
     lines = process.communicate()[0].splitlines()
     assert process.returncode == 0
@@ -329,9 +329,7 @@ def test_waiting_lock_waits(tmp_path):
 
 def git(folder: Path, *arguments: str) -> str:
     identity = ["-c", "user.name=a", "-c", "user.email=a@b"]
-    answer = subprocess.run(
-        ["git", *identity, *arguments], cwd=folder, capture_output=True, text=True, check=True
-    )
+    answer = subprocess.run(["git", *identity, *arguments], cwd=folder, capture_output=True, text=True, check=True)
     return answer.stdout.strip()
 
 

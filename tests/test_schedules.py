@@ -30,7 +30,13 @@ def test_onecycle_matches_torch() -> None:
     optimizer = torch.optim.SGD([parameter], lr=1.0)
     steps, lr = 50, 0.3
     theirs = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, max_lr=lr, total_steps=steps, pct_start=0.3, div_factor=25, final_div_factor=1e4 / 25, cycle_momentum=False
+        optimizer,
+        max_lr=lr,
+        total_steps=steps,
+        pct_start=0.3,
+        div_factor=25,
+        final_div_factor=1e4 / 25,
+        cycle_momentum=False,
     )
     # torch's peak lies at step 0.3·50 - 1 of 49; the share of steps that is done is ours over the same steps.
     ours = stage_rates(build_schedule("onecycle", warmup=(0.3 * steps - 1) / (steps - 1)), lr, 0, 1, steps)
@@ -84,7 +90,8 @@ def test_adamw(decay: float) -> None:
         mean = [0.8 * m + 0.2 * g for m, g in zip(mean, slope)]
         square = [0.95 * v + 0.05 * g * g for v, g in zip(square, slope)]
         weight = [
-            w * (1 - 0.01 * decay) - 0.01 * (m / (1 - 0.8 ** (step + 1))) / (math.sqrt(v / (1 - 0.95 ** (step + 1))) + 1e-8)
+            w * (1 - 0.01 * decay)
+            - 0.01 * (m / (1 - 0.8 ** (step + 1))) / (math.sqrt(v / (1 - 0.95 ** (step + 1))) + 1e-8)
             for w, m, v in zip(weight, mean, square)
         ]
     assert train("adamw", 0.01, weight_decay=decay, beta1=0.8, beta2=0.95).tolist() == pytest.approx(weight, rel=1e-5)

@@ -8,14 +8,16 @@ import time
 from pathlib import Path
 
 import pytest
-from small_project import ROOT
 
 from segfold.cli import VERBS
+from small_project import ROOT
 
 
 def run(*command: str, cwd: Path = ROOT, **variables: str) -> "subprocess.CompletedProcess[str]":
     environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
-    return subprocess.run(command, cwd=cwd, env={**environment, **variables}, capture_output=True, text=True, timeout=120)
+    return subprocess.run(
+        command, cwd=cwd, env={**environment, **variables}, capture_output=True, text=True, timeout=120
+    )
 
 
 @pytest.mark.parametrize("verb", VERBS)
@@ -57,5 +59,17 @@ def test_scripts_work_where_the_dependencies_are(tmp_path: Path) -> None:
 
 def test_make_lists_its_targets() -> None:
     listed = run("make", "help").stdout
-    for target in ("demo", "test", "setup", "data", "folds", "look", "train", "cv", "submit", "check-csv", "score"):
+    for target in (
+        "demo",
+        "test",
+        "setup",
+        "data",
+        "folds",
+        "look",
+        "train",
+        "cv",
+        "submit",
+        "check-csv",
+        "score",
+    ):
         assert f"  {target} — " in listed

@@ -90,14 +90,10 @@ def test_resize_equals_torch(channels: int, shape: tuple[int, int]) -> None:
 def test_restore_undoes_pad_at_any_offset(data: st.DataObject) -> None:
     height, width = data.draw(st.integers(1, 40)), data.draw(st.integers(1, 40))
     border: Any = data.draw(st.sampled_from(list(NUMPY_MODES)))
-    sizing = Sizing(
-        height + data.draw(st.integers(0, 30)), width + data.draw(st.integers(0, 30)), "pad", border
-    )
+    sizing = Sizing(height + data.draw(st.integers(0, 30)), width + data.draw(st.integers(0, 30)), "pad", border)
     most = sizing.slack((height, width))
     offset = data.draw(st.none() | st.tuples(st.integers(0, most[0]), st.integers(0, most[1])))
-    image = pixels(
-        height, width, data.draw(st.integers(1, 5)), dtype=data.draw(st.sampled_from([np.uint8, np.uint16]))
-    )
+    image = pixels(height, width, data.draw(st.integers(1, 5)), dtype=data.draw(st.sampled_from([np.uint8, np.uint16])))
     mask = image[:, :, 0].astype(np.uint8) % 2
     padded = sizing.image(image, offset)
     assert padded.dtype == image.dtype and padded.shape[:2] == (sizing.height, sizing.width)
@@ -160,9 +156,7 @@ def test_round_trip_ceiling_of_the_real_masks() -> None:
     if not root or not folder.is_dir():
         pytest.skip("SEGFOLD_DATA_ROOT names no folder with tgs-salt/train/masks")
     files = sorted(folder.glob("*.png"))
-    masks = (np.stack([np.asarray(cv2.imread(str(file), cv2.IMREAD_UNCHANGED)) for file in files]) > 0).view(
-        np.uint8
-    )
+    masks = (np.stack([np.asarray(cv2.imread(str(file), cv2.IMREAD_UNCHANGED)) for file in files]) > 0).view(np.uint8)
     filled = masks.any(axis=(1, 2))
     # Empty masks stay empty and score 1. T §2 has .9997 and .9338 for all 4,000 masks.
     linear, nearest = (score * filled.mean() + 1 - filled.mean() for score in there_and_back(masks[filled]))

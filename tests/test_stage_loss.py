@@ -69,8 +69,7 @@ def published(name, logits, aux, a, y):
     is_filled = y.flatten(1).any(1, keepdim=True).float()
     if name == "tugstugi":
         levels = sum(
-            sum(symmetric(aux["levels"][i, s], y[i]) for i in filled) / max(len(filled), 1)
-            for s in range(LEVELS)
+            sum(symmetric(aux["levels"][i, s], y[i]) for i in filled) / max(len(filled), 1) for s in range(LEVELS)
         )
         return sum(symmetric(logits[i], y[i]) for i in range(n)) / n + 0.1 * levels + 0.05 * bce(a, is_filled)
     if name == "phalanx":

@@ -49,9 +49,7 @@ def test_codes_are_exact(values):
 def test_codes_at_half_steps_in_both_precisions():
     """Values beside (k + 1/2) / 65535, where single precision rounds to the wrong side."""
     middle = ((np.arange(0, 65535, 7) + 0.5) / 65535).astype(np.float32)
-    values = np.concatenate(
-        [np.nextafter(middle, np.float32(0)), middle, np.nextafter(middle, np.float32(1))]
-    )
+    values = np.concatenate([np.nextafter(middle, np.float32(0)), middle, np.nextafter(middle, np.float32(1))])
     expected = [floor(65535 * Fraction(float(value)) + Fraction(1, 2)) for value in values]
     assert np.array_equal(to_codes(values), expected)
     in_single = np.floor(values * np.float32(65535) + np.float32(0.5))
@@ -336,7 +334,7 @@ def test_full_disk_for_real(tmp_path):
     """A file size limit in another process: one clear line, then the next start goes on and ends."""
     values = np.random.default_rng(0).random((9, 1, 16, 16), np.float32)
     np.save(tmp_path / "values.npy", values)
-    limit = lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (2048, 2048))  # noqa: E731
+    limit = lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (2048, 2048))
     process = start_writer(tmp_path / "pred", -1, seconds=1e9, preexec_fn=limit)
     assert process.returncode == 1 and "SegfoldError: the disk is full" in process.stderr
     process = start_writer(tmp_path / "pred", -1)
@@ -363,7 +361,5 @@ for _, codes in store: pass
 print((rss() - before) // 1024)
 """
     environment = {**os.environ, "PYTHONPATH": str(SOURCE)}
-    answer = subprocess.run(
-        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
-    )
+    answer = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
     assert int(answer.stdout) < 16

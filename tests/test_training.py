@@ -6,7 +6,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from small_project import fold_job, make_project, same, train, weights
 from torch import nn
 
 from segfold.errors import SegfoldError
@@ -15,6 +14,7 @@ from segfold.stopping import Stopping
 from segfold.training import checkpoint
 from segfold.training.averaging import ExponentialAverage
 from segfold.training.fold import stage_loss
+from small_project import fold_job, make_project, same, train, weights
 
 
 @pytest.fixture(scope="module")
@@ -189,8 +189,16 @@ def test_broken_checkpoint_is_named(project: Path) -> None:
 
 
 def test_clipping_bounds_the_step(project: Path) -> None:
-    settings = ("optimizer={sgd: {momentum: 0, weight_decay: 0}}", "ema=null", "clip=0.001", "stages.warm.epochs=1",
-                "stages.warm.lr=1.0", "stages.warm.schedule=cosine", "stages.lovasz.epochs=0", "batch_size=10")
+    settings = (
+        "optimizer={sgd: {momentum: 0, weight_decay: 0}}",
+        "ema=null",
+        "clip=0.001",
+        "stages.warm.epochs=1",
+        "stages.warm.lr=1.0",
+        "stages.warm.schedule=cosine",
+        "stages.lovasz.epochs=0",
+        "batch_size=10",
+    )
     job = fold_job(project, *settings, run="clip")
     train(job, StopAfter(0))
     start = checkpoint.load(job.folder.last)
@@ -240,7 +248,11 @@ def test_loss_settings_reach_the_loss(project: Path) -> None:
         "stages.warm.loss.nonempty=0.7",
         "stages.warm.loss.image=0.05",
     )
-    mask = {"bce": (0.5, {}), "dice": (2.0, {"mode": "batch", "smooth": 0.0}), "lovasz": (1.0, {"activation": "elu", "symmetric": True})}
+    mask = {
+        "bce": (0.5, {}),
+        "dice": (2.0, {"mode": "batch", "smooth": 0.0}),
+        "lovasz": (1.0, {"activation": "elu", "symmetric": True}),
+    }
     expected = StageLoss(mask, levels=Term(0.3, "zeroed"), nonempty=Term(0.7, "nonempty"), image=0.05)
     draw = torch.Generator().manual_seed(0)
     logits, levels, nonempty = (4 * torch.randn(*shape, 1, 8, 8, generator=draw) for shape in ((3,), (3, 2), (3,)))

@@ -90,9 +90,7 @@ def test_without_dropout_training_is_deterministic() -> None:
 def test_all_logits_have_the_input_size(stem_pool, finest_stride, form) -> None:
     heads = {"levels": True, "nonempty": True, "image": True}
     with torch.device("meta"):
-        model = unet(
-            1, 3, stem_pool=stem_pool, finest_stride=finest_stride, hypercolumn=form, heads=heads
-        ).train()
+        model = unet(1, 3, stem_pool=stem_pool, finest_stride=finest_stride, hypercolumn=form, heads=heads).train()
         out = model(pixels(channels=1))
         levels = model.decode(model.encoder(pixels(channels=1)))
     count = {1: 5, 2: 4, 4: 3}[finest_stride] - (not stem_pool)
@@ -222,25 +220,15 @@ def test_start_is_undecided_and_weights_are_drawn_by_he() -> None:
     conv = model.decoder[0].conv2[0]
     assert conv.bias is None
     assert conv.weight.std().item() == pytest.approx((2 / (9 * 64)) ** 0.5, rel=0.05)
-    assert all(
-        not m.bias.any() for m in model.pixels.modules() if isinstance(m, nn.Conv2d) and m.bias is not None
-    )
+    assert all(not m.bias.any() for m in model.pixels.modules() if isinstance(m, nn.Conv2d) and m.bias is not None)
 
 
 def test_channels_last_all_the_way() -> None:
-    model = (
-        unet(attention="scse", hypercolumn="concat", dropout=0.1)
-        .to(memory_format=torch.channels_last)
-        .train()
-    )
+    model = unet(attention="scse", hypercolumn="concat", dropout=0.1).to(memory_format=torch.channels_last).train()
     strayed = []
 
     def look(module: nn.Module, _: object, out: object) -> None:
-        if (
-            isinstance(out, torch.Tensor)
-            and out.ndim == 4
-            and not out.is_contiguous(memory_format=torch.channels_last)
-        ):
+        if isinstance(out, torch.Tensor) and out.ndim == 4 and not out.is_contiguous(memory_format=torch.channels_last):
             strayed.append(type(module).__name__)
 
     for module in model.modules():
@@ -251,9 +239,7 @@ def test_channels_last_all_the_way() -> None:
 
 def test_compiles_in_one_piece_with_the_same_result() -> None:
     heads = {"levels": True, "nonempty": True, "image": True, "fuse_image": True}
-    model = unet(
-        heads=heads, hypercolumn=True, attention="scse", encoder_attention="scse", finest_stride=2
-    ).train()
+    model = unet(heads=heads, hypercolumn=True, attention="scse", encoder_attention="scse", finest_stride=2).train()
     compiled = torch.compile(copy.deepcopy(model), backend="eager", fullgraph=True)
     x = pixels()
     a, b = model(x), compiled(x)

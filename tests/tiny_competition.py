@@ -67,8 +67,6 @@ def write_tiny(root: Path, seed: int = 0) -> tuple[dict[str, np.ndarray], dict[s
 def write_tables(root: Path, masks: dict[str, np.ndarray]) -> None:
     lines = [f"{name},{brute_force_rle(mask)}" for name, mask in masks.items()]
     (root / "train.csv").write_text("\n".join(["id,rle_mask", *lines]) + "\n")
-    (root / "sample_submission.csv").write_text(
-        "\n".join(["id,rle_mask", *(f"{x},1 1" for x in TEST_IDS)]) + "\n"
-    )
+    (root / "sample_submission.csv").write_text("\n".join(["id,rle_mask", *(f"{x},1 1" for x in TEST_IDS)]) + "\n")
     depths = [f"{name},{50 + row}" for row, name in enumerate(TRAIN_IDS + TEST_IDS)]
     (root / "depths.csv").write_text("\n".join(["id,z", *depths]) + "\n")

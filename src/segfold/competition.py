@@ -83,9 +83,7 @@ def _find(name_or_path: str, home: Path) -> Path:
         for path in (as_path, home / as_path):
             if path.is_file():
                 return path
-        raise SegfoldError(
-            f"no competition file {name_or_path}: give a path that exists or a competition's name"
-        )
+        raise SegfoldError(f"no competition file {name_or_path}: give a path that exists or a competition's name")
     folders = [root / "configs" / "competitions" for root in (home, Path(__file__).parents[2])]
     known: dict[str, Path] = {}
     for folder in folders:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import UnionType
-from typing import Annotated, Any, Literal, Union, get_args, get_origin
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias, Union, get_args, get_origin
 
 import yaml
 from omegaconf import OmegaConf
@@ -19,22 +19,26 @@ from segfold.errors import SegfoldError
 from segfold.losses import LOSSES
 from segfold.models import MODELS
 from segfold.optim import OPTIMIZERS, SCHEDULES
-from segfold.schema import Settings, choice, named_map, settings_model
+from segfold.schema import Choice, NamedMap, Settings, choice, named_map, settings_model
 
-MaskLosses = named_map("mask", LOSSES, weighted=True)
-Augmentations = named_map("augment", AUGMENTATIONS)
-ScheduleChoice = choice("schedule", SCHEDULES)
-OptimizerChoice = choice("optimizer", OPTIMIZERS)
+if TYPE_CHECKING:
+    MaskLosses: TypeAlias = NamedMap
+    Augmentations: TypeAlias = NamedMap
+    ScheduleChoice: TypeAlias = Choice
+    OptimizerChoice: TypeAlias = Choice
+else:
+    MaskLosses = named_map("mask", LOSSES, weighted=True)
+    Augmentations = named_map("augment", AUGMENTATIONS)
+    ScheduleChoice = choice("schedule", SCHEDULES)
+    OptimizerChoice = choice("optimizer", OPTIMIZERS)
 
 
 def _model_choice() -> Any:
     """Union of the models' settings, told apart by ``name``; ``in_channels`` and ``classes`` come from the data."""
     variants = [
         Annotated[
-            settings_model(
-                f"model.{name}", builder, ("in_channels", "classes"), {"name": (Literal[name], name)}
-            ),
-            Tag(name),  # type: ignore[valid-type]
+            settings_model(f"model.{name}", builder, ("in_channels", "classes"), {"name": (Literal[name], name)}),
+            Tag(name),
         ]
         for name, builder in MODELS.items()
     ]
@@ -45,6 +49,12 @@ def _model_choice() -> Any:
         return str(name)
 
     return Annotated[union, Discriminator(name_of)]
+
+
+if TYPE_CHECKING:
+    ModelChoice: TypeAlias = Any
+else:
+    ModelChoice = _model_choice()
 
 
 class Input(Settings):
@@ -77,7 +87,7 @@ class HeadLoss(Settings):
 class Loss(Settings):
     """A stage's loss: ``mask`` on the main logits, the same form on extra heads, BCE on the image head."""
 
-    mask: MaskLosses  # type: ignore[valid-type]
+    mask: MaskLosses
     levels: HeadLoss | None = None
     nonempty: HeadLoss | None = None
     image: float = 0.0
@@ -97,7 +107,7 @@ class Stage(Settings):
     epochs: int = Field(ge=0)
     loss: Loss
     lr: float = Field(default=1e-3, gt=0)
-    schedule: ScheduleChoice = Field(default="cosine", validate_default=True)  # type: ignore[valid-type]
+    schedule: ScheduleChoice = Field(default="cosine", validate_default=True)
     size: int | tuple[int, int] | None = None
 
 
@@ -155,10 +165,10 @@ class Experiment(Settings):
     fast: bool = False
     folds: Folds = Folds()
     input: Input = Input()
-    model: _model_choice() = Field(default_factory=dict, validate_default=True)  # type: ignore[valid-type]
-    augment: Augmentations = Field(default_factory=dict, validate_default=True)  # type: ignore[valid-type]
+    model: ModelChoice = Field(default_factory=dict, validate_default=True)
+    augment: Augmentations = Field(default_factory=dict, validate_default=True)
     batch_size: int = Field(default=32, ge=2)
-    optimizer: OptimizerChoice = Field(default="adamw", validate_default=True)  # type: ignore[valid-type]
+    optimizer: OptimizerChoice = Field(default="adamw", validate_default=True)
     clip: float | None = Field(default=None, gt=0)
     ema: Ema | None = Ema()
     stages: dict[str, Stage] = Field(min_length=1)
@@ -210,9 +220,7 @@ def read_overrides(overrides: Sequence[str]) -> dict[str, Any]:
     for override in overrides:
         path, equals, text = override.partition("=")
         if not equals or not path or any(not part for part in path.split(".")):
-            raise SegfoldError(
-                f"override {override!r}: expected key.sub=value, for instance model.encoder=resnet34"
-            )
+            raise SegfoldError(f"override {override!r}: expected key.sub=value, for instance model.encoder=resnet34")
         value: Any = _parse(f"value: {text}", f"override {override}")["value"]
         for part in reversed(path.split(".")):
             value = {part: value}

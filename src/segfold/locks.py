@@ -56,8 +56,7 @@ class FoldLock:
                     holder = self._holder(file)
                     file.close()
                     raise SegfoldError(
-                        f"another process is {self.doing}: {self.path} is held by {holder}; "
-                        "wait for it or stop it"
+                        f"another process is {self.doing}: {self.path} is held by {holder}; wait for it or stop it"
                     ) from None
                 warnings.warn(
                     f"{self.path.parent} lies on a file system without locks; going on unlocked", stacklevel=2

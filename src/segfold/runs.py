@@ -37,9 +37,7 @@ _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+-]*")
 
 def _checked_name(kind: str, name: str) -> str:
     if not _NAME.fullmatch(name):
-        raise SegfoldError(
-            f"{kind} {name!r}: expected letters, digits and . _ + - without a leading dot; rename it"
-        )
+        raise SegfoldError(f"{kind} {name!r}: expected letters, digits and . _ + - without a leading dot; rename it")
     return name
 
 

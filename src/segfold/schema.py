@@ -94,9 +94,7 @@ def _fill(weighted: bool) -> Callable[..., Any]:
     return fill
 
 
-def _family_model(
-    name: str, family: Family, base: type[_Named], skip: tuple[str, ...], weighted: bool
-) -> type[Any]:
+def _family_model(name: str, family: Family, base: type[_Named], skip: tuple[str, ...], weighted: bool) -> type[Any]:
     fields: dict[str, Any] = {}
     extra = {"weight": (float, 1.0)} if weighted else {}
     for key, builder in family.items():

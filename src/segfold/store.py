@@ -109,9 +109,7 @@ class ProbabilityStore:
             while view.nbytes:
                 count = file.readinto(view)
                 if not count:
-                    raise SegfoldError(
-                        f"{self.path} ends inside image {self.ids[row]}; delete it to predict it anew"
-                    )
+                    raise SegfoldError(f"{self.path} ends inside image {self.ids[row]}; delete it to predict it anew")
                 view = view[count:]
         return codes.astype(np.uint16, copy=False)
 
@@ -124,9 +122,7 @@ class ProbabilityStore:
             yield image_id, self.codes(row)
 
 
-def open_store(
-    folder: Path | str, split: str, expect_meta: Mapping[str, Any] | None
-) -> ProbabilityStore | None:
+def open_store(folder: Path | str, split: str, expect_meta: Mapping[str, Any] | None) -> ProbabilityStore | None:
     """The finished store of ``split``, or None if it is absent, damaged, or made with anything else.
 
     Args:
@@ -188,9 +184,7 @@ class StoreWriter:
         self.ids = [str(image_id) for image_id in ids]
         self.shapes = np.asarray(shapes, np.int64).reshape(-1, 3)
         if len(set(self.ids)) != len(self.ids) or len(self.ids) != len(self.shapes):
-            raise ValueError(
-                f"{len(self.shapes)} shapes for {len(set(self.ids))} different ids of {len(self.ids)}"
-            )
+            raise ValueError(f"{len(self.shapes)} shapes for {len(set(self.ids))} different ids of {len(self.ids)}")
         self.offsets = _offsets(self.shapes)
         self.meta = _plain(meta)
         self.bytes_needed = int(self.offsets[-1]) * 2
@@ -261,15 +255,11 @@ class StoreWriter:
         if self.count == len(self.ids) or image_id != self.ids[self.count]:
             raise ValueError(f"image {image_id} is not the next one of {self._part}")
         if probability.shape != tuple(self.shapes[self.count]):
-            raise ValueError(
-                f"{image_id}: shape {probability.shape}, announced as {tuple(self.shapes[self.count])}"
-            )
+            raise ValueError(f"{image_id}: shape {probability.shape}, announced as {tuple(self.shapes[self.count])}")
         try:
             codes = probability if probability.dtype == np.uint16 else to_codes(probability)
         except ValueError as error:
-            raise SegfoldError(
-                f"image {image_id}: {error}; the weights are broken, train the fold again"
-            ) from None
+            raise SegfoldError(f"image {image_id}: {error}; the weights are broken, train the fold again") from None
         start = int(self.offsets[self.count]) * 2
         with disk_errors(self._part):
             self._file.seek(start)  # over the rest of a write that failed

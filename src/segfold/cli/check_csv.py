@@ -8,9 +8,7 @@ from segfold.cli.shell import HOME
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("csv", type=Path, help="the submission")
-    parser.add_argument(
-        "--competition", default="tgs-salt", help="name in configs/competitions, or a YAML file"
-    )
+    parser.add_argument("--competition", default="tgs-salt", help="name in configs/competitions, or a YAML file")
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -26,8 +24,6 @@ def run(arguments: argparse.Namespace) -> int:
         for line in problems[1:]:
             print(line)
         count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
-        raise SegfoldError(
-            f"{arguments.csv} has {count}: {problems[0]}; mend it or write it again with submit.py"
-        )
+        raise SegfoldError(f"{arguments.csv} has {count}: {problems[0]}; mend it or write it again with submit.py")
     print(f"{arguments.csv}: good, {len(shapes):,} images")
     return 0

@@ -5,13 +5,9 @@ from pathlib import Path
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--config", required=True, type=Path, help="experiment, for instance configs/quick.yaml"
-    )
+    parser.add_argument("--config", required=True, type=Path, help="experiment, for instance configs/quick.yaml")
     parser.add_argument("--run", help="name under runs/ (default: the config's name)")
-    parser.add_argument(
-        "overrides", nargs="*", metavar="key.sub=value", help="any setting by its dotted path"
-    )
+    parser.add_argument("overrides", nargs="*", metavar="key.sub=value", help="any setting by its dotted path")
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -7,12 +7,8 @@ from segfold.cli.shell import HOME
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--competition", default="tgs-salt", help="name in configs/competitions, or a YAML file"
-    )
-    parser.add_argument(
-        "--from", dest="source", type=Path, help="a folder or zip that you have (default: Kaggle)"
-    )
+    parser.add_argument("--competition", default="tgs-salt", help="name in configs/competitions, or a YAML file")
+    parser.add_argument("--from", dest="source", type=Path, help="a folder or zip that you have (default: Kaggle)")
     parser.add_argument("--force", action="store_true", help="replace other data of the competition")
 
 

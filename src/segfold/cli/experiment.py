@@ -60,9 +60,7 @@ def fold_number(text: str, experiment: Experiment) -> int:
     return int(text)
 
 
-def experiment_folds(
-    experiment: Experiment, competition: Competition, images: ImageSet, home: Path
-) -> np.ndarray:
+def experiment_folds(experiment: Experiment, competition: Competition, images: ImageSet, home: Path) -> np.ndarray:
     """Fold number of each image, from the experiment's fold file; the usual file is made where it is missing."""
     settings = experiment.folds
     if settings.file is not None:

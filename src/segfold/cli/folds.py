@@ -6,9 +6,7 @@ from segfold.cli.shell import HOME
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--competition", default="tgs-salt", help="name in configs/competitions, or a YAML file"
-    )
+    parser.add_argument("--competition", default="tgs-salt", help="name in configs/competitions, or a YAML file")
     parser.add_argument("--k", type=int, default=5, help="number of folds")
     parser.add_argument("--seed", type=int, default=0, help="another seed gives another split")
 

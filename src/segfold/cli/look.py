@@ -7,15 +7,11 @@ from segfold.cli.shell import HOME
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--config", required=True, type=Path, help="experiment, for instance configs/quick.yaml"
-    )
+    parser.add_argument("--config", required=True, type=Path, help="experiment, for instance configs/quick.yaml")
     parser.add_argument("--images", type=int, default=8, help="how many images, a row each")
     parser.add_argument("--draws", type=int, default=5, help="how many augmented versions of each")
     parser.add_argument("--out", type=Path, help="the PNG (default: runs/look-CONFIG.png)")
-    parser.add_argument(
-        "overrides", nargs="*", metavar="key.sub=value", help="any setting by its dotted path"
-    )
+    parser.add_argument("overrides", nargs="*", metavar="key.sub=value", help="any setting by its dotted path")
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -32,9 +32,7 @@ class Entry:
     """What each finished fold's ``done.json`` holds."""
 
 
-def find_entries(
-    paths: Sequence[Path], name: str | None, home: Path
-) -> tuple[Competition, list[Entry], list[str]]:
+def find_entries(paths: Sequence[Path], name: str | None, home: Path) -> tuple[Competition, list[Entry], list[str]]:
     """The usable runs among ``paths``, which must be of one competition.
 
     Args:
@@ -60,16 +58,10 @@ def find_entries(
     if not entries:
         given = ", ".join(map(str, paths[:3])) + (" …" if len(paths) > 3 else "")
         reasons = f" ({'; '.join(skipped[:3])})" if skipped else ""
-        raise SegfoldError(
-            f"no usable run among {given}{reasons}; train a fold with `make fold=0 train` first"
-        )
+        raise SegfoldError(f"no usable run among {given}{reasons}; train a fold with `make fold=0 train` first")
     if len(entries) > 1:
-        groups = "; ".join(
-            f"{key}: {', '.join(e.folder.name for e in group)}" for key, group in entries.items()
-        )
-        raise SegfoldError(
-            f"runs of {len(entries)} competitions ({groups}); choose one with --competition NAME"
-        )
+        groups = "; ".join(f"{key}: {', '.join(e.folder.name for e in group)}" for key, group in entries.items())
+        raise SegfoldError(f"runs of {len(entries)} competitions ({groups}); choose one with --competition NAME")
     ((key, group),) = entries.items()
     return load_competition(key, home), group, skipped
 
@@ -122,11 +114,9 @@ def _predict(
 ) -> ProbabilityStore:
     runtime = resolve(machine)
     network = build_network(entry.experiment, competition, images, fresh=False)
-    load_weights(network, folder.weights()).to(runtime.device, memory_format=torch.channels_last)
+    load_weights(network, folder.weights()).to(runtime.device).to(memory_format=torch.channels_last)
     with Bar(transient=True) as bar:
-        task = bar.add_task(
-            f"{folder.path} {split} {tta_name(entry.experiment.predict.tta)}", total=len(rows)
-        )
+        task = bar.add_task(f"{folder.path} {split} {tta_name(entry.experiment.predict.tta)}", total=len(rows))
         store = store_predictions(
             network,
             digest,

@@ -9,9 +9,7 @@ from segfold.cli.shell import HOME
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("csv", type=Path, help="the submission")
     parser.add_argument("--truth", required=True, type=Path, help="a CSV with the known masks")
-    parser.add_argument(
-        "--competition", default="tgs-salt", help="name in configs/competitions, or a YAML file"
-    )
+    parser.add_argument("--competition", default="tgs-salt", help="name in configs/competitions, or a YAML file")
 
 
 def run(arguments: argparse.Namespace) -> int:

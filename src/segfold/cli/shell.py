@@ -58,7 +58,4 @@ def test_shapes(competition: "Competition") -> dict[str, tuple[int, int]]:
     from segfold.data.images import load_split
 
     images = load_split(competition, "test", HOME, progress=True)
-    return {
-        str(name): (int(height), int(width))
-        for name, (height, width, _) in zip(images.ids, images.images.shapes)
-    }
+    return {str(name): (int(height), int(width)) for name, (height, width, _) in zip(images.ids, images.images.shapes)}

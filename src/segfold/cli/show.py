@@ -38,9 +38,5 @@ def fold_table(folder: RunFolder, done: dict[str, Any]) -> None:
 def mean_line(scores: list[float]) -> str:
     """Mean over folds and its standard error, as a line of text."""
     mean = sum(scores) / len(scores)
-    spread = (
-        math.sqrt(sum((score - mean) ** 2 for score in scores) / (len(scores) - 1))
-        if len(scores) > 1
-        else 0.0
-    )
+    spread = math.sqrt(sum((score - mean) ** 2 for score in scores) / (len(scores) - 1)) if len(scores) > 1 else 0.0
     return f"mean over {len(scores)} folds: {mean:.4f} ± {spread / math.sqrt(len(scores)):.4f}"

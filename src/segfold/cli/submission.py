@@ -138,9 +138,7 @@ def _grid(arguments: argparse.Namespace) -> tuple[list[float], list[int]]:
     thresholds, areas = set(THRESHOLDS), set(AREAS)
     if arguments.threshold is not None:
         if not 0 < arguments.threshold <= 1:
-            raise SegfoldError(
-                f"--threshold {arguments.threshold}: expected a probability above 0 and up to 1"
-            )
+            raise SegfoldError(f"--threshold {arguments.threshold}: expected a probability above 0 and up to 1")
         thresholds = {0.5, arguments.threshold}
     if arguments.min_area is not None:
         if arguments.min_area < 0:

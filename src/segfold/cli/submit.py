@@ -20,9 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--competition", help="use the runs of this competition only")
     parser.add_argument("--name", help="name of the CSV (default: the runs' names joined by +)")
     parser.add_argument("--threshold", type=float, help="fix the threshold instead of choosing it")
-    parser.add_argument(
-        "--min-area", type=int, help="fix the smallest component, in pixels, instead of choosing it"
-    )
+    parser.add_argument("--min-area", type=int, help="fix the smallest component, in pixels, instead of choosing it")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     parser.add_argument(
         "--mixed-folds", action="store_true", help="allow runs of different fold files; the CV then flatters"

@@ -7,13 +7,9 @@ from segfold.cli.shell import HOME
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--config", required=True, type=Path, help="experiment, for instance configs/quick.yaml"
-    )
+    parser.add_argument("--config", required=True, type=Path, help="experiment, for instance configs/quick.yaml")
     parser.add_argument("--fold", required=True, help="number of the fold that is held out, from 0")
-    parser.add_argument(
-        "--run", help="name under runs/ (default: the config's name, with -fast after fast=true)"
-    )
+    parser.add_argument("--run", help="name under runs/ (default: the config's name, with -fast after fast=true)")
     parser.add_argument(
         "overrides",
         nargs="*",
@@ -45,9 +41,7 @@ def run(arguments: argparse.Namespace) -> int:
             else:
                 done = train_fold(job, progress, stopping)
             if done is None:
-                progress.say(
-                    f"stopped after {experiment.minutes:g} minutes; the same command goes on from here"
-                )
+                progress.say(f"stopped after {experiment.minutes:g} minutes; the same command goes on from here")
                 return 0
         fold_table(folder, done)
     return 0

@@ -36,8 +36,7 @@ def unpack(archive: Path, target: Path, wanted: Callable[[PurePosixPath], bool])
             for member in members:
                 if (danger := _danger(member)) is not None:
                     raise SegfoldError(
-                        f"{archive} holds {member.filename!r}, {danger}: refused and nothing unpacked, "
-                        "get the zip anew"
+                        f"{archive} holds {member.filename!r}, {danger}: refused and nothing unpacked, get the zip anew"
                     )
             target.mkdir(parents=True, exist_ok=True)
             _room(archive, target, sum(member.file_size for member in chosen))
@@ -49,9 +48,7 @@ def unpack(archive: Path, target: Path, wanted: Callable[[PurePosixPath], bool])
                     shutil.copyfileobj(source, sink, 1 << 20)
             return len(chosen)
     except FileExistsError as error:
-        raise SegfoldError(
-            f"{archive} holds {Path(error.filename).name!r} twice: get the zip anew"
-        ) from error
+        raise SegfoldError(f"{archive} holds {Path(error.filename).name!r} twice: get the zip anew") from error
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
         raise SegfoldError(f"{archive} is not a whole zip ({error}): get it anew") from error
 

@@ -39,9 +39,7 @@ def vflip(*, p: float = 0.5) -> Any:
     return _library().VerticalFlip(p=p)
 
 
-def affine(
-    *, shift: float = 0.1, scale: float = 0.1, rotate: float = 10.0, shear: float = 0.0, p: float = 0.5
-) -> Any:
+def affine(*, shift: float = 0.1, scale: float = 0.1, rotate: float = 10.0, shear: float = 0.0, p: float = 0.5) -> Any:
     """Moves, zooms, turns and shears about the centre, each by a uniform draw; the outside is reflected.
 
     Args:
@@ -116,9 +114,7 @@ class Augmenter:
         # Steps may be of a class made at run time; a worker process that is spawned builds its own.
         return Augmenter, (self._settings, self._seed)
 
-    def __call__(
-        self, image: np.ndarray, mask: np.ndarray, epoch: int, index: int
-    ) -> tuple[np.ndarray, np.ndarray]:
+    def __call__(self, image: np.ndarray, mask: np.ndarray, epoch: int, index: int) -> tuple[np.ndarray, np.ndarray]:
         """Augments one sample.
 
         Args:

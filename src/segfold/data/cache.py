@@ -53,9 +53,7 @@ def find_source(competition: Competition, split: str, root: Path) -> Source:
     images = root / (competition.train_images if train else competition.test_images)
     listing = list_files(images, competition.image_suffix)
     if not listing:
-        raise SegfoldError(
-            f"no {competition.image_suffix} images in {images}: import the data anew with `make data`"
-        )
+        raise SegfoldError(f"no {competition.image_suffix} images in {images}: import the data anew with `make data`")
     masks: Path | None = None
     states: list[Any] = [[VERSION, competition.rle_order, competition.image_suffix, competition.mask_suffix]]
     states.append(sorted(listing.items()))
@@ -69,9 +67,7 @@ def find_source(competition: Competition, split: str, root: Path) -> Source:
             states.append(sorted((name, state) for name, state in files.items() if name in listing))
         elif masks.is_file():
             status = masks.stat()
-            states.append(
-                [competition.id_column, competition.mask_column, status.st_size, status.st_mtime_ns]
-            )
+            states.append([competition.id_column, competition.mask_column, status.st_size, status.st_mtime_ns])
     key = hashlib.sha256(json.dumps(states).encode()).hexdigest()[:16]
     return Source(competition, tuple(sorted(listing)), images, masks, key)
 
@@ -200,9 +196,7 @@ def _build(source: Source, folder: Path) -> dict[str, Any]:
             channels = shapes[0][2] if shapes else image.shape[2]
             if (image.dtype, image.shape[2]) != (dtype, channels):
                 file = source.images / f"{name}{source.competition.image_suffix}"
-                problems.append(
-                    f"{file} is {kind(image)}, {source.ids[0]} is {channels}×{dtype}: expected one kind"
-                )
+                problems.append(f"{file} is {kind(image)}, {source.ids[0]} is {channels}×{dtype}: expected one kind")
                 continue
             shapes.append(image.shape)
             constant.append(bool((image == image[0, 0]).all()))
@@ -215,9 +209,7 @@ def _build(source: Source, folder: Path) -> dict[str, Any]:
             handle.flush()
             os.fsync(handle.fileno())
     if problems:
-        raise SegfoldError(
-            problems[0] if len(problems) == 1 else f"{len(problems)} files: {'; '.join(problems[:10])}"
-        )
+        raise SegfoldError(problems[0] if len(problems) == 1 else f"{len(problems)} files: {'; '.join(problems[:10])}")
     whole = hashlib.sha256(json.dumps([source.ids, shapes, str(dtype)]).encode())
     for part in hashes.values():
         whole.update(part.digest())
@@ -269,9 +261,7 @@ def _mask(source: Source, name: str, texts: dict[str, str], shape: tuple[int, in
     path = source.masks / f"{name}{source.competition.mask_suffix}"
     mask = read_mask(path)
     if mask.shape != shape:
-        raise SegfoldError(
-            f"{path} is {size(mask.shape)}, its image is {size(shape)}: expected the same size"
-        )
+        raise SegfoldError(f"{path} is {size(mask.shape)}, its image is {size(shape)}: expected the same size")
     return mask
 
 

@@ -64,9 +64,7 @@ class _Check:
                 self.problems.append(f"{folder}/{name}{competition.mask_suffix}: no image with this id")
             for name in sorted(set(images) - found):
                 self.problems.append(f"{folder}/{name}{competition.mask_suffix}: missing, its image is there")
-        texts = (
-            {} if table is None else dict(zip(table[competition.id_column], table[competition.mask_column]))
-        )
+        texts = {} if table is None else dict(zip(table[competition.id_column], table[competition.mask_column]))
 
         def check(name: str) -> list[str]:
             return self._train_image(name, masks, texts.get(name))
@@ -128,9 +126,7 @@ class _Check:
         if text is not None:
             try:
                 height, width = image.shape[:2]
-                decoded = decode_text(
-                    text, (height, width), competition, f"{competition.train_table}: {name}"
-                )
+                decoded = decode_text(text, (height, width), competition, f"{competition.train_table}: {name}")
             except SegfoldError as error:
                 problems.append(str(error))
         if mask is not None and decoded is not None and (wrong := int((mask != decoded).sum())):
@@ -177,9 +173,7 @@ class _Check:
         lines, files = set(table[self.competition.id_column]), set(images)
         suffix = self.competition.image_suffix
         self.problems += [f"{folder}/{name}{suffix}: no line in {file}" for name in sorted(files - lines)]
-        self.problems += [
-            f"{folder}/{name}{suffix}: missing, {file} has it" for name in sorted(lines - files)
-        ]
+        self.problems += [f"{folder}/{name}{suffix}: missing, {file} has it" for name in sorted(lines - files)]
 
     def _relative(self, error: SegfoldError) -> str:
         return str(error).replace(f"{self.root}/", "")

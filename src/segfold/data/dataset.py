@@ -163,9 +163,7 @@ class EpochSampler(Sampler[list[tuple[int, int]]]):
     ) -> None:
         self._batches = length // batch_size if drop_last else -(-length // batch_size)
         if self._batches == 0:
-            raise SegfoldError(
-                f"{length} training images are fewer than a batch of {batch_size}: lower batch_size"
-            )
+            raise SegfoldError(f"{length} training images are fewer than a batch of {batch_size}: lower batch_size")
         self._length = length
         self._batch_size = batch_size
         self._seed = seed
@@ -190,9 +188,7 @@ def _checked(channels: Sequence[str]) -> tuple[str, ...]:
     return tuple(channels)
 
 
-def _tensor(
-    image: np.ndarray, channels: tuple[str, ...], sizing: Sizing, offset: tuple[int, int] | None
-) -> Tensor:
+def _tensor(image: np.ndarray, channels: tuple[str, ...], sizing: Sizing, offset: tuple[int, int] | None) -> Tensor:
     """The network's input C×H×W, 0…255, for an image H×W×C."""
     if image.dtype == np.uint16:
         image = image.astype(np.float32) / 257  # 65535 becomes 255

@@ -122,8 +122,7 @@ def write_folds(path: Path, ids: Iterable[str], folds: Iterable[int]) -> bool:
         if same:
             return False
         raise SegfoldError(
-            f"{path} is there and differs, and runs may have been trained on it: delete it, "
-            "or choose another file"
+            f"{path} is there and differs, and runs may have been trained on it: delete it, or choose another file"
         )
     lines = [f"{_quoted(name)},{fold}\n" for name, fold in sorted(zip(names, numbers))]
     with write_atomic(path, "w") as handle:
@@ -146,13 +145,9 @@ def read_folds(path: Path, ids: Iterable[str]) -> np.ndarray:
     lines = dict(zip(table["id"], table["fold"]))
     names = list(ids)
     if missing := [name for name in names if name not in lines]:
-        raise SegfoldError(
-            f"{path} has no line for {shorten(missing)}: the data has more images, make folds for it"
-        )
+        raise SegfoldError(f"{path} has no line for {shorten(missing)}: the data has more images, make folds for it")
     if unknown := sorted(set(lines) - set(names)):
-        raise SegfoldError(
-            f"{path} has id {shorten(unknown)}, which the data has not: make folds for this data"
-        )
+        raise SegfoldError(f"{path} has id {shorten(unknown)}, which the data has not: make folds for this data")
     bad = [f"{name} ({fold!r})" for name, fold in lines.items() if not (fold.isascii() and fold.isdigit())]
     if bad:
         raise SegfoldError(f"{path}: the fold of {shorten(bad)} is no number: expected 0, 1, …")
@@ -160,9 +155,7 @@ def read_folds(path: Path, ids: Iterable[str]) -> np.ndarray:
     used = np.unique(folds)
     if len(used) < 2 or used[-1] != len(used) - 1:
         found = ", ".join(map(str, used[:20]))
-        raise SegfoldError(
-            f"{path} has the folds {found}: expected two or more, numbered 0, 1, … without a gap"
-        )
+        raise SegfoldError(f"{path} has the folds {found}: expected two or more, numbered 0, 1, … without a gap")
     return folds
 
 

@@ -29,9 +29,7 @@ class PixelStore(Sequence[np.ndarray]):
         path: the file that `buffer` is mapped from; a process to which the store is sent maps it anew.
     """
 
-    def __init__(
-        self, buffer: np.ndarray, shapes: np.ndarray, masks: bool = False, path: Path | None = None
-    ) -> None:
+    def __init__(self, buffer: np.ndarray, shapes: np.ndarray, masks: bool = False, path: Path | None = None) -> None:
         self.shapes = np.asarray(shapes, np.int64).reshape(-1, 3)
         self._ends = np.concatenate([[0], np.cumsum(self.shapes.prod(axis=1))])
         if len(buffer) != self._ends[-1]:
@@ -116,8 +114,7 @@ class ImageSet:
         unknown = [str(name) for name in names if name not in self._positions]
         if unknown:
             raise SegfoldError(
-                f"no image with id {shorten(unknown)} among {len(self)}: the data has changed, "
-                "or it is another set"
+                f"no image with id {shorten(unknown)} among {len(self)}: the data has changed, or it is another set"
             )
         return np.array([self._positions[name] for name in names], np.int64)
 

@@ -17,9 +17,7 @@ from segfold.data.table import shorten
 from segfold.errors import SegfoldError
 
 
-def import_data(
-    competition: Competition, source: Path | None, home: Path = Path(), force: bool = False
-) -> str:
+def import_data(competition: Competition, source: Path | None, home: Path = Path(), force: bool = False) -> str:
     """Imports a competition's data into ``data/<name>``.
 
     Everything happens in a folder beside the target, which is renamed at the end: an import that fails leaves
@@ -97,9 +95,7 @@ def _install(competition: Competition, staging: Path, target: Path, force: bool)
         changed = [
             name
             for name in sorted(new | old)
-            if name not in new
-            or name not in old
-            or not filecmp.cmp(staging / name, target / name, shallow=False)
+            if name not in new or name not in old or not filecmp.cmp(staging / name, target / name, shallow=False)
         ]
         if not changed:
             return f"{target} holds the same data already: {counts}"
@@ -165,9 +161,7 @@ def _download(competition: Competition, folder: Path) -> None:
             api = KaggleApi()
             api.authenticate()
     except ModuleNotFoundError as error:
-        raise SegfoldError(
-            f"Kaggle's client is not installed: run `pip install kaggle`, {by_hand}"
-        ) from error
+        raise SegfoldError(f"Kaggle's client is not installed: run `pip install kaggle`, {by_hand}") from error
     except (OSError, ValueError, SystemExit) as error:
         raise SegfoldError(
             "no Kaggle token: make one on https://www.kaggle.com/settings and save it where the page says, "
@@ -190,7 +184,5 @@ def _reason(competition: Competition, error: BaseException) -> str:
             f"https://www.kaggle.com/c/{competition.slug}/rules and try again"
         )
     if status == 404:
-        return (
-            f"Kaggle knows no competition {competition.slug} (404): correct the slug in its competition file"
-        )
+        return f"Kaggle knows no competition {competition.slug} (404): correct the slug in its competition file"
     return f"the download from Kaggle failed ({' '.join(str(error).split())[:200]}): try again"

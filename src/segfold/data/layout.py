@@ -83,9 +83,7 @@ def find_files(competition: Competition, source: Path, scratch: Path) -> dict[st
     elif source.suffix.lower() == ".zip":
         archives = [(source, PurePosixPath(source.stem))]
     else:
-        raise SegfoldError(
-            f"{source} is neither a folder nor a zip: expected one with the data of {competition.title}"
-        )
+        raise SegfoldError(f"{source} is neither a folder nor a zip: expected one with the data of {competition.title}")
     for level in range(_NESTING):
         if not archives or all(part in places for part in wanted if part.needed):
             break
@@ -129,9 +127,7 @@ def _search(wanted: list[Part], root: Path, places: dict[Part, Path]) -> list[tu
         nearest = [path for path in paths if len(path.parts) == least]
         if len(nearest) > 1:
             found = " and ".join(str(path.relative_to(root)) for path in nearest[:3])
-            raise SegfoldError(
-                f"{part.path} is there more than once ({found}): give the folder of one data set"
-            )
+            raise SegfoldError(f"{part.path} is there more than once ({found}): give the folder of one data set")
         places[part] = nearest[0]
     return archives
 

@@ -61,9 +61,7 @@ def _changes(mask: np.ndarray, column: bool, words: np.ndarray, found: np.ndarra
 
 
 @numba.njit(nogil=True, cache=True)
-def _sort_by_column(
-    found: np.ndarray, shape: tuple[int, int], cursor: np.ndarray, changes: np.ndarray
-) -> None:
+def _sort_by_column(found: np.ndarray, shape: tuple[int, int], cursor: np.ndarray, changes: np.ndarray) -> None:
     """Turns places in memory order into sorted places down the columns, by counting (`cursor`: width + 1)."""
     height, width = shape
     cursor[:] = 0
@@ -140,9 +138,7 @@ def encode_masks(masks: np.ndarray, column: bool) -> tuple[np.ndarray, np.ndarra
 
 
 @numba.njit(nogil=True, cache=True)
-def parse(
-    buffer: np.ndarray, begin: int, end: int, pixels: int, bounds: np.ndarray
-) -> tuple[int, int, int, int]:
+def parse(buffer: np.ndarray, begin: int, end: int, pixels: int, bounds: np.ndarray) -> tuple[int, int, int, int]:
     """Reads buffer[begin:end] into `bounds`: first pixel and end (exclusive, 0-indexed) of each run in turn.
 
     Returns (fault, count of whole numbers read, and the start and length at fault).

@@ -119,9 +119,7 @@ class Sizing:
         if self.fit == "pad":
             return self._padded(np.asarray(array, np.uint8), offset)
         # In float: rounding of uint8 would count a pixel of exactly one half as foreground.
-        sized = cv2.resize(
-            array.astype(np.float32), (self.width, self.height), interpolation=cv2.INTER_LINEAR
-        )
+        sized = cv2.resize(array.astype(np.float32), (self.width, self.height), interpolation=cv2.INTER_LINEAR)
         return (sized > 0.5).view(np.uint8)
 
     def valid(self, shape: Shape, offset: tuple[int, int] | None = None) -> np.ndarray:

@@ -29,9 +29,7 @@ def read_table(path: Path, columns: Sequence[str]) -> pd.DataFrame:
     doubled = ids[ids.duplicated()].unique()
     if len(doubled):
         names = shorten([str(name) for name in doubled])
-        raise SegfoldError(
-            f"{path} has {columns[0]} {names} more than once: expected one line an {columns[0]}"
-        )
+        raise SegfoldError(f"{path} has {columns[0]} {names} more than once: expected one line an {columns[0]}")
     if (ids == "").any():
         raise SegfoldError(f"{path} has a line with a blank {columns[0]}: remove it")
     return table

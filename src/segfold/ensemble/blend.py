@@ -147,8 +147,7 @@ class Common:
     def lines(self) -> list[str]:
         """What to tell the user about ids that are left out; nothing if there are none."""
         return [
-            f"run {name} lacks {count} of {self.of} images: "
-            f"scores are over the {len(self.ids)} that all runs predicted"
+            f"run {name} lacks {count} of {self.of} images: scores are over the {len(self.ids)} that all runs predicted"
             for name, count in self.missing.items()
             if count
         ]
@@ -199,9 +198,7 @@ def proportions(weights: Sequence[float], parts: Sequence[int]) -> list[int]:
         SegfoldError: a weight that is negative or no number, or none above 0.
     """
     if not all(math.isfinite(weight) and weight >= 0 for weight in weights) or not sum(weights):
-        raise SegfoldError(
-            f"weights {', '.join(map(str, weights))}: expected numbers of 0 or more, not all 0"
-        )
+        raise SegfoldError(f"weights {', '.join(map(str, weights))}: expected numbers of 0 or more, not all 0")
     ratios = [Fraction(str(float(weight))) / part for weight, part in zip(weights, parts, strict=True)]
     scale = math.lcm(*(ratio.denominator for ratio in ratios))
     exact = [int(ratio * scale) for ratio in ratios]
@@ -241,9 +238,7 @@ def blend(
     return _blended(used, ids)
 
 
-def _blended(
-    used: Sequence[tuple[Member, int]], ids: Iterable[str]
-) -> Iterator[tuple[str, npt.NDArray[np.uint16]]]:
+def _blended(used: Sequence[tuple[Member, int]], ids: Iterable[str]) -> Iterator[tuple[str, npt.NDArray[np.uint16]]]:
     whole = sum(member.parts * weight for member, weight in used)
     for image_id in ids:
         total: npt.NDArray[Any] | None = None
@@ -251,9 +246,7 @@ def _blended(
             try:
                 part = member.code_sum(image_id)
             except KeyError:
-                raise SegfoldError(
-                    f"run {member.name} does not predict image {image_id}; predict it anew"
-                ) from None
+                raise SegfoldError(f"run {member.name} does not predict image {image_id}; predict it anew") from None
             part *= weight
             if total is not None and part.shape != total.shape:
                 raise SegfoldError(

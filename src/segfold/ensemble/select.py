@@ -39,11 +39,7 @@ class Score:
         return cls(float(values.mean()), error, values.size)
 
     def __str__(self) -> str:
-        return (
-            f"{self.mean:.4f}"
-            if self.standard_error is None
-            else f"{self.mean:.4f} ± {self.standard_error:.4f}"
-        )
+        return f"{self.mean:.4f}" if self.standard_error is None else f"{self.mean:.4f} ± {self.standard_error:.4f}"
 
 
 @dataclass(frozen=True)
@@ -98,8 +94,7 @@ def grid_scores(
         mask = truth(image_id)
         if codes.shape != (1, *mask.shape):
             raise SegfoldError(
-                f"image {image_id}: predicted {codes.shape}, its mask is {mask.shape}; "
-                "predict it anew on this data"
+                f"image {image_id}: predicted {codes.shape}, its mask is {mask.shape}; predict it anew on this data"
             )
         inter, predicted, true = sweep(codes[0], mask)
         counts = (
@@ -113,9 +108,7 @@ def grid_scores(
     return ids, np.stack(scores) if scores else np.empty((0, *sweep.shape), np.float32)
 
 
-def _best(
-    mean: npt.NDArray[np.float64], thresholds: Sequence[float], areas: Sequence[int]
-) -> tuple[int, int]:
+def _best(mean: npt.NDArray[np.float64], thresholds: Sequence[float], areas: Sequence[int]) -> tuple[int, int]:
     """Indices of the best mean of T×A; among equals the threshold nearest 0.5, then the smallest area."""
     ties = np.argwhere(mean >= mean.max() - _TIE)
     t, a = min(ties.tolist(), key=lambda at: (round(abs(thresholds[at[0]] - 0.5), 9), areas[at[1]], at[0]))
@@ -131,9 +124,7 @@ def _parts(ids: Sequence[str], folds: npt.ArrayLike, count: int) -> tuple[npt.ND
         return by_fold, f"{number} folds"
     # One fold alone is cut by a hash of the id, which no order of the images can change.
     digests = (hashlib.sha256(image_id.encode()).digest() for image_id in ids)
-    return np.array(
-        [int.from_bytes(digest[:4], "big") % count for digest in digests]
-    ), f"{count} parts of one fold"
+    return np.array([int.from_bytes(digest[:4], "big") % count for digest in digests]), f"{count} parts of one fold"
 
 
 def choose(

@@ -44,9 +44,7 @@ def _sweep(codes: Any, truth: Any, reach: Any, class_of: Any, count: int, classe
     area = np.zeros(height * width, np.int64)  # of the component, at its root
     inter = np.zeros(height * width, np.int64)
     top = class_of.size - 1
-    held = np.zeros(
-        (classes + 1, 2), np.int64
-    )  # area and intersection by class; the last class is never kept
+    held = np.zeros((classes + 1, 2), np.int64)  # area and intersection by class; the last class is never kept
     kept = np.zeros((count, classes, 2), np.int64)
     for level in range(count, 0, -1):
         for position in range(starts[level], starts[level + 1]):
@@ -87,9 +85,7 @@ def _sweep(codes: Any, truth: Any, reach: Any, class_of: Any, count: int, classe
 class Sweep:
     """Counts of an image for all T thresholds and A minimum areas."""
 
-    def __init__(
-        self, thresholds: Sequence[int] | npt.NDArray[Any], areas: Sequence[int] | npt.NDArray[Any]
-    ) -> None:
+    def __init__(self, thresholds: Sequence[int] | npt.NDArray[Any], areas: Sequence[int] | npt.NDArray[Any]) -> None:
         """
         Args:
             thresholds: (T,) increasing codes; foreground is ``codes >= threshold``.

@@ -29,16 +29,12 @@ def input_channels(experiment: Experiment, images: ImageSet) -> int:
     """Channels of the network's input: the image's own, and one for each added channel."""
     counts = {int(count) for count in images.images.shapes[:, 2]}
     if len(counts) != 1:
-        raise SegfoldError(
-            f"images have {sorted(counts)} channels; a network needs one number for all images"
-        )
+        raise SegfoldError(f"images have {sorted(counts)} channels; a network needs one number for all images")
     own = counts.pop()
     return sum(own if channel == "image" else 1 for channel in experiment.input.channels)
 
 
-def build_network(
-    experiment: Experiment, competition: Competition, images: ImageSet, fresh: bool = True
-) -> nn.Module:
+def build_network(experiment: Experiment, competition: Competition, images: ImageSet, fresh: bool = True) -> nn.Module:
     """The experiment's network; with ``fresh`` its encoder starts from ``model.weights``, else nothing is loaded."""
     settings = experiment.model.model_dump()
     if not fresh:
@@ -73,7 +69,5 @@ def load_weights(network: nn.Module, path: Path) -> nn.Module:
         raise SegfoldError(f"{path} does not exist; train the fold again") from None
     except (safetensors.SafetensorError, RuntimeError) as error:
         reason = " ".join(str(error).split())[:200]
-        raise SegfoldError(
-            f"{path} does not fit the run's network ({reason}); train the fold again"
-        ) from None
+        raise SegfoldError(f"{path} does not fit the run's network ({reason}); train the fold again") from None
     return network.eval()

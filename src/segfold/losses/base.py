@@ -15,9 +15,7 @@ class Loss(Protocol):
 
     additive: bool
 
-    def sums(
-        self, logits: Tensor, target: Tensor, valid: Tensor | None = None, weight: Tensor | None = None
-    ) -> Tensor:
+    def sums(self, logits: Tensor, target: Tensor, valid: Tensor | None = None, weight: Tensor | None = None) -> Tensor:
         """Sums over the images of a batch, from which ``value`` makes the loss.
 
         Args:
@@ -52,9 +50,7 @@ def flatten(logits: Tensor, target: Tensor, valid: Tensor | None, weight: Tensor
     loses the order and a sum over an image overflows or stops growing.
     """
     if logits.ndim != 4 or target.shape != logits.shape:
-        raise ValueError(
-            f"logits {tuple(logits.shape)} and target {tuple(target.shape)} must both be N×C×H×W"
-        )
+        raise ValueError(f"logits {tuple(logits.shape)} and target {tuple(target.shape)} must both be N×C×H×W")
     n, c = logits.shape[:2]
     if valid is not None:
         if valid.shape not in ((n, 1, *logits.shape[2:]), tuple(logits.shape)):

@@ -82,9 +82,7 @@ class StageLoss:
                 self.mask[name] = LOSSES[name](**settings)
                 self.weights[name] = weight
         if not self.mask:
-            raise SegfoldError(
-                "loss.mask holds no loss with a weight above 0: name one, such as loss.mask.bce=1"
-            )
+            raise SegfoldError("loss.mask holds no loss with a weight above 0: name one, such as loss.mask.bce=1")
         for name, term in (("levels", levels), ("nonempty", nonempty)):
             if term is None:
                 continue
@@ -145,9 +143,7 @@ class StageLoss:
                 raise self._missing("image")
             if image_logit.numel() != len(filled):
                 raise ValueError(f"image logits {tuple(image_logit.shape)} must be one for each image")
-            entropy = F.binary_cross_entropy_with_logits(
-                image_logit.float().flatten(), filled, reduction="none"
-            )
+            entropy = F.binary_cross_entropy_with_logits(image_logit.float().flatten(), filled, reduction="none")
             sums["image"] = mean_sums(entropy, torch.ones_like(filled))
         return sums
 

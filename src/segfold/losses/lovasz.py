@@ -42,9 +42,7 @@ class Lovasz:
         self.per_image = per_image
         self.additive = per_image
 
-    def sums(
-        self, logits: Tensor, target: Tensor, valid: Tensor | None = None, weight: Tensor | None = None
-    ) -> Tensor:
+    def sums(self, logits: Tensor, target: Tensor, valid: Tensor | None = None, weight: Tensor | None = None) -> Tensor:
         """Weighted sum of the images' losses, and sum of the weights (2). See ``Loss.sums``.
 
         Without ``per_image``: the loss of the batch times the sum of weights; images of weight 0 stay out of
@@ -76,9 +74,7 @@ class Lovasz:
         return mean_value(sums)
 
 
-def jaccard_steps(
-    errors: Tensor, positive: Tensor, valid: Tensor | None, *, symmetric: bool, hinge: bool
-) -> Tensor:
+def jaccard_steps(errors: Tensor, positive: Tensor, valid: Tensor | None, *, symmetric: bool, hinge: bool) -> Tensor:
     """What each pixel adds to the Jaccard distance when pixels turn wrong in falling order of error.
 
     Args:

@@ -17,9 +17,7 @@ class BCE:
     def __init__(self) -> None:
         pass
 
-    def sums(
-        self, logits: Tensor, target: Tensor, valid: Tensor | None = None, weight: Tensor | None = None
-    ) -> Tensor:
+    def sums(self, logits: Tensor, target: Tensor, valid: Tensor | None = None, weight: Tensor | None = None) -> Tensor:
         """Weighted sum of the images' losses, and sum of the weights (2). See ``Loss.sums``."""
         z, y, inside, w = flatten(logits, target, valid, weight)
         loss = F.binary_cross_entropy_with_logits(z, y, reduction="none")

@@ -29,9 +29,7 @@ class Dice:
         self.mode = mode
         self.smooth = smooth
 
-    def sums(
-        self, logits: Tensor, target: Tensor, valid: Tensor | None = None, weight: Tensor | None = None
-    ) -> Tensor:
+    def sums(self, logits: Tensor, target: Tensor, valid: Tensor | None = None, weight: Tensor | None = None) -> Tensor:
         """``image``: loss and weight (2); ``batch``: Σpy of each class, then Σp+Σy of each (2C)."""
         z, y, inside, w = flatten(logits, target, valid, weight)
         p = z.sigmoid()

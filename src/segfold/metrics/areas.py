@@ -71,9 +71,7 @@ def _bins(thresholds: Sequence[int] | np.ndarray) -> tuple[np.ndarray, np.ndarra
     """For each code the number of thresholds that it reaches, and the order that sorts the thresholds."""
     values = np.asarray(thresholds)
     if values.ndim != 1 or (values.size and values.dtype.kind not in "iu"):
-        raise ValueError(
-            f"thresholds {values.dtype} of shape {values.shape}: expected a list of integer codes"
-        )
+        raise ValueError(f"thresholds {values.dtype} of shape {values.shape}: expected a list of integer codes")
     order = np.argsort(values, kind="stable")
     # The smaller the table, the more of it stays in the first-level cache.
     dtype = np.uint8 if values.size < 256 else np.uint32

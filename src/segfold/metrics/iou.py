@@ -3,9 +3,7 @@
 import numpy as np
 
 
-def image_iou(
-    inter: np.ndarray, union: np.ndarray, pred_area: np.ndarray, truth_area: np.ndarray
-) -> np.ndarray:
+def image_iou(inter: np.ndarray, union: np.ndarray, pred_area: np.ndarray, truth_area: np.ndarray) -> np.ndarray:
     """IoU of each image from its pixel counts; 1 where both masks are empty.
 
     Example:

@@ -15,9 +15,7 @@ from segfold.metrics.areas import Images, overlap, threshold_counts
 Score = Callable[[np.ndarray, np.ndarray, np.ndarray, np.ndarray], np.ndarray]
 
 
-def score_counts(
-    inter: np.ndarray, union: np.ndarray, pred_area: np.ndarray, truth_area: np.ndarray
-) -> np.ndarray:
+def score_counts(inter: np.ndarray, union: np.ndarray, pred_area: np.ndarray, truth_area: np.ndarray) -> np.ndarray:
     """Scores images by their pixel counts.
 
     The areas are not needed (one empty mask has no intersection); they stand here because every metric in

@@ -67,9 +67,7 @@ class SpatialGate(nn.Module):
 class ChannelSpatialGate(nn.Module):
     """scSE: both gates on the same input, by default summed (arXiv 1803.02579; its authors' code: max)."""
 
-    def __init__(
-        self, channels: int, reduction: int = 2, combine: Combine = "sum", bias: bool = True
-    ) -> None:
+    def __init__(self, channels: int, reduction: int = 2, combine: Combine = "sum", bias: bool = True) -> None:
         super().__init__()
         self.channel = ChannelGate(channels, reduction)
         self.spatial = SpatialGate(channels, bias)
@@ -81,9 +79,7 @@ class ChannelSpatialGate(nn.Module):
         return _COMBINE[self.combine](self.channel(x), self.spatial(x))
 
 
-def attention_block(
-    kind: Attention, channels: int, reduction: int = 16, combine: Combine = "sum"
-) -> nn.Module:
+def attention_block(kind: Attention, channels: int, reduction: int = 16, combine: Combine = "sum") -> nn.Module:
     """A gate as the TGS solutions use it: sSE without bias, all gates one half at the start.
 
     With gates of one half scSE's sum is the identity, so a pretrained encoder starts undisturbed.
@@ -147,9 +143,7 @@ class DecoderBlock(nn.Module):
 
 def plain_centre(inputs: int, hidden: int, outputs: int, bias: bool = False) -> nn.Sequential:
     """The centre of SeuTao's TGS networks: two conv-BN-ReLU and a max-pool, to half the size."""
-    return nn.Sequential(
-        conv_bn_relu(inputs, hidden, bias), conv_bn_relu(hidden, outputs, bias), nn.MaxPool2d(2)
-    )
+    return nn.Sequential(conv_bn_relu(inputs, hidden, bias), conv_bn_relu(hidden, outputs, bias), nn.MaxPool2d(2))
 
 
 def kaiming(module: nn.Module) -> None:

@@ -108,14 +108,10 @@ class Encoder(nn.Module):
         if attention != "none":
             with torch.device("meta"):
                 trial = _create(name, in_channels, pyramid.options).eval()
-                _insert_gates(
-                    trial, name, {i: nn.BatchNorm2d(pyramid.channels[i]).eval() for i in self._kept}
-                )
+                _insert_gates(trial, name, {i: nn.BatchNorm2d(pyramid.channels[i]).eval() for i in self._kept})
             if _shapes(trial, in_channels, pyramid.size) is None:
                 raise _no_place(name)
-            gates = {
-                i: attention_block(attention, pyramid.channels[i], reduction, combine) for i in self._kept
-            }
+            gates = {i: attention_block(attention, pyramid.channels[i], reduction, combine) for i in self._kept}
             _insert_gates(self.net, name, gates)
 
     def forward(self, pixels: Tensor) -> list[Tensor]:
@@ -156,10 +152,7 @@ def _shapes(net: nn.Module, in_channels: int, size: int) -> list[tuple[int, int,
     if any(x.ndim != 4 for x in features):
         return None
     last = _is_channels_last(net)
-    return [
-        (x.shape[3], x.shape[1], x.shape[2]) if last else (x.shape[1], x.shape[2], x.shape[3])
-        for x in features
-    ]
+    return [(x.shape[3], x.shape[1], x.shape[2]) if last else (x.shape[1], x.shape[2], x.shape[3]) for x in features]
 
 
 def _probe(name: str, in_channels: int, stem_pool: bool, options: dict[str, Any]) -> _Pyramid:
@@ -179,9 +172,7 @@ def _probe(name: str, in_channels: int, stem_pool: bool, options: dict[str, Any]
     if not nets:
         reason = _first_line(problem)
         hint = f" with encoder_options {options}" if options else ""
-        raise SegfoldError(
-            f"encoder {name}{hint} cannot be built as a feature pyramid ({reason}); choose another"
-        )
+        raise SegfoldError(f"encoder {name}{hint} cannot be built as a feature pyramid ({reason}); choose another")
     # An odd multiple of the nominal stride shows that any multiple will do.
     deepest = max(nets[0][0].feature_info.reduction())
     for net, used in nets:
@@ -195,21 +186,16 @@ def _probe(name: str, in_channels: int, stem_pool: bool, options: dict[str, Any]
     native = options.get("img_size") or (config.input_size[-1] if config else 224)
     shapes = _shapes(net, in_channels, native)
     if shapes is None:
-        raise SegfoldError(
-            f"encoder {name} takes neither {5 * deepest}² nor {native}² images; choose another"
-        )
+        raise SegfoldError(f"encoder {name} takes neither {5 * deepest}² nor {native}² images; choose another")
     strides = _check_strides(name, shapes, native)
     only_size = None if _shapes(net, in_channels, 2 * native) else native
-    return _Pyramid(
-        tuple(s[0] for s in shapes), strides, native, math.lcm(native, strides[-1]), only_size, used
-    )
+    return _Pyramid(tuple(s[0] for s in shapes), strides, native, math.lcm(native, strides[-1]), only_size, used)
 
 
 def _check_strides(name: str, shapes: list[tuple[int, int, int]], size: int) -> tuple[int, ...]:
     strides = [size / height for _, height, _ in shapes]
     exact = all(
-        height == width and s == int(s) and int(s).bit_count() == 1
-        for (_, height, width), s in zip(shapes, strides)
+        height == width and s == int(s) and int(s).bit_count() == 1 for (_, height, width), s in zip(shapes, strides)
     )
     if not (exact and strides == sorted(strides) and len(set(strides)) >= 3 and strides[0] <= 8):
         found = ", ".join(f"{s:.4g}" for s in strides)
@@ -262,9 +248,7 @@ def _with_weights(name: str, in_channels: int, weights: str, options: Mapping[st
 def _from_hub(name: str, in_channels: int, options: Mapping[str, Any]) -> nn.Module:
     config = timm.get_pretrained_cfg(name)
     if config is None or not config.has_weights:
-        raise SegfoldError(
-            f"timm has no pretrained weights of {name}; set model.weights=none or model.weights=PATH"
-        )
+        raise SegfoldError(f"timm has no pretrained weights of {name}; set model.weights=none or model.weights=PATH")
     try:
         return _create(name, in_channels, options, pretrained=True)
     # The same call without weights has just worked (_probe), so it is the download: hub, proxy or disk.
@@ -277,9 +261,7 @@ def _from_hub(name: str, in_channels: int, options: Mapping[str, Any]) -> nn.Mod
 
 def _from_file(name: str, in_channels: int, path: Path, options: Mapping[str, Any]) -> nn.Module:
     if not path.is_file():
-        raise SegfoldError(
-            f"no weights at {path}; set model.weights to imagenet, none, or the path of a file"
-        )
+        raise SegfoldError(f"no weights at {path}; set model.weights to imagenet, none, or the path of a file")
     try:
         known = {_fingerprint(x) for x in load_state_dict(str(path)).values() if isinstance(x, Tensor)}
         net = _create(name, in_channels, options, pretrained=True, pretrained_cfg_overlay={"file": str(path)})

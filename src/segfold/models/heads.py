@@ -89,9 +89,7 @@ class LevelHeads(nn.Module):
         bias: whether the 3×3 convolutions have one.
     """
 
-    def __init__(
-        self, channels: Sequence[int], classes: int, hidden: int, dropout: float, bias: bool
-    ) -> None:
+    def __init__(self, channels: Sequence[int], classes: int, hidden: int, dropout: float, bias: bool) -> None:
         super().__init__()
         self.heads = nn.ModuleList()
         for inputs in channels:
@@ -102,9 +100,7 @@ class LevelHeads(nn.Module):
 
     def forward(self, levels: Sequence[Tensor], factor: int = 1) -> Tensor:
         """N×S×classes×H×W, ``factor`` times the size of the finest level."""
-        return torch.stack(
-            [upsample(h(x), factor * 2**i) for i, (h, x) in enumerate(zip(self.heads, levels))], dim=1
-        )
+        return torch.stack([upsample(h(x), factor * 2**i) for i, (h, x) in enumerate(zip(self.heads, levels))], dim=1)
 
 
 class ImageHead(nn.Module):

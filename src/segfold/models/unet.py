@@ -105,13 +105,9 @@ class UNet(nn.Module):
     ) -> None:
         super().__init__()
         heads = Heads(**heads) if isinstance(heads, Mapping) else heads
-        form: Form = (
-            "finest" if hypercolumn is False else "factorised" if hypercolumn is True else hypercolumn
-        )
+        form: Form = "finest" if hypercolumn is False else "factorised" if hypercolumn is True else hypercolumn
         if heads.fuse_image and not heads.image:
-            raise SegfoldError(
-                "model.heads.fuse_image needs the image head's feature; set model.heads.image=true"
-            )
+            raise SegfoldError("model.heads.fuse_image needs the image head's feature; set model.heads.image=true")
         if head_channels < 1 and (form == "concat" or heads.image):
             raise SegfoldError(
                 f"model.head_channels is {head_channels}; hypercolumn=concat and heads.image need at least 1"
@@ -156,9 +152,7 @@ class UNet(nn.Module):
         self._uses_skip = [s in skips for s in self._strides]
 
         levels = widths[::-1]
-        self.pixels = PixelHead(
-            levels, classes, form, head_channels, dropout, head_channels if heads.fuse_image else 0
-        )
+        self.pixels = PixelHead(levels, classes, form, head_channels, dropout, head_channels if heads.fuse_image else 0)
         self.nonempty = PixelHead(levels, classes, form, head_channels, dropout) if heads.nonempty else None
         self.levels = LevelHeads(levels, classes, head_channels, dropout, conv_bias) if heads.levels else None
         self.image = ImageHead(self.encoder.channels[-1], head_channels, dropout) if heads.image else None
@@ -195,9 +189,7 @@ class UNet(nn.Module):
         """
         channels, height, width = pixels.shape[1:]
         if channels != self.in_channels:
-            raise SegfoldError(
-                f"the network was built for {self.in_channels} channels, but the images have {channels}"
-            )
+            raise SegfoldError(f"the network was built for {self.in_channels} channels, but the images have {channels}")
         only = self.encoder.only_size
         if only is not None and (height, width) != (only, only):
             raise SegfoldError(

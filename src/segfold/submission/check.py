@@ -74,9 +74,7 @@ def score_csv(path: Path | str, truth_csv: Path | str, competition: Competition,
     truth = _by_id(Path(truth_csv), columns)
     missing = [image_id for image_id in shapes if image_id not in truth]
     if missing:
-        raise SegfoldError(
-            f"{truth_csv} lacks {_some(missing, 'id')}: expected the masks of all {len(shapes)}"
-        )
+        raise SegfoldError(f"{truth_csv} lacks {_some(missing, 'id')}: expected the masks of all {len(shapes)}")
     for image_id, shape in shapes.items():
         fault = problem(truth[image_id], shape)
         if fault:
@@ -84,8 +82,7 @@ def score_csv(path: Path | str, truth_csv: Path | str, competition: Competition,
     total = 0.0
     for ids, shape in _of_one_shape(list(shapes), shapes):
         masks = [
-            decode_batch([texts[image_id] for image_id in ids], shape, competition.rle_order)
-            for texts in (pred, truth)
+            decode_batch([texts[image_id] for image_id in ids], shape, competition.rle_order) for texts in (pred, truth)
         ]
         total += float(METRICS[competition.metric](*overlap(*masks)).sum())
     return total / len(shapes)

@@ -90,9 +90,7 @@ def _encode(
         if image_id in encoded:
             raise SegfoldError(f"image {image_id} has two masks; give each id of the test set once")
         if image_id not in expected:
-            raise SegfoldError(
-                f"image {image_id} is not in {competition.sample_submission}; import the data again"
-            )
+            raise SegfoldError(f"image {image_id} is not in {competition.sample_submission}; import the data again")
         encoded[image_id] = encode(np.ascontiguousarray(mask), competition.rle_order)
         empty += not encoded[image_id]
     missing = [image_id for image_id in order if image_id not in encoded]
@@ -115,6 +113,4 @@ def _csv_bytes(header: Sequence[str], rows: Iterable[Sequence[str]]) -> bytes:
 def _refuse(path: Path, problems: list[str]) -> None:
     if problems:
         more = f" and {len(problems) - 3} more problems" if len(problems) > 3 else ""
-        raise SegfoldError(
-            f"{path} was not written, it fails the check: {'; '.join(problems[:3])}{more}; report this"
-        )
+        raise SegfoldError(f"{path} was not written, it fails the check: {'; '.join(problems[:3])}{more}; report this")

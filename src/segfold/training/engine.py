@@ -13,14 +13,14 @@ from segfold.data.dataset import Sample
 from segfold.inference.device import Runtime
 from segfold.losses import StageLoss
 from segfold.optim.schedules import Schedule
+from segfold.stopping import Stopping
 from segfold.training.averaging import ExponentialAverage
 from segfold.training.checkpoint import Position
-from segfold.stopping import Stopping
 
 REFRESH_SECONDS = 0.5
 
 
-class NotFinite(Exception):
+class NotFiniteError(Exception):
     """The loss became NaN or infinite."""
 
 
@@ -54,10 +54,10 @@ class Totals:
         self.samples += samples
 
     def means(self) -> dict[str, float]:
-        """Mean of each part of the loss. Raises NotFinite if one is NaN or infinite."""
+        """Mean of each part of the loss. Raises NotFiniteError if one is NaN or infinite."""
         means = {name: float(value) / max(self.samples, 1) for name, value in self.parts.items()}
         if not all(math.isfinite(value) for value in means.values()):
-            raise NotFinite(", ".join(f"{name} is {value}" for name, value in means.items()))
+            raise NotFiniteError(", ".join(f"{name} is {value}" for name, value in means.items()))
         return means
 
     def state(self) -> dict[str, float]:
@@ -65,9 +65,7 @@ class Totals:
 
     @classmethod
     def from_state(cls, state: dict[str, float], device: torch.device) -> "Totals":
-        parts = {
-            name: torch.tensor(value, device=device) for name, value in state.items() if name != "samples"
-        }
+        parts = {name: torch.tensor(value, device=device) for name, value in state.items() if name != "samples"}
         return cls(parts, int(state.get("samples", 0)))
 
 
@@ -92,7 +90,7 @@ def train_epoch(
         False if the epoch was left early because ``stopping`` was asked; state is whole either way.
 
     Raises:
-        NotFinite: the loss, or a weight at the end, became NaN or infinite.
+        NotFiniteError: the loss, or a weight at the end, became NaN or infinite.
     """
     learner.network.train()
     started = refreshed = time.monotonic()
@@ -112,7 +110,7 @@ def train_epoch(
             return False
     totals.means()
     if not all(bool(torch.isfinite(parameter).all()) for parameter in learner.network.parameters()):
-        raise NotFinite("a weight is not a finite number")
+        raise NotFiniteError("a weight is not a finite number")
     position.seconds = seconds + time.monotonic() - started
     return True
 

@@ -21,7 +21,7 @@ from segfold.training import checkpoint as checkpoints
 from segfold.training.averaging import ExponentialAverage
 from segfold.training.checkpoint import Checkpoint, Position
 from segfold.training.compiling import Compiled
-from segfold.training.engine import Learner, NotFinite, Totals, stage_rates, train_epoch
+from segfold.training.engine import Learner, NotFiniteError, Totals, stage_rates, train_epoch
 from segfold.training.job import FoldJob
 from segfold.training.loading import Batches
 from segfold.training.progress import Progress
@@ -85,10 +85,8 @@ class _FoldTraining:
 
     def _learner(self, network: nn.Module) -> Learner:
         experiment, runtime = self.job.experiment, self.runtime
-        network = network.to(runtime.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        optimizer = build_optimizer(
-            experiment.optimizer.name, network.parameters(), **experiment.optimizer.settings
-        )
+        network = network.to(runtime.device).to(memory_format=torch.channels_last)
+        optimizer = build_optimizer(experiment.optimizer.name, network.parameters(), **experiment.optimizer.settings)
         return Learner(
             network=network,
             forward=Compiled(network, self.progress.say) if runtime.compile else network,
@@ -182,7 +180,7 @@ class _FoldTraining:
                 if not finished:
                     self._save()
                     return False
-        except NotFinite as error:
+        except NotFiniteError as error:
             raise SegfoldError(
                 f"fold {job.fold}, stage {name}, epoch {position.epoch + 1}, step {position.step}: {error}; the state before "
                 f"this epoch is kept in {job.folder.last}; lower stages.{name}.lr, set clip=1 or machine.precision=fp32, "
@@ -197,9 +195,7 @@ class _FoldTraining:
             **self.totals.means(),
             "samples": position.samples,
             "seconds": round(position.seconds, 3),
-            "images_per_second": round(
-                (position.samples - samples) / max(position.seconds - seconds, 1e-9), 2
-            ),
+            "images_per_second": round((position.samples - samples) / max(position.seconds - seconds, 1e-9), 2),
         }
         if self._validates():
             line.update(self._validate().as_record())
@@ -211,8 +207,7 @@ class _FoldTraining:
 
     def _validates(self) -> bool:
         return (
-            self.position.epochs < self.job.epochs
-            and self.position.epochs % self.job.experiment.validate_.every == 0
+            self.position.epochs < self.job.epochs and self.position.epochs % self.job.experiment.validate_.every == 0
         )
 
     def _validate(self) -> Scores:

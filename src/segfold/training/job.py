@@ -32,17 +32,13 @@ class FoldJob:
         if not 0 <= self.fold < count:
             raise SegfoldError(f"fold {self.fold} is out of range: the fold file has folds 0 to {count - 1}")
         if len(self.training_rows) < 2:
-            raise SegfoldError(
-                f"fold {self.fold}: {len(self.training_rows)} images to train on; at least 2 are needed"
-            )
+            raise SegfoldError(f"fold {self.fold}: {len(self.training_rows)} images to train on; at least 2 are needed")
 
     @cached_property
     def stages(self) -> list[tuple[str, Stage]]:
         stages = list(self.experiment.stages.items())
         if self.experiment.fast:
-            stages = [
-                (name, stage.model_copy(update={"epochs": min(stage.epochs, 1)})) for name, stage in stages
-            ]
+            stages = [(name, stage.model_copy(update={"epochs": min(stage.epochs, 1)})) for name, stage in stages]
         return stages
 
     @cached_property

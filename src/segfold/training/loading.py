@@ -59,6 +59,7 @@ class Batches:
 
 
 def _leave_signals_to_parent(worker: int) -> None:
-    # Ctrl-C reaches the whole process group; the parent finishes its step and ends the workers itself.
+    # Ctrl-C, and SIGTERM from a scheduler, reach the whole process group; the parent finishes its step, saves, and
+    # ends the workers itself. A worker that died first would end the parent with an error.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)

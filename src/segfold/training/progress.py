@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress as Bar, TaskID, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, TaskID, TextColumn, TimeElapsedColumn
+from rich.progress import Progress as Bar
 
 if TYPE_CHECKING:
     from segfold.config import Stage
@@ -51,9 +52,7 @@ class Progress:
         self._began, self._steps_before = time.monotonic(), position.steps
         self._warned = False
         if position.steps:
-            self.say(
-                f"fold {job.fold}: going on after {position.epochs} epochs ({position.samples:,} samples)"
-            )
+            self.say(f"fold {job.fold}: going on after {position.epochs} epochs ({position.samples:,} samples)")
         else:
             self.say(
                 f"fold {job.fold}: {len(job.training_rows):,} images, {sum(s.epochs for _, s in job.stages)} epochs "
@@ -73,9 +72,7 @@ class Progress:
             )
             self._bar.start()
 
-    def step(
-        self, stage: str, settings: "Stage", position: "Position", rate: float, means: dict[str, float]
-    ) -> None:
+    def step(self, stage: str, settings: "Stage", position: "Position", rate: float, means: dict[str, float]) -> None:
         """Refresh the bar within an epoch, about twice a second."""
         taken = position.steps - self._steps_before
         elapsed = time.monotonic() - self._began
