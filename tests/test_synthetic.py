@@ -39,8 +39,16 @@ def many() -> tuple[list[np.ndarray], list[np.ndarray]]:
 
 def test_layout_and_tables_agree(folder: Path) -> None:
     assert folder_problems(load_competition("synthetic-salt"), folder) == []
-    header = {name: (folder / name).read_text().splitlines()[0] for name in ("train.csv", "depths.csv", "sample_submission.csv", "solution.csv")}
-    assert header == {"train.csv": "id,rle_mask", "depths.csv": "id,z", "sample_submission.csv": "id,rle_mask", "solution.csv": "id,rle_mask"}
+    header = {
+        name: (folder / name).read_text().splitlines()[0]
+        for name in ("train.csv", "depths.csv", "sample_submission.csv", "solution.csv")
+    }
+    assert header == {
+        "train.csv": "id,rle_mask",
+        "depths.csv": "id,z",
+        "sample_submission.csv": "id,rle_mask",
+        "solution.csv": "id,rle_mask",
+    }
     sample_ids = list(read_table(folder / "sample_submission.csv", ["id"])["id"])
     assert sorted(sample_ids) == sorted(path.stem for path in (folder / "test/images").glob("*.png")) != sample_ids
     assert set(read_table(folder / "solution.csv", ["id"])["id"]) == set(sample_ids)
@@ -150,7 +158,8 @@ def test_no_linear_patch_filter_solves_it(many: tuple[list[np.ndarray], list[np.
         y.append(mask.ravel()[chosen])
     model = LogisticRegression(max_iter=300).fit(np.concatenate(x), np.concatenate(y))
     codes = [
-        (65535 * model.predict_proba(patches(image))[:, 1]).astype(np.uint16).reshape(SIDE, SIDE) for image in images[200:300]
+        (65535 * model.predict_proba(patches(image))[:, 1]).astype(np.uint16).reshape(SIDE, SIDE)
+        for image in images[200:300]
     ]
     from segfold.metrics import threshold_scores
 

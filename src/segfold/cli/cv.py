@@ -11,12 +11,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    from segfold.cli import train
+    from segfold.cli.train import train_one
     from segfold.config import load_experiment
+    from segfold.stopping import Stopping
 
     experiment = load_experiment(arguments.config, arguments.overrides)
+    stopping = Stopping(experiment.minutes)
     for fold in range(experiment.folds.k):
-        code = train.run(argparse.Namespace(**vars(arguments), fold=str(fold)))
-        if code:
-            return code
+        if not train_one(arguments, str(fold), stopping):
+            break
     return 0

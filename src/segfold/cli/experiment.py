@@ -12,6 +12,7 @@ from segfold.data.images import ImageSet
 from segfold.environment import environment
 from segfold.errors import SegfoldError
 from segfold.runs import RunFolder, write_atomic, write_json
+from segfold.training import FoldJob
 
 
 def open_run(
@@ -39,9 +40,13 @@ def open_run(
             )
     with write_atomic(folder.config_path, "w") as file:
         file.write(dump_yaml(experiment))
-    if not begun or not folder.environment_path.exists():
-        write_json(folder.environment_path, environment())
     return experiment, competition, folder
+
+
+def record_environment(folder: RunFolder, job: FoldJob, device: str) -> None:
+    """Write ``environment.json`` of a run's first training: code, packages, device, data and folds."""
+    if not folder.environment_path.exists() or not any(fold.last.exists() for fold in folder.folds()):
+        write_json(folder.environment_path, {**environment(), "device": device, **job.bound})
 
 
 def read_run(folder: RunFolder) -> Experiment:

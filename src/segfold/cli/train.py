@@ -2,8 +2,12 @@
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from segfold.cli.shell import HOME
+
+if TYPE_CHECKING:
+    from segfold.stopping import Stopping
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -20,28 +24,37 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    from segfold.cli.experiment import experiment_folds, fold_number, open_run
+    from segfold.config import load_experiment
+    from segfold.stopping import Stopping
+
+    train_one(arguments, arguments.fold, Stopping(load_experiment(arguments.config, arguments.overrides).minutes))
+    return 0
+
+
+def train_one(arguments: argparse.Namespace, fold: str, stopping: "Stopping") -> bool:
+    """Train one fold to its end, unless time is up first: then False."""
+    from segfold.cli.experiment import experiment_folds, fold_number, open_run, record_environment
     from segfold.cli.show import fold_table
     from segfold.data.images import load_split
+    from segfold.inference.device import device_name
     from segfold.runs import FoldLock, read_json
-    from segfold.stopping import Stopping
     from segfold.training import FoldJob, Progress, train_fold
 
     experiment, competition, folder = open_run(arguments.config, arguments.overrides, arguments.run, HOME)
-    fold = fold_number(arguments.fold, experiment)
-    stopping = Stopping(experiment.minutes)
-    with stopping.installed(), FoldLock(folder.fold(fold).lock):
+    folder_of_fold = folder.fold(fold_number(fold, experiment))
+    with stopping.installed(), FoldLock(folder_of_fold.lock):
         images = load_split(competition, "train", HOME, progress=True)
         folds = experiment_folds(experiment, competition, images, HOME)
-        job = FoldJob(experiment, competition, images, folds, fold, folder.fold(fold))
+        job = FoldJob(experiment, competition, images, folds, folder_of_fold.number, folder_of_fold)
+        record_environment(folder, job, device_name(experiment.machine))
         with Progress(experiment.machine.progress) as progress:
-            if job.folder.finished and read_json(job.folder.done)["data_hash"] == job.bound["data"]:
+            done = read_json(job.folder.done) if job.folder.finished else None
+            if done is not None and done["data_hash"] == job.bound["data"]:
                 progress.say(f"{job.folder.path} is done")
-                done = read_json(job.folder.done)
             else:
                 done = train_fold(job, progress, stopping)
             if done is None:
                 progress.say(f"stopped after {experiment.minutes:g} minutes; the same command goes on from here")
-                return 0
+                return False
         fold_table(folder, done)
-    return 0
+    return True

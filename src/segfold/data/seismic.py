@@ -71,11 +71,16 @@ def _shape(rng: np.random.Generator, area: int) -> Field:
         return -np.hypot((y - cy) * rng.uniform(0.8, 1.6), (x - cx) * rng.uniform(0.5, 1.2))
     kinds: list[Callable[[], Field]] = [
         lambda: y - rng.uniform(6, 16) * _curve(rng, 14)[None, :],  # a dome, salt below
-        lambda: (y - SIDE / 2) * rng.uniform(0.5, 1) + (x - SIDE / 2) * rng.choice([-1, 1]) - 9 * _curve(rng, 12)[None, :],
+        lambda: (
+            (y - SIDE / 2) * rng.uniform(0.5, 1) + (x - SIDE / 2) * rng.choice([-1, 1]) - 9 * _curve(rng, 12)[None, :]
+        ),
         lambda: (SIDE - y) - rng.uniform(6, 14) * _curve(rng, 14)[None, :],  # salt above
         lambda: (x - SIDE / 2) * rng.choice([-1, 1]) + rng.uniform(4, 12) * _curve(rng, 14)[:, None],
-        lambda: -np.hypot((y - rng.uniform(20, 95)) / rng.uniform(0.5, 1.1), x - rng.uniform(5, 95))
-        + 5 * _curve(rng, 9)[None, :] + 4 * _curve(rng, 9)[:, None],
+        lambda: (
+            -np.hypot((y - rng.uniform(20, 95)) / rng.uniform(0.5, 1.1), x - rng.uniform(5, 95))
+            + 5 * _curve(rng, 9)[None, :]
+            + 4 * _curve(rng, 9)[:, None]
+        ),
     ]
     weights = np.array([0.34, 0.22, 0.12, 0.12, 0.20 if share < 0.6 else 0.05])
     field = kinds[rng.choice(len(kinds), p=weights / weights.sum())]()

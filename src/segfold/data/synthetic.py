@@ -70,7 +70,7 @@ def _write(folder: Path, train: int, test: int, rng: np.random.Generator) -> Non
     _table(folder / "train.csv", "id,rle_mask", truths["train"])
     _table(folder / "solution.csv", "id,rle_mask", truths["test"])
     _table(folder / "depths.csv", "id,z", {name: depths[name] for name in rng.permutation(ids)})
-    _table(folder / "sample_submission.csv", "id,rle_mask", {name: "1 1" for name in rng.permutation(ids[train:])})
+    _table(folder / "sample_submission.csv", "id,rle_mask", dict.fromkeys(rng.permutation(ids[train:]), "1 1"))
 
 
 def sample(rng: np.random.Generator, area: int, black: bool = False) -> tuple[np.ndarray, np.ndarray]:

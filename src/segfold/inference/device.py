@@ -1,6 +1,7 @@
 """What the hardware decides: device, precision, compilation, threads."""
 
 import os
+import platform
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
@@ -103,3 +104,9 @@ def _cpu_has_bf16() -> bool:
     """Whether the CPU multiplies bfloat16 in hardware (AMX or AVX512-BF16); emulated it is slower than float32."""
     tests = ("_is_amx_tile_supported", "_is_avx512_bf16_supported")
     return any(bool(getattr(torch.cpu, test, bool)()) for test in tests)
+
+
+def device_name(machine: Machine) -> str:
+    """The device that training would run on, as its maker calls it."""
+    device = _device(machine.device)
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else f"{device.type} ({platform.machine()})"
