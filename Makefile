@@ -31,7 +31,7 @@ demo: setup ## the whole road on an embedded data set, with its score against th
 	@$(run) demo
 
 test: setup ## the test suite
-	@$(venv)/bin/python -m pytest -m "not slow"
+	@OMP_NUM_THREADS=1 $(venv)/bin/python -m pytest -n 2 --dist loadfile -m "not slow"
 
 test-slow: setup ## the tests that take minutes
 	@$(venv)/bin/python -m pytest -m slow

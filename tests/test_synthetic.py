@@ -102,7 +102,7 @@ def test_masks_have_the_real_traits(many: tuple[list[np.ndarray], list[np.ndarra
     masks = [mask for mask in many[1] if mask.any()]
     vertical = np.mean([(mask == mask[0]).all() for mask in masks])
     assert 0.02 < vertical < 0.08  # real: .046
-    tiny = [mask for mask in (salt_mask(np.random.default_rng(s), 15) for s in range(50))]
+    tiny = [salt_mask(np.random.default_rng(seed), 15) for seed in range(50)]
     border = [mask[0].any() or mask[-1].any() or mask[:, 0].any() or mask[:, -1].any() for mask in tiny]
     assert np.mean(border) > 0.9  # real: .957
     one_piece = np.mean([label(mask, np.ones((3, 3)))[1] == 1 for mask in masks])

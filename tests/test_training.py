@@ -261,3 +261,13 @@ def test_loss_settings_reach_the_loss(project: Path) -> None:
     target[0] = 0
     arguments = logits, {"levels": levels, "nonempty": nonempty}, image, target
     assert torch.equal(stage_loss(job.experiment.stages["warm"])(*arguments)[0], expected(*arguments)[0])
+
+
+def test_time_left_counts_pixels(project: Path) -> None:
+    """Two epochs at 32² and one at 64² are 2 + 4 units of work."""
+    job = fold_job(project, "stages.lovasz.size=64")
+    unit = job.work_of_an_epoch(job.experiment.stages["warm"])
+    assert job.work == [2 * unit, 4 * unit]
+    assert job.work_done(0, 1, 1) == 1.5 * unit
+    assert job.work_done(1, 0, 1) == 4 * unit
+    assert job.work_done(1, 1, 0) == sum(job.work)

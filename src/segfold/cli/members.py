@@ -15,6 +15,7 @@ from segfold.config import Experiment, Machine
 from segfold.data.images import ImageSet
 from segfold.ensemble import OofMember, TestMember
 from segfold.errors import SegfoldError
+from segfold.files import size_text
 from segfold.inference.device import resolve
 from segfold.inference.networks import build_network, load_weights
 from segfold.inference.stored import find_predictions, store_predictions, tta_name
@@ -47,10 +48,13 @@ def find_entries(paths: Sequence[Path], name: str | None, home: Path) -> tuple[C
     runs, left_out = find_runs(paths)
     skipped = [f"skipped {path}: {reason}" for path, reason in left_out]
     entries: dict[str, list[Entry]] = {}
+    competitions: dict[str, Competition] = {}
     for run in runs:
         experiment = read_run(run)
         done = {fold.number: read_json(fold.done) for fold in run.finished_folds()}
-        entries.setdefault(experiment.competition, []).append(Entry(run, experiment, done))
+        competition = load_competition(experiment.competition, home)
+        competitions[competition.name] = competition
+        entries.setdefault(competition.name, []).append(Entry(run, experiment, done))
     if name is not None:
         others = [entry.folder.path for key, group in entries.items() if key != name for entry in group]
         skipped += [f"skipped {path}: of another competition" for path in others]
@@ -63,7 +67,7 @@ def find_entries(paths: Sequence[Path], name: str | None, home: Path) -> tuple[C
         groups = "; ".join(f"{key}: {', '.join(e.folder.name for e in group)}" for key, group in entries.items())
         raise SegfoldError(f"runs of {len(entries)} competitions ({groups}); choose one with --competition NAME")
     ((key, group),) = entries.items()
-    return load_competition(key, home), group, skipped
+    return competitions[key], group, skipped
 
 
 def check_data(entries: Sequence[Entry], images: ImageSet) -> None:
@@ -112,12 +116,15 @@ def _predict(
     split: str,
     machine: Machine,
 ) -> ProbabilityStore:
+    pixels = int(images.images.shapes[rows, :2].prod(axis=1).sum())
+    needed = size_text(2 * len(competition.classes) * pixels)
+    print(f"predicting {folder.path} {split}: {len(rows):,} images, {needed} on disk")
     runtime = resolve(machine)
     network = build_network(entry.experiment, competition, images, fresh=False)
     load_weights(network, folder.weights()).to(runtime.device).to(memory_format=torch.channels_last)
     with Bar(transient=True) as bar:
         task = bar.add_task(f"{folder.path} {split} {tta_name(entry.experiment.predict.tta)}", total=len(rows))
-        store = store_predictions(
+        return store_predictions(
             network,
             digest,
             folder,
@@ -129,5 +136,3 @@ def _predict(
             runtime,
             lambda done, total: bar.update(task, completed=done),
         )
-    print(f"predicted {folder.path} {split}: {len(rows):,} images")
-    return store

@@ -69,6 +69,22 @@ class FoldJob:
         return self.steps_per_epoch * self.epochs
 
     @cached_property
+    def work(self) -> list[float]:
+        """Pixels that each stage sends through the network, in units of images of 1×1; the ground of "time left"."""
+        return [stage.epochs * self.work_of_an_epoch(stage) for _, stage in self.stages]
+
+    def work_of_an_epoch(self, stage: Stage) -> float:
+        height, width = self.experiment.input.model_copy(
+            update={"size": stage.size or self.experiment.input.size}
+        ).shape
+        return self.steps_per_epoch * self.batch_size * height * width
+
+    def work_done(self, stage: int, epoch: int, step: int) -> float:
+        """Work before a position: stages before, whole epochs and steps of the present one."""
+        share = epoch + step / self.steps_per_epoch
+        return sum(self.work[:stage]) + share * self.work_of_an_epoch(self.stages[stage][1])
+
+    @cached_property
     def seed(self) -> int:
         return self.experiment.seed * 1009 + self.fold
 

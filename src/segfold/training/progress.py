@@ -50,6 +50,7 @@ class Progress:
         """Training begins or goes on at ``position``."""
         self._job = job
         self._began, self._steps_before = time.monotonic(), position.steps
+        self._work_before = job.work_done(position.stage, position.epoch, position.step)
         self._warned = False
         if position.steps:
             self.say(f"fold {job.fold}: going on after {position.epochs} epochs ({position.samples:,} samples)")
@@ -76,7 +77,8 @@ class Progress:
         """Refresh the bar within an epoch, about twice a second."""
         taken = position.steps - self._steps_before
         elapsed = time.monotonic() - self._began
-        left = (self._job.total_steps - position.steps) * elapsed / max(taken, 1)
+        work = self._job.work_done(position.stage, position.epoch, position.step)
+        left = (sum(self._job.work) - work) * elapsed / max(work - self._work_before, 1e-9)
         if not self._warned and elapsed > ESTIMATE_AFTER_SECONDS:
             self._warned = True
             if left > LONG_HOURS * 3600:
