@@ -261,7 +261,7 @@ class _FoldTraining:
             "device": self.runtime.device.type,
             "precision": self.runtime.precision,
             "weights": {"model": digest},
-            **{f"{name}_hash": digest for name, digest in job.bound.items()},
+            **{f"{name}_hash": value for name, value in job.bound.items()},
         }
         write_json(job.folder.done, done)
         return done
