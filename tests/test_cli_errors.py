@@ -186,3 +186,15 @@ def test_changed_data_under_a_run(home: Path) -> None:
 def test_unknown_verb() -> None:
     done = segfold(Path(), "trian")
     assert done.returncode == 2 and "did you mean train?" in done.stderr
+
+
+def test_import_names_every_problem(home: Path) -> None:
+    """Twelve broken files: the line names some and counts all, the list above it has each."""
+    shutil.copytree(home / "data/small", home / "given", ignore=shutil.ignore_patterns("cache"))
+    broken = sorted((home / "given/train/images").glob("*.png"))[:12]
+    for path in broken:
+        path.write_bytes(b"not a PNG")
+    done = segfold(home, "data", "--from", "given", "--force", "--competition", "configs/competitions/small.yaml")
+    assert done.returncode == 2 and "12 problems" in done.stderr and len(done.stderr.splitlines()) == 1
+    assert all(path.name in done.stdout for path in broken)
+    assert segfold(home, *TRAIN, "--run", "one", "fast=true").returncode == 0

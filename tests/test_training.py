@@ -271,3 +271,35 @@ def test_time_left_counts_pixels(project: Path) -> None:
     assert job.work_done(0, 1, 1) == 1.5 * unit
     assert job.work_done(1, 0, 1) == 4 * unit
     assert job.work_done(1, 1, 0) == sum(job.work)
+
+
+def test_bar_shows_loss_score_rate_speed_and_time_left(project: Path) -> None:
+    import io
+
+    from rich.console import Console
+
+    from segfold.training import Progress, engine, train_fold
+
+    console = Console(file=io.StringIO(), force_terminal=True, width=200)
+    job = fold_job(project, run="bar")
+    with pytest.MonkeyPatch.context() as patch, Progress(True, console) as progress:
+        patch.setattr(engine, "REFRESH_SECONDS", 0.0)
+        train_fold(job, progress, Stopping())
+        bar = progress._bar
+        assert bar is not None
+        progress.step(
+            "lovasz", job.experiment.stages["lovasz"], checkpoint.Position(1, 0, 1, 2, 5, 20), 3e-4, {"loss": 0.5}
+        )
+        shown = bar.tasks[0].description + " " + bar.tasks[0].fields["text"]
+    assert shown.startswith("fold 0 lovasz 1/1 loss 0.5000  score 0.")
+    assert "lr 3.0e-04" in shown and "img/s" in shown and shown.endswith("left")
+
+
+def test_tensorboard_has_every_epoch(project: Path, plain: dict[str, np.ndarray]) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    job = fold_job(project, run="plain")
+    events = EventAccumulator(str(job.folder.path / "tensorboard"))
+    events.Reload()
+    values = [(event.step, event.value) for event in events.Scalars("loss")]
+    assert values == [(line["epoch"], pytest.approx(line["loss"])) for line in lines(job)]

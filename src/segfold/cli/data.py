@@ -15,10 +15,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     from segfold.competition import load_competition
     from segfold.data.images import load_split
-    from segfold.data.kaggle import import_data
+    from segfold.data.kaggle import DataProblemsError, import_data
 
     competition = load_competition(arguments.competition, HOME)
-    print(import_data(competition, arguments.source, HOME, arguments.force))
+    try:
+        print(import_data(competition, arguments.source, HOME, arguments.force))
+    except DataProblemsError as error:
+        for line in error.problems:
+            print(line)
+        raise
     train = load_split(competition, "train", HOME, progress=True)
     load_split(competition, "test", HOME, progress=True)
     empty = float((train.coverage == 0).mean())

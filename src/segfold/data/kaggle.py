@@ -17,6 +17,15 @@ from segfold.data.table import shorten
 from segfold.errors import SegfoldError
 
 
+class DataProblemsError(SegfoldError):
+    """Data that was not imported; ``problems`` holds all of its problems, a line each, the message the first ten."""
+
+    def __init__(self, problems: list[str]) -> None:
+        count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
+        super().__init__(f"the data has {count}, nothing was imported: {shorten(problems, separator='; ')}")
+        self.problems = problems
+
+
 def import_data(competition: Competition, source: Path | None, home: Path = Path(), force: bool = False) -> str:
     """Imports a competition's data into ``data/<name>``.
 
@@ -86,8 +95,7 @@ def _stage(files: dict[str, Path], staging: Path, work: Path) -> None:
 def _install(competition: Competition, staging: Path, target: Path, force: bool) -> str:
     problems = folder_problems(competition, staging)
     if problems:
-        count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
-        raise SegfoldError(f"the data has {count}, nothing was imported: {shorten(problems, separator='; ')}")
+        raise DataProblemsError(problems)
     new, old = named_files(competition, staging), named_files(competition, target)
     train, test = _count(new, competition.train_images), _count(new, competition.test_images)
     counts = f"{train} train and {test} test images"
