@@ -1,17 +1,15 @@
 """The experiment: typed settings, read from one YAML file and dotted overrides, and written back whole."""
 
-import difflib
 import io
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from types import UnionType
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias, Union, get_args, get_origin
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias, Union
 
 import yaml
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
-from pydantic import BaseModel, Discriminator, Field, Tag, ValidationError, field_validator, model_validator
+from pydantic import Discriminator, Field, Tag, ValidationError, field_validator, model_validator
 
 from segfold.data.augment import AUGMENTATIONS
 from segfold.data.tta import TRANSFORMS
@@ -19,7 +17,7 @@ from segfold.errors import SegfoldError
 from segfold.losses import LOSSES
 from segfold.models import MODELS
 from segfold.optim import OPTIMIZERS, SCHEDULES
-from segfold.schema import Choice, NamedMap, Settings, choice, named_map, settings_model
+from segfold.schema import Choice, NamedMap, Settings, choice, explain, named_map, settings_model
 
 if TYPE_CHECKING:
     MaskLosses: TypeAlias = NamedMap
@@ -248,7 +246,7 @@ def check_experiment(values: Mapping[str, Any], source: str) -> Experiment:
     try:
         return Experiment.model_validate(values)
     except ValidationError as error:
-        raise SegfoldError(f"{source}: " + "; ".join(_explain(item) for item in error.errors())) from None
+        raise SegfoldError(f"{source}: " + explain(error, Experiment, tuple(MODELS))) from None
 
 
 def dump(experiment: Experiment) -> dict[str, Any]:
@@ -281,48 +279,3 @@ def _flatten(values: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str,
             yield from _flatten(value, f"{prefix}{key}.")
         else:
             yield f"{prefix}{key}", value
-
-
-def _explain(item: Any) -> str:
-    location = [part for part in item["loc"] if part not in MODELS or part == "model"]
-    path = ".".join(str(part) for part in location)
-    match item["type"]:
-        case "extra_forbidden":
-            known = _fields_at(Experiment, location[:-1])
-            near = difflib.get_close_matches(str(location[-1]), known, n=1)
-            hint = f"did you mean {near[0]}?" if near else f"known here: {', '.join(known)}"
-            return f"unknown key {path}; {hint}"
-        case "union_tag_invalid":
-            found = item["ctx"]["tag"]
-            near = difflib.get_close_matches(found, MODELS, n=1)
-            return f"unknown {path} {found!r}; " + (
-                f"did you mean {near[0]}?" if near else f"known: {', '.join(MODELS)}"
-            )
-        case "missing":
-            return f"{path} is missing"
-        case _:
-            found = item["input"]
-            shown = "" if isinstance(found, Mapping | BaseModel) else f", found {found!r}"
-            return f"{path}: {item['msg'].removeprefix('Value error, ')}{shown}"
-
-
-def _fields_at(model: Any, location: Sequence[Any]) -> list[str]:
-    """Names that are valid under a location of the settings."""
-    for part in location:
-        model = _descend(model, part)
-    return [field.alias or name for name, field in getattr(_settings_in(model), "model_fields", {}).items()]
-
-
-def _settings_in(annotation: Any) -> Any:
-    """The settings model in an annotation such as ``X | None`` or ``Annotated[X, …]``."""
-    if get_origin(annotation) in (Annotated, Union, UnionType):
-        found = [_settings_in(part) for part in get_args(annotation)]
-        return next((part for part in found if isinstance(part, type) and issubclass(part, BaseModel)), None)
-    return annotation
-
-
-def _descend(annotation: Any, part: Any) -> Any:
-    if get_origin(annotation) is dict:
-        return get_args(annotation)[1]
-    fields = getattr(_settings_in(annotation), "model_fields", {})
-    return fields[part].annotation if part in fields else None

@@ -5,11 +5,13 @@ either as a *mapping* (several builders, each with its settings: ``{bce: 1, dice
 or as a *choice* (exactly one: ``onecycle`` or ``{cosine: {end: 0.1}}``).
 """
 
+import difflib
 import inspect
-from collections.abc import Callable, Mapping
-from typing import Any, get_type_hints
+from collections.abc import Callable, Mapping, Sequence
+from types import UnionType
+from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
 
-from pydantic import BaseModel, ConfigDict, Field, create_model, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model, model_validator
 
 Family = Mapping[str, Callable[..., Any]]
 
@@ -116,3 +118,56 @@ def named_map(name: str, family: Family, skip: tuple[str, ...] = (), weighted: b
 def choice(name: str, family: Family, skip: tuple[str, ...] = ()) -> type[Any]:
     """Model of a choice of one builder; a plain name stands for the name with its defaults."""
     return _family_model(name, family, Choice, skip, weighted=False)
+
+
+def explain(error: ValidationError, root: type[BaseModel], tags: Sequence[str] = ()) -> str:
+    """All that is wrong with some settings in one line; an unknown key or name comes with the nearest valid one.
+
+    Args:
+        root: the model that was to be filled.
+        tags: names of union members, which pydantic puts into the location but no user has written.
+    """
+    return "; ".join(_explain(item, root, tags) for item in error.errors())
+
+
+def _explain(item: Any, root: type[BaseModel], tags: Sequence[str]) -> str:
+    location = [part for part in item["loc"] if part not in tags]
+    path = ".".join(str(part) for part in location)
+    match item["type"]:
+        case "extra_forbidden":
+            return f"unknown key {path}; {_near(str(location[-1]), _fields_at(root, location[:-1]))}"
+        case "union_tag_invalid":
+            return f"unknown {path} {item['ctx']['tag']!r}; {_near(item['ctx']['tag'], tags)}"
+        case "missing":
+            return f"{path} is missing"
+        case _:
+            found = item["input"]
+            shown = "" if isinstance(found, Mapping | BaseModel) else f", found {found!r}"
+            return f"{path}: {item['msg'].removeprefix('Value error, ')}{shown}"
+
+
+def _near(name: str, known: Sequence[str]) -> str:
+    near = difflib.get_close_matches(name, known, n=1)
+    return f"did you mean {near[0]}?" if near else f"known here: {', '.join(known)}"
+
+
+def _fields_at(model: Any, location: Sequence[Any]) -> list[str]:
+    """Names that are valid under a location of the settings."""
+    for part in location:
+        model = _descend(model, part)
+    return [field.alias or name for name, field in getattr(_settings_in(model), "model_fields", {}).items()]
+
+
+def _settings_in(annotation: Any) -> Any:
+    """The settings model in an annotation such as ``X | None`` or ``Annotated[X, …]``."""
+    if get_origin(annotation) in (Annotated, Union, UnionType):
+        found = [_settings_in(part) for part in get_args(annotation)]
+        return next((part for part in found if isinstance(part, type) and issubclass(part, BaseModel)), None)
+    return annotation
+
+
+def _descend(annotation: Any, part: Any) -> Any:
+    if get_origin(annotation) is dict:
+        return get_args(annotation)[1]
+    fields = getattr(_settings_in(annotation), "model_fields", {})
+    return fields[part].annotation if part in fields else None
