@@ -39,8 +39,11 @@ def train_fold(job: FoldJob, progress: Progress, stopping: Stopping) -> dict[str
         Interrupted: a signal came; the state is saved.
     """
     training = _FoldTraining(job, progress, stopping)
-    if not training.run():
-        return None
+    try:
+        if not training.run():
+            return None
+    finally:
+        training.close()
     return training.finish()
 
 
@@ -224,8 +227,15 @@ class _FoldTraining:
 
     def _batches(self, stage: Stage) -> Iterator[Sample]:
         if self._loading is None or self._loading[0] != self.position.stage:
+            self.close()
             self._loading = self.position.stage, Batches(self.job, stage, self.runtime)
         return self._loading[1].of(self.position.epochs, self.position.step)
+
+    def close(self) -> None:
+        """End the workers of the present stage."""
+        if self._loading is not None:
+            self._loading[1].close()
+            self._loading = None
 
     def finish(self) -> dict[str, Any]:
         """Weights, out-of-fold predictions and their score; ``done.json`` last."""

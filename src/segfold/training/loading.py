@@ -12,6 +12,9 @@ from segfold.inference.device import Runtime
 from segfold.inference.networks import sizing_of
 from segfold.training.job import FoldJob
 
+GRACE_SECONDS = 30
+"""How long a worker outlives SIGTERM."""
+
 
 class _MovingSampler(Sampler[list[tuple[int, int]]]):
     """The batches of ``epoch`` from ``start`` on; both are set before each pass of the loader."""
@@ -57,9 +60,16 @@ class Batches:
         self._sampler.epoch, self._sampler.start = epoch, start
         return iter(self._loader)
 
+    def close(self) -> None:
+        """End the workers now rather than when the last reference goes, which a traceback may hold."""
+        iterator = getattr(self._loader, "_iterator", None)
+        if iterator is not None:
+            iterator._shutdown_workers()
+
 
 def _leave_signals_to_parent(worker: int) -> None:
     # Ctrl-C, and SIGTERM from a scheduler, reach the whole process group; the parent finishes its step, saves, and
-    # ends the workers itself. A worker that died first would end the parent with an error.
+    # ends the workers itself. A worker that died first would end the parent with an error; one that never obeyed
+    # SIGTERM would keep the parent from ending.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, lambda *_: signal.alarm(GRACE_SECONDS))
