@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from segfold.competition import Competition
     from segfold.data.images import ImageSet
 
-SHOWN = 24
+SHOWN = 16
 IMAGES = {"train": 400, "test": 200}
 MARGIN = 0.20
 """By how much the ensemble must beat both the all-empty answer and the best grey-level threshold."""
