@@ -123,7 +123,7 @@ def test_score_is_that_of_the_host(home: Path) -> None:
 
 
 def test_look_draws_what_the_network_sees(home: Path) -> None:
-    ok(home, "look", "--config", "configs/small.yaml", "--images", "3", "--draws", "2")
+    ok(home, "look", "--config", "configs/small.yaml", "--images", "3", "--draws", "2", "augment.hflip.p=1")
     sheet = cv2.imread(str(home / "runs/look-small.png"))
     assert sheet is not None and min(sheet.shape[:2]) > 400
     plain = ok(
