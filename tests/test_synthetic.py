@@ -16,6 +16,7 @@ from segfold.data.rle import decode
 from segfold.data.seismic import SIDE, chaos, ricker, salt_mask, sediment
 from segfold.data.synthetic import TRAPS, areas_of, generate, sample
 from segfold.data.table import read_table
+from segfold.errors import SegfoldError
 from segfold.submission.baselines import all_empty, best_grey_threshold
 
 REAL_CLASSES = np.array([1562, 576, 296, 224, 186, 225, 205, 174, 148, 159, 245]) / 4000
@@ -165,3 +166,12 @@ def test_no_linear_patch_filter_solves_it(many: tuple[list[np.ndarray], list[np.
 
     scores = threshold_scores(codes, masks[200:300], np.arange(1000, 65535, 1000)).mean(axis=0)
     assert scores.max() < all_empty(masks[200:300], "precision") + 0.05
+
+
+def test_data_that_is_there_is_never_replaced(tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "real" / "train.csv").write_text("precious")
+    with pytest.raises(SegfoldError, match="not empty"):
+        generate(tmp_path / "real", train=4, test=2)
+    assert [(path.name, path.read_text()) for path in (tmp_path / "real").iterdir()] == [("train.csv", "precious")]
+    assert [path.name for path in tmp_path.iterdir()] == ["real"]

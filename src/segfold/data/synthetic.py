@@ -13,6 +13,7 @@ import numpy as np
 
 from segfold.data.rle import encode
 from segfold.data.seismic import SIDE, image_of, salt_mask
+from segfold.errors import SegfoldError
 
 EMPTY = 0.3905
 BLACK = 0.02
@@ -36,13 +37,16 @@ def generate(folder: Path, *, train: int = 400, test: int = 200, seed: int = 0) 
     """Write the competition into ``folder``, which appears whole or not at all.
 
     Besides Kaggle's files there is ``solution.csv``, the private truth of the test images.
+
+    Raises:
+        SegfoldError: the folder holds something already, which may be data that cannot be made again.
     """
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise SegfoldError(f"{folder} is there and not empty, nothing was generated: remove it, or name another folder")
     staging = folder.with_name(f".{folder.name}.{os.getpid()}.part")
     try:
         staging.mkdir(parents=True)
         _write(staging, train, test, np.random.default_rng(seed))
-        if folder.exists():
-            shutil.rmtree(folder)
         staging.replace(folder)
     finally:
         shutil.rmtree(staging, ignore_errors=True)
