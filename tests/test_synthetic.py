@@ -12,9 +12,9 @@ from sklearn.linear_model import LogisticRegression
 
 from segfold.competition import load_competition
 from segfold.data.check import folder_problems
-from segfold.data.rle import decode
+from segfold.data.rle import decode, encode
 from segfold.data.seismic import SIDE, chaos, ricker, salt_mask, sediment
-from segfold.data.synthetic import TRAPS, areas_of, generate, sample
+from segfold.data.synthetic import EMPTY, TRAPS, _depth, areas_of, draw_mask, generate, sample
 from segfold.data.table import read_table
 from segfold.errors import SegfoldError
 from segfold.submission.baselines import all_empty, best_grey_threshold
@@ -87,6 +87,17 @@ def test_same_seed_same_bytes(folder: Path, tmp_path: Path) -> None:
     assert list(tmp_path.glob(".*")) == []
 
 
+def test_depths_tell_as_much_as_the_real_ones() -> None:
+    rng = np.random.default_rng(0)
+    salt = rng.random(4000) < 1 - EMPTY
+    depths = np.array([_depth(bool(some), rng) for some in salt])
+    assert depths.min() >= 50 and depths.max() <= 959
+    assert depths.mean() == pytest.approx(506.7, abs=20)
+    fifths = np.searchsorted(np.quantile(depths, [0.2, 0.4, 0.6, 0.8]), depths)
+    shares = [salt[fifths == fifth].mean() for fifth in range(5)]
+    assert shares == pytest.approx([0.39, 0.69, 0.70, 0.69, 0.57], abs=0.06)
+
+
 def test_coverage_classes_are_those_of_the_real_set() -> None:
     areas, black = areas_of(4000, np.random.default_rng(0))
     classes = np.bincount(np.ceil(10 * areas / SIDE**2).astype(int), minlength=11) / 4000
@@ -99,23 +110,32 @@ def test_coverage_classes_are_those_of_the_real_set() -> None:
     assert full.max() < SIDE**2
 
 
-def test_masks_have_the_real_traits(many: tuple[list[np.ndarray], list[np.ndarray]]) -> None:
-    masks = [mask for mask in many[1] if mask.any()]
-    vertical = np.mean([(mask == mask[0]).all() for mask in masks])
-    assert 0.02 < vertical < 0.08  # real: .046
+def test_masks_have_the_real_traits() -> None:
+    rng = np.random.default_rng(5)
+    areas, _ = areas_of(2000, rng)
+    masks = [draw_mask(rng, int(area)) for area in areas]
+    salt = [mask for mask in masks if mask.any()]
+    equal_rows = [
+        int((mask[::-1] == mask[-1]).all(axis=1).cumprod().sum()) for mask in salt if 0 < mask[-1].sum() < SIDE
+    ]
+    assert 0.035 < equal_rows.count(SIDE) / len(salt) < 0.058  # real: .046
+    assert 0.003 < sum(50 <= rows < SIDE for rows in equal_rows) / len(salt) < 0.018  # real: .009
     tiny = [salt_mask(np.random.default_rng(seed), 15) for seed in range(50)]
     border = [mask[0].any() or mask[-1].any() or mask[:, 0].any() or mask[:, -1].any() for mask in tiny]
     assert np.mean(border) > 0.9  # real: .957
-    one_piece = np.mean([label(mask, np.ones((3, 3)))[1] == 1 for mask in masks])
-    assert one_piece > 0.75  # real: .92
-    assert 0.05 < np.mean([mask[-1].all() for mask in masks]) < 0.40  # real: .146
-    assert 0.19 < np.mean([mask.mean() for mask in many[1]]) < 0.30  # real: .248
+    one_piece = np.mean([label(mask, np.ones((3, 3)))[1] == 1 for mask in salt])
+    assert 0.87 < one_piece < 0.99  # real: .92
+    assert 0.06 < np.mean([mask[-1].all() for mask in masks]) < 0.12  # real: .089
+    assert 0.04 < np.mean([mask[0].all() for mask in masks]) < 0.10  # real: .070
+    assert 0.23 < np.mean([mask.mean() for mask in masks]) < 0.27  # real: .248
+    assert 30 < np.median([len(encode(mask).split()) / 2 for mask in salt]) < 50  # real: 40
 
 
 def test_grey_levels_are_those_of_the_real_set(many: tuple[list[np.ndarray], list[np.ndarray]]) -> None:
     shown = np.stack([image for image in many[0] if image.any()]) / 255
     assert shown.mean() == pytest.approx(0.4816, abs=0.02)
     assert shown.std() == pytest.approx(0.1478, abs=0.02)
+    assert shown.mean(axis=(1, 2)).std() == pytest.approx(0.092, abs=0.015)
     assert np.mean([not image.any() for image in many[0]]) == pytest.approx(0.02, abs=0.001)
 
 

@@ -17,8 +17,8 @@ from segfold.errors import SegfoldError
 
 EMPTY = 0.3905
 BLACK = 0.02
-VERTICAL = 0.046
-"""Of the masks that are not empty."""
+VERTICAL, HALF_VERTICAL = 113 / 2438, 22 / 2438
+"""Of the masks that are not empty: all rows equal, or the last 50."""
 
 CLASSES = (576, 296, 224, 186, 225, 205, 174, 148, 159, 245)
 """Real masks by coverage class: ceil(10·coverage) = 1…10."""
@@ -28,6 +28,9 @@ SMALL = ((5, 29), (10, 45), (20, 70), (50, 113), (100, 168), (200, 257), (1020, 
 
 DEPTH_SHARES = (0.39, 0.69, 0.70, 0.69, 0.57)
 """Share of masks that are not empty in each fifth of the depths."""
+
+DEPTHS = (51, 312, 456, 573, 698, 959)
+"""Where the fifths of the real depths begin and end."""
 
 TRAPS = ("123e456789", "1e10000000", "0012345678", "9876543210")
 """Ids that a number parser would mangle; the first two read as infinity."""
@@ -81,11 +84,22 @@ def sample(rng: np.random.Generator, area: int, black: bool = False) -> tuple[np
     """One image and its mask, uint8 101×101; ``area`` 0 has no salt, a black image has neither."""
     if black:
         return np.zeros((SIDE, SIDE), np.uint8), np.zeros((SIDE, SIDE), np.uint8)
-    if area == 0:
-        mask = np.zeros((SIDE, SIDE), np.uint8)
-    else:
-        mask = salt_mask(rng, area, vertical=area > SIDE and rng.random() < VERTICAL * 1.3)
+    mask = draw_mask(rng, area)
     return image_of(rng, mask), mask
+
+
+def draw_mask(rng: np.random.Generator, area: int) -> np.ndarray:
+    """A mask of about ``area`` pixels with the real set's share of vertical cuts, uint8 {0, 1}, 101×101."""
+    return salt_mask(rng, area, _equal_rows(rng, area)) if area else np.zeros((SIDE, SIDE), np.uint8)
+
+
+def _equal_rows(rng: np.random.Generator, area: int) -> int:
+    """How many rows from the bottom are equal by intent, drawn with the real frequencies."""
+    if area <= SIDE:
+        return 0
+    large_enough = 1 - 168 / 2438  # the share of masks that get here
+    chance = rng.random() * large_enough
+    return SIDE if chance < VERTICAL else int(rng.integers(50, 80)) if chance < VERTICAL + HALF_VERTICAL else 0
 
 
 def areas_of(count: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
@@ -120,7 +134,7 @@ def _small_areas(number: int, rng: np.random.Generator) -> np.ndarray:
 def _depth(salt: bool, rng: np.random.Generator) -> int:
     shares = np.array(DEPTH_SHARES) if salt else 1 - np.array(DEPTH_SHARES)
     fifth = rng.choice(5, p=shares / shares.sum())
-    return int(50 + (fifth + rng.random()) / 5 * 909)
+    return int(rng.integers(DEPTHS[fifth], DEPTHS[fifth + 1] + 1))
 
 
 def _ids(count: int, rng: np.random.Generator) -> list[str]:
