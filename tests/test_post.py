@@ -15,8 +15,9 @@ from segfold.ensemble.sweep import Sweep
 from segfold.errors import SegfoldError
 from segfold.metrics import METRICS
 from segfold.post import POST, MinArea, Threshold
-from segfold.post.threshold import HALF, threshold_code
+from segfold.post.threshold import threshold_code
 from segfold.schema import settings_model
+from segfold.store import HALF
 
 masks = hnp.arrays(np.uint8, hnp.array_shapes(min_dims=2, max_dims=2, max_side=9), elements=st.integers(0, 1))
 

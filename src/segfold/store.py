@@ -31,6 +31,9 @@ from segfold.files import disk_errors, read_json, size_text, write_all, write_at
 from segfold.locks import FoldLock
 
 TOP = 65535
+HALF = 1 << 15
+"""Code of the probability 0.5."""
+
 _COLUMNS = ["id", "offset", "channels", "height", "width"]
 
 

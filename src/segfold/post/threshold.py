@@ -7,9 +7,6 @@ import numpy.typing as npt
 
 from segfold.store import to_codes
 
-HALF = 1 << 15
-"""Code of the probability 0.5."""
-
 
 def threshold_code(value: float) -> int:
     """Smallest stored code that is foreground at the probability ``value``; 0.5 gives 32768."""

@@ -12,11 +12,8 @@ from segfold.data.images import ImageSet
 from segfold.inference.device import Runtime
 from segfold.inference.networks import sizing_of
 from segfold.inference.predict import predict
-from segfold.metrics import METRICS
-from segfold.store import ProbabilityStore
-
-HALF = 1 << 15
-"""Code of the probability 0.5 in the store."""
+from segfold.metrics import METRICS, overlap
+from segfold.store import HALF, ProbabilityStore
 
 
 @dataclass(frozen=True)
@@ -41,17 +38,15 @@ def score_masks(predicted: list[np.ndarray], truth: list[np.ndarray], metric: st
         predicted, truth: masks height×width of one image each, non-zero = foreground.
         metric: name in ``METRICS``.
     """
-    areas = np.array(
-        [[(p & t).sum(), (p | t).sum(), p.sum(), t.sum()] for p, t in zip(predicted, truth)], dtype=np.int64
-    ).T
-    scores = {name: METRICS[name](*areas) for name in {metric, "iou", "dice"}}
+    counts = overlap(predicted, truth)
+    scores = {name: METRICS[name](*counts) for name in {metric, "iou", "dice"}}
     values = scores[metric]
     return Scores(
         score=float(values.mean()),
         standard_error=float(values.std(ddof=1) / np.sqrt(len(values))) if len(values) > 1 else 0.0,
         iou=float(scores["iou"].mean()),
         dice=float(scores["dice"].mean()),
-        empty=float((areas[2] == 0).mean()),
+        empty=float((counts.pred_area == 0).mean()),
     )
 
 
@@ -76,7 +71,7 @@ def score_network(
         runtime=runtime,
     )
     masks = [values[0] >= 0.5 for _, values in predictions]
-    return score_masks(masks, [images.masks[row] > 0 for row in rows], competition.metric)
+    return score_masks(masks, [images.masks[row] for row in rows], competition.metric)
 
 
 def score_store(store: ProbabilityStore, images: ImageSet, competition: Competition) -> Scores:
@@ -84,4 +79,4 @@ def score_store(store: ProbabilityStore, images: ImageSet, competition: Competit
     assert images.masks is not None
     rows = images.position(store.ids)
     masks = [store.codes(index)[0] >= HALF for index in range(len(store.ids))]
-    return score_masks(masks, [images.masks[row] > 0 for row in rows], competition.metric)
+    return score_masks(masks, [images.masks[row] for row in rows], competition.metric)
