@@ -1,0 +1,49 @@
+"""Measure all figures, or one, against their peers: ``python -m benchmarks [--only NAME] [--quick]``."""
+
+import argparse
+import difflib
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+
+from benchmarks import results
+from benchmarks.measure import Effort, commit, machine
+from benchmarks.suite import BENCHMARKS, benchmark_of, measure, row_names
+
+RESULTS = Path(__file__).parent / "results.json"
+WIDTH = 110
+"""Least width of the table, for output that goes to a file."""
+
+
+def main(arguments: Sequence[str] | None = None, path: Path = RESULTS) -> int:
+    """Measure, print, and write ``path``; returns 1 if something could not be measured."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("--only", metavar="NAME", help=f"one of {', '.join(BENCHMARKS)}, or the name of a row")
+    parser.add_argument("--quick", action="store_true", help="only show that they run; nothing is written")
+    options = parser.parse_args(arguments)
+    names = list(BENCHMARKS)
+    if options.only is not None:
+        chosen = benchmark_of(options.only)
+        if chosen is None:
+            near = difflib.get_close_matches(options.only, [*BENCHMARKS, *row_names()], n=1)
+            hint = f"did you mean {near[0]}?" if near else f"use one of {', '.join(BENCHMARKS)}"
+            parser.error(f"--only {options.only}: {hint}")
+        names = [chosen]
+    rows, failed = measure(names, Effort(options.quick))
+    where, code = machine(), commit()
+    if rows:
+        title = "quick run: these figures mean nothing" if options.quick else f"{where}, commit {code}"
+        results.show(rows, title, Console(width=max(Console().width, WIDTH)))
+    if rows and not options.quick:
+        kept = results.read(path) if options.only is not None else []
+        results.write(path, results.merged(kept, results.records(rows, where, code), row_names()))
+        print(f"{path}: {len(rows)} rows written")
+    for name, reason in failed.items():
+        print(f"{name} was not measured: {reason}", file=sys.stderr)
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,57 @@
+"""The competition's metric at 99 thresholds, against a plain numpy loop."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from benchmarks.measure import Effort, Row, interleave, rate, spread
+from benchmarks.peers import numpy_metric
+from segfold.data.synthetic import areas_of, draw_mask
+from segfold.metrics import threshold_scores
+
+IMAGES, IMAGES_OF_PEER = 4000, 100
+THRESHOLDS = [round(65535 * percent / 100) for percent in range(1, 100)]
+ROUNDS = 7
+
+
+def rows(effort: Effort, folder: Path) -> Sequence[Row]:
+    count, part = effort.size(IMAGES, 200), effort.size(IMAGES_OF_PEER, 10)
+    codes, truth = predictions(count)
+    check(codes[:part], truth[:part])
+    threshold_scores(codes, truth, THRESHOLDS)
+    things = {
+        "ours": lambda: threshold_scores(codes, truth, THRESHOLDS),
+        "peer": lambda: numpy_metric.scores(codes[:part], truth[:part], THRESHOLDS),
+    }
+    times = interleave(things, least=effort.least(ROUNDS), seconds=effort.seconds(5))
+    note = f"{count:,} images through ours, the first {part} through the loop; {spread(times)}"
+    return [
+        Row(
+            "metric",
+            rate(count, times["ours"]),
+            rate(part, times["peer"]),
+            f"images/s of 101² at {len(THRESHOLDS)} thresholds",
+            20.0,
+            notes=(note,),
+        )
+    ]
+
+
+def predictions(count: int) -> tuple[np.ndarray, np.ndarray]:
+    """Codes of blurred, noisy salt masks, and the masks: N×101×101 each."""
+    rng = np.random.default_rng(0)
+    drawn = [draw_mask(rng, int(area)) for area in areas_of(min(count, 400), rng)[0]]
+    truth = np.stack([drawn[i % len(drawn)] for i in range(count)])
+    codes = np.empty(truth.shape, np.uint16)
+    for mask, target in zip(truth, codes):
+        soft = cv2.GaussianBlur(mask.astype(np.float32), (0, 0), 4) + rng.normal(0, 0.05, mask.shape)
+        target[...] = np.clip(soft, 0, 1) * 65535
+    return codes, truth
+
+
+def check(codes: np.ndarray, truth: np.ndarray) -> None:
+    """Asserts that the scores are the loop's, exactly."""
+    expected = numpy_metric.scores(codes, truth, THRESHOLDS).astype(np.float32)
+    np.testing.assert_array_equal(threshold_scores(codes, truth, THRESHOLDS), expected)

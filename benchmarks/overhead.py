@@ -1,0 +1,64 @@
+"""What the engine adds: an epoch through it against bare steps on batches that lie in memory."""
+
+import copy
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import median
+
+import torch
+
+from benchmarks.engine import Trained
+from benchmarks.measure import Effort, Row, difference, interleave
+from benchmarks.workload import FULL_TRAINING, first_stage, make_images
+from segfold.data.dataset import Sample
+from segfold.inference.device import Runtime, resolve
+from segfold.inference.networks import build_network
+from segfold.training import FoldJob
+
+SIZE, BATCH, STEPS = 64, 8, 100
+IN_MEMORY = 10
+"""Different batches that the bare loop goes round."""
+
+
+def rows(effort: Effort, folder: Path) -> Sequence[Row]:
+    count = effort.size(STEPS, IN_MEMORY)
+    make_images(folder, count * BATCH)
+    job = first_stage(folder, SIZE, BATCH)
+    runtime = resolve(job.experiment.machine, FULL_TRAINING)
+    ours, bare, samples = pair(job, runtime)
+    check(ours, bare, samples[:2])
+    memory = bare.in_memory(samples)
+
+    ours.epoch()
+    bare.bare(memory)
+    times = interleave(
+        {"ours": ours.epoch, "peer": lambda: bare.bare(memory * (count // IN_MEMORY))},
+        least=effort.least(3),
+        seconds=effort.seconds(150),
+    )
+    ours.close()
+    ratios = sorted(mine / theirs for mine, theirs in zip(times["ours"], times["peer"]))
+    note = (
+        f"{len(ratios)} epochs of {count} steps, {BATCH} images of {SIZE}², {runtime.precision}, "
+        f"{'compiled' if runtime.compile else 'not compiled'}; single epochs {ratios[0]:.3f} to {ratios[-1]:.3f}"
+    )
+    return [Row("overhead", median(times["ours"]), median(times["peer"]), "s an epoch", 1.05, "lower", (note,))]
+
+
+def pair(job: FoldJob, runtime: Runtime) -> tuple[Trained, Trained, list[Sample]]:
+    """The same training twice, one for the engine and one for the bare loop, and batches of its first epoch."""
+    torch.manual_seed(0)
+    network = build_network(job.experiment, job.competition, job.images)
+    ours, bare = Trained(job, copy.deepcopy(network), runtime), Trained(job, network, runtime)
+    return ours, bare, list(ours.samples())[:IN_MEMORY]
+
+
+def check(ours: Trained, bare: Trained, samples: Sequence[Sample]) -> None:
+    """Asserts that both loops move the weights, and their average, alike on the same batches."""
+    start = [parameter.detach().clone() for parameter in ours.learner.network.parameters()]
+    ours.engine(samples)
+    bare.bare(bare.in_memory(samples))
+    for mine, theirs in ((ours.learner.network, bare.learner.network), (ours.average, bare.average)):
+        moves = [[p - s for p, s in zip(network.parameters(), start)] for network in (mine, theirs)]
+        apart = difference(*moves)
+        assert apart < 0.02, f"the two loops move the weights {apart:.1%} apart"

@@ -1,0 +1,102 @@
+"""Predicted images a second with the flipped image as well, against the plain float32 loop."""
+
+import copy
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from benchmarks.engine import RawPixels
+from benchmarks.measure import Effort, Row, interleave, rate, spread
+from benchmarks.peers import smp_prediction
+from benchmarks.peers.smp_training import MEAN, STD, network
+from benchmarks.workload import first_stage, gmacs, make_images
+from segfold.data.sizing import Sizing
+from segfold.inference.device import Runtime, resolve
+from segfold.inference.networks import build_network
+from segfold.inference.predict import predict
+from segfold.training import FoldJob
+
+SIZE, BATCH = 128, 32
+TTA = ("identity", "hflip")
+CLOSE = {"fp32": 1e-4, "bf16": 0.05, "fp16": 0.01}
+"""By how much a probability may differ from the peer's, by precision."""
+
+
+def rows(effort: Effort, folder: Path) -> Sequence[Row]:
+    size, count = effort.size(SIZE, 64), effort.size(4 * BATCH, 8)
+    data = make_images(folder, count)
+    job = first_stage(folder, size, BATCH)
+    runtime = resolve(job.experiment.machine)
+    torch.manual_seed(0)
+    theirs = settled(network(), size)
+    ours = on_device(RawPixels(copy.deepcopy(theirs), MEAN, STD), runtime)
+    default = on_device(build_network(job.experiment, job.competition, job.images), runtime)
+    theirs.to(runtime.device)
+    ids = [str(name) for name in job.images.ids]
+
+    def peer() -> list[np.ndarray]:
+        return list(smp_prediction.predict(theirs, data / "train", ids, size, (101, 101), BATCH))
+
+    def mine(model: nn.Module) -> Callable[[], list[np.ndarray]]:
+        return lambda: predicted(model, job, size, runtime)
+
+    apart = max(float(np.abs(a[0] - b).max()) for a, b in zip(mine(ours)(), peer(), strict=True))
+    assert apart <= CLOSE[runtime.precision], f"probabilities differ by {apart:.2g}"
+    mine(default)()
+    times = interleave(
+        {"ours": mine(ours), "peer": peer, "default": mine(default)}, least=effort.least(3), seconds=effort.seconds(60)
+    )
+    plain = rate(count, times["peer"])
+    work = {"ours": gmacs(ours, size), "default": gmacs(default, size)}
+    how = f"{runtime.precision}, {runtime.threads} threads, {size}², hflip TTA; probabilities within {apart:.1e}"
+    return [
+        Row(
+            "prediction",
+            rate(count, times["ours"]),
+            plain,
+            f"images/s, {work['ours']:.2f} GMACs",
+            2.0,
+            notes=(how, spread(times)),
+        ),
+        Row(
+            "prediction-default",
+            rate(count, times["default"]),
+            plain,
+            f"images/s, {work['default']:.2f} against {work['ours']:.2f} GMACs",
+            None,
+            notes=(spread(times, "default"),),
+        ),
+    ]
+
+
+def predicted(model: nn.Module, job: FoldJob, size: int, runtime: Runtime) -> list[np.ndarray]:
+    """Probabilities of every image at its own size, 1×H×W each, as a fold predicts them."""
+    found = predict(
+        model,
+        job.images,
+        np.arange(len(job.images)),
+        Sizing(size, size, "resize"),
+        tta=TTA,
+        batch_size=BATCH,
+        runtime=runtime,
+    )
+    return [values for _, values in found]
+
+
+def on_device(model: nn.Module, runtime: Runtime) -> nn.Module:
+    """As a fold's network lies before it predicts."""
+    return model.to(runtime.device).to(memory_format=torch.channels_last).eval()
+
+
+@torch.no_grad()
+def settled(model: nn.Module, size: int) -> nn.Module:
+    """Batch-norm statistics of noise: with those of a fresh network the activations of deep layers overflow."""
+    norms = [module for module in model.modules() if isinstance(module, nn.BatchNorm2d)]
+    for norm in norms:
+        norm.momentum = None
+    model.train()
+    model(torch.randn(8, 3, size, size))
+    return model.eval()

@@ -1,0 +1,315 @@
+"""The benchmarks measure what they say: the harness by fakes and hand-computed values, the peers against ours."""
+
+import ast
+import io
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from benchmarks import __main__ as command
+from benchmarks import measure, results, suite
+from benchmarks.measure import Effort, Row, difference, interleave, rate
+from benchmarks.suite import BENCHMARKS, CannotMeasureError, benchmark_of, row_names
+from rich.console import Console
+
+FOLDER = Path(command.__file__).parent
+ALONE = ("machine.workers=0", "machine.threads=1")
+KEYS = ["name", "ours", "peer", "ratio", "target", "better", "unit", "machine", "commit"]
+
+
+def record(name: str, ours: float = 1.0) -> results.Record:
+    return results.records([Row(name, ours, 2.0, "x", None)], "here", "abc")[0]
+
+
+@pytest.mark.parametrize(
+    ("ours", "peer", "target", "better", "ratio", "met"),
+    [
+        (30.0, 10.0, 2.5, "higher", 3.0, True),
+        (20.0, 10.0, 2.5, "higher", 2.0, False),
+        (10.4, 10.0, 1.05, "lower", 1.04, True),
+        (10.6, 10.0, 1.05, "lower", 1.06, False),
+        (30.0, 10.0, None, "higher", 3.0, None),
+    ],
+)
+def test_ratio_and_verdict(ours, peer, target, better, ratio, met) -> None:  # type: ignore[no-untyped-def]
+    row = Row("a", ours, peer, "images/s", target, better)
+    assert row.ratio == pytest.approx(ratio)
+    assert row.met is met
+
+
+def test_rounds_are_interleaved_and_take_turns_at_going_first() -> None:
+    calls: list[str] = []
+    things: dict[str, Callable[[], object]] = {name: lambda name=name: calls.append(name) for name in ("a", "b", "c")}
+    times = interleave(things, least=4, seconds=0)
+    assert "".join(calls) == "abcbcacababc"
+    assert [len(found) for found in times.values()] == [4, 4, 4]
+
+
+def test_rounds_go_on_until_both_the_number_and_the_time_are_reached(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = [0.0]
+    monkeypatch.setattr(measure, "time", SimpleNamespace(perf_counter=lambda: clock[0]))
+
+    def work() -> None:
+        clock[0] += 3.0
+
+    assert len(interleave({"ours": work}, least=5, seconds=7)["ours"]) == 5
+    times = interleave({"ours": work}, least=1, seconds=10)["ours"]
+    assert times == [3.0] * 4  # the fourth begins at 9 s, no fifth at 12 s
+    assert len(interleave({"ours": lambda: None}, least=1, seconds=1)["ours"]) == measure.MOST_ROUNDS
+
+
+def test_rate_is_of_the_median_round() -> None:
+    assert rate(60, [1.0, 2.0, 100.0]) == 30.0
+
+
+def test_difference_is_relative_to_the_peer() -> None:
+    ours, peer = [torch.tensor([3.0, 0.0]), torch.tensor([1.0])], [torch.tensor([0.0, 4.0]), torch.tensor([1.0])]
+    assert difference(ours, peer) == pytest.approx(5 / 17**0.5)
+    assert difference(peer, peer) == 0
+    with pytest.raises(ValueError, match=r"shorter|longer"):
+        difference(ours, peer[:1])
+
+
+def test_effort() -> None:
+    assert (Effort().least(21), Effort().seconds(5.0), Effort().size(4000, 10)) == (21, 5.0, 4000)
+    assert (Effort(True).least(21), Effort(True).seconds(5.0), Effort(True).size(4000, 10)) == (2, 0.0, 10)
+
+
+def test_the_table_says_met_missed_or_not_asked_here() -> None:
+    console = Console(width=120, file=io.StringIO())
+    rows = [
+        Row("fast", 30.0, 10.0, "x", 2.5),
+        Row("slow", 20.0, 10.0, "x", 2.5),
+        Row("elsewhere", 20.0, 10.0, "x", None, waived="no AMX"),
+    ]
+    results.show(rows, "title", console)
+    assert isinstance(console.file, io.StringIO)
+    lines = {line.split()[1]: line for line in console.file.getvalue().splitlines() if line.startswith("│")}
+    assert [lines[name].split("│")[-2].strip() for name in ("fast", "slow", "elsewhere")] == [
+        "met",
+        "missed",
+        "n/a here",
+    ]
+    assert "elsewhere: n/a here: no AMX" in console.file.getvalue()
+
+
+def test_records_have_the_documented_keys() -> None:
+    row = Row("a", 2 / 3, 1 / 3, "s", 1.05, "lower", ("a note",))
+    (found,) = results.records([row], "EPYC, 2 cores", "abc+")
+    assert list(found) == KEYS
+    assert (found["ours"], found["ratio"], found["better"]) == (0.66667, 2.0, "lower")
+    assert json.loads(json.dumps(found)) == found
+
+
+def test_merging_keeps_other_rows_in_the_order_of_the_table_and_drops_unknown_ones() -> None:
+    old = [record("gone"), record("b", 1.0), record("a", 1.0)]
+    found = results.merged(old, [record("b", 5.0), record("c", 5.0)], ["a", "b", "c", "never measured"])
+    assert [(row["name"], row["ours"]) for row in found] == [("a", 1.0), ("b", 5.0), ("c", 5.0)]
+
+
+def test_every_benchmark_has_a_module_and_row_names_are_unique() -> None:
+    assert all((FOLDER / f"{name}.py").is_file() for name in BENCHMARKS)
+    assert len(set(row_names())) == len(row_names())
+    assert all(benchmark_of(row) == name for name, made in BENCHMARKS.items() for row in made)
+    assert benchmark_of("nothing") is None
+
+
+def fake_measure(rows: Sequence[Row], failed: dict[str, str]):  # type: ignore[no-untyped-def]
+    asked: list[list[str]] = []
+
+    def measured(names: Sequence[str], effort: Effort) -> tuple[list[Row], dict[str, str]]:
+        asked.append(list(names))
+        return list(rows), failed
+
+    return asked, measured
+
+
+def test_only_measures_one_and_keeps_the_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "results.json"
+    results.write(path, [record("lovasz"), record("metric"), record("memory")])
+    new = Row("metric", 84.0, 2.0, "images/s", 20.0, notes=("of 7 rounds",))
+    asked, fake = fake_measure([new], {})
+    monkeypatch.setattr(command, "measure", fake)
+    assert command.main(["--only", "metric"], path) == 0
+    assert asked == [["metric"]]
+    assert [(row["name"], row["ratio"]) for row in results.read(path)] == [
+        ("lovasz", 0.5),
+        ("metric", 42.0),
+        ("memory", 0.5),
+    ]
+    shown = capsys.readouterr().out
+    assert "metric: of 7 rounds" in shown
+    assert command.main([], path) == 0
+    assert asked[1] == list(BENCHMARKS)
+    assert [row["name"] for row in results.read(path)] == ["metric"]
+
+
+def test_only_takes_the_name_of_a_row_and_refuses_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked, fake = fake_measure([], {})
+    monkeypatch.setattr(command, "measure", fake)
+    command.main(["--only", "rle-decode-101"], tmp_path / "results.json")
+    assert asked == [["rle"]]
+    with pytest.raises(SystemExit) as stopped:
+        command.main(["--only", "lovazs"], tmp_path / "results.json")
+    assert stopped.value.code == 2
+    assert "did you mean lovasz?" in capsys.readouterr().err
+
+
+def test_a_quick_run_writes_nothing_and_a_failure_is_reported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "results.json"
+    _, fake = fake_measure([Row("metric", 1.0, 2.0, "images/s", 20.0)], {"lovasz": "no package smp"})
+    monkeypatch.setattr(command, "measure", fake)
+    assert command.main(["--quick"], path) == 1
+    assert not path.exists()
+    assert "lovasz was not measured: no package smp" in capsys.readouterr().err
+
+
+def test_a_missing_peer_names_its_package(monkeypatch: pytest.MonkeyPatch) -> None:
+    def absent(name: str) -> None:
+        raise ModuleNotFoundError("no", name="segmentation_models_pytorch")
+
+    monkeypatch.setattr(suite.importlib, "import_module", absent)
+    with pytest.raises(
+        CannotMeasureError, match=r"segmentation_models_pytorch; pip install -r requirements-bench\.txt"
+    ):
+        suite.run("training", Effort(True))
+
+
+def test_a_benchmark_that_breaks_in_its_process_is_reported(capsys: pytest.CaptureFixture[str]) -> None:
+    rows, failed = suite.measure(["no_such_benchmark"], Effort(quick=True))
+    assert rows == []
+    assert "No module named 'benchmarks.no_such_benchmark'" in failed["no_such_benchmark"]
+
+
+def test_a_benchmark_makes_rows() -> None:
+    (row,) = suite.run("metric", Effort(quick=True))
+    assert row.name == "metric" and row.ours > 0 and row.peer > 0 and row.target == 20
+
+
+def test_peers_do_not_lean_on_segfold() -> None:
+    for path in (FOLDER / "peers").glob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            names = [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            names += [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            assert not any(name.split(".")[0] == "segfold" for name in names), path
+
+
+def test_numpy_metric_by_hand() -> None:
+    from benchmarks.peers import numpy_metric
+
+    truth = np.zeros((2, 1, 4), np.uint8)
+    truth[0, 0, :3] = 1
+    codes = np.array([[[50, 40, 10, 10]], [[0, 0, 0, 60]]], np.uint16)
+    # Two of three pixels, IoU 2/3: above .50, .55, .60, .65. All of them: IoU 3/4. A false alarm; an empty agreement.
+    np.testing.assert_allclose(numpy_metric.scores(codes, truth, [20, 5, 70]), [[0.4, 0.5, 0.0], [0.0, 0.0, 1.0]])
+
+
+def test_metric_equals_its_peer() -> None:
+    from benchmarks import metric
+
+    metric.check(*metric.predictions(12))
+
+
+def test_rle_equals_its_peer() -> None:
+    pytest.importorskip("pycocotools", reason="pycocotools is not installed")
+    from benchmarks import rle
+    from benchmarks.peers import coco_rle
+
+    assert coco_rle.counts_of_kaggle("2 3 6 1", (2, 4)).tolist() == [1, 3, 1, 1, 2]
+    assert coco_rle.counts_of_kaggle("", (2, 4)).tolist() == [8]
+    masks = rle.masks_of(101, 20)
+    assert {bool(mask.any()) for mask in masks} == {True, False}
+    rle.check([*masks, *rle.masks_of(256, 4)])
+
+
+@pytest.mark.parametrize("per_image", [True, False])
+def test_lovasz_equals_its_peer(per_image: bool) -> None:
+    pytest.importorskip("segmentation_models_pytorch", reason="segmentation_models_pytorch is not installed")
+    from benchmarks import lovasz
+
+    logits, masks = lovasz.batch(torch.device("cpu"), images=3)
+    assert logits.shape == masks.shape == (3, 1, 128, 128)
+    lovasz.check(logits, masks, per_image)
+
+
+def test_engine_and_bare_steps_make_the_same_weights(tmp_path: Path) -> None:
+    from benchmarks import overhead, workload
+
+    workload.make_images(tmp_path, 8)
+    job = workload.first_stage(tmp_path, 32, 4, ["model.encoder=test_resnet", *ALONE])
+    assert len(job.training_rows) == 8 and job.stages[0].steps == 2
+    ours, bare, samples = overhead.pair(job, overhead.resolve(job.experiment.machine))
+    overhead.check(ours, bare, samples[:2])
+    bare.bare(bare.in_memory(samples[:1]))
+    with pytest.raises(AssertionError, match="move the weights"):
+        overhead.check(ours, bare, samples[:1])
+
+
+def test_training_equals_its_peer(tmp_path: Path) -> None:
+    pytest.importorskip("segmentation_models_pytorch", reason="segmentation_models_pytorch is not installed")
+    from benchmarks import training
+
+    ours, peer = training.pair(tmp_path, 64, 4, [*ALONE])
+    training.check(ours, peer)
+    peer.bce.reduction = "sum"
+    with pytest.raises(AssertionError):
+        training.check(ours, peer)
+
+
+def test_multiplications_by_hand() -> None:
+    from benchmarks.workload import gmacs
+
+    network = torch.nn.Sequential(torch.nn.Conv2d(3, 5, 3, padding=1, bias=False), torch.nn.BatchNorm2d(5)).eval()
+    assert gmacs(network, 16) == pytest.approx(16 * 16 * 5 * 3 * 9 / 1e9)
+    assert not network.training and int(network[1].num_batches_tracked) == 0
+
+
+def test_memory_sees_what_is_allocated_for_a_moment() -> None:
+    memory = pytest.importorskip("benchmarks.memory")
+    if not memory.STATUS.exists():
+        pytest.skip("no /proc")
+    base = memory.private_bytes()
+    with memory.Peak() as peak:
+        block = np.ones(64 << 20, np.uint8)
+        assert block[-1]
+        import time
+
+        time.sleep(0.05)
+        del block
+    assert 60 << 20 < peak.bytes - base < 100 << 20
+    assert memory.private_bytes() - base < 20 << 20
+
+
+def test_members_for_the_memory_benchmark_blend(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from benchmarks import memory
+
+    if not memory.STATUS.exists():
+        pytest.skip("no /proc")
+    memory.make_members(tmp_path, 9, 4)
+    memory.main(tmp_path, 4, 9)
+    base, peak = json.loads(capsys.readouterr().out)
+    assert 0 < base <= peak
+
+
+def test_kinds_of_work() -> None:
+    from benchmarks.profile import OTHER, by_kind
+
+    costs = {"aten::mkldnn_convolution": 3.0, "aten::native_batch_norm": 1.0, "aten::copy_": 0.5, "aten::add_": 0.25}
+    costs["aten::upsample_bilinear2d"] = 2.0
+    assert by_kind(costs) == {
+        "convolution": 3.0,
+        "batch norm": 1.0,
+        "copies, casts and layouts": 0.5,
+        "pooling and upsampling": 2.0,
+        OTHER: 0.25,
+    }
