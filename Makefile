@@ -2,15 +2,18 @@
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 
-config ?= configs/quick.yaml
+config ?= configs/unet-resnet34.yaml
 competition ?= tgs-salt
 fold ?= 0
+folds ?= 0 1 2 3 4
+# How many trainings make runs at once: from -jN, which it passes down in MAKEFLAGS.
+jobs = $(or $(patsubst -j%,%,$(filter -j%,$(MAKEFLAGS))),1)
 python ?= python3
 venv := .venv
 run := $(venv)/bin/python -m segfold
 export NO_ALBUMENTATIONS_UPDATE := 1
 
-.PHONY: help setup demo test test-slow check data folds look train cv submit check-csv score clean
+.PHONY: help setup demo test test-slow check data folds look bench train cv submit check-csv score clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  \1 — /'
@@ -36,6 +39,10 @@ test: setup ## the test suite
 test-slow: setup ## the tests that take minutes
 	@$(venv)/bin/python -m pytest -m slow
 
+bench: setup ## every figure that the README quotes, against its peers: make bench, make bench only=NAME
+	@$(venv)/bin/python -m pip install --quiet -r requirements-bench.txt
+	@$(venv)/bin/python -m benchmarks $(if $(only),--only "$(only)")
+
 check: setup ## formatting, lint, types, import direction
 	@$(venv)/bin/ruff format --check .
 	@$(venv)/bin/ruff check .
@@ -54,8 +61,11 @@ look: setup ## a PNG sheet of augmented images with masks, before any training
 train: setup ## one fold: make fold=0 train config=configs/quick.yaml
 	@$(run) train --config $(config) --fold $(fold) $(if $(name),--run $(name)) $(set)
 
-cv: setup ## all folds, then mean and standard error
-	@$(run) cv --config $(config) $(if $(name),--run $(name)) $(set)
+cv: $(folds:%=fold-%) ## all folds, then mean and standard error; make -j2 cv trains two at a time
+	@$(run) cv --config $(config) --summary $(if $(name),--run $(name)) $(set)
+
+fold-%: setup
+	@$(run) train --config $(config) --fold $* --jobs $(jobs) $(if $(name),--run $(name)) $(set)
 
 submit: setup ## blend runs/* into a checked CSV
 	@$(run) submit --ensemble runs/*

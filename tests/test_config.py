@@ -111,7 +111,7 @@ def test_extends_one_level(tmp_path: Path) -> None:
         ("stages.a.loss.mask.dicee=1", "did you mean dice?"),
         ("stages.a.schedule=cosin", "did you mean cosine?"),
         ("model.name=unett", "did you mean unet?"),
-        ("optimizer={adamw: {}, sgd: {}}", "one of adamw, sgd"),
+        ("optimizer={adamw: {}, sgd: {}}", "one of adamw, rmsprop, sgd, timm"),
         ("stages.a.epochs=-1", "greater than or equal to 0"),
         ("stages.a.loss.mask.bce=null", "no loss is named"),
         ("predict.tta=[hflop]", "identity, hflip"),
@@ -163,6 +163,7 @@ def test_schema_follows_the_signature() -> None:
     model = named_map("family", {"thing": builder}, weighted=True)
     assert model.model_validate({"thing": {"width": 5}}).thing.model_dump() == {
         "weight": 1.0,
+        "end": None,
         "width": 5,
         "name": "x",
     }

@@ -4,57 +4,19 @@ from typing import Any
 
 import cv2
 import numpy as np
-import pandas as pd
 import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from segfold.data.augment import Augmenter
-from segfold.data.dataset import EpochSampler, PredictionSet, TrainingSet
-from segfold.data.images import ImageSet, PixelStore
+from segfold.data.augment import AUGMENTATIONS, Augmenter
+from segfold.data.dataset import PredictionSet
+from segfold.data.images import ImageSet
+from segfold.data.sampling import EpochSampler
 from segfold.data.sizing import Sizing
 from segfold.errors import SegfoldError
+from small_images import PAD, image_set, same, store, training_set
 
-STEPS = {"hflip": {}, "affine": {"p": 1.0}, "brightness": {}, "contrast": {}, "gamma": {}}
-PAD = Sizing(128, 128)
-
-
-def store(arrays: list[np.ndarray], masks: bool = False) -> PixelStore:
-    shapes = [(*array.shape, 1)[:3] for array in arrays]
-    return PixelStore(np.concatenate([array.ravel() for array in arrays]), np.array(shapes), masks)
-
-
-def image_set(
-    count: int = 12,
-    shape: tuple[int, int] = (101, 101),
-    channels: int = 3,
-    dtype: type = np.uint8,
-    masks: bool = True,
-) -> ImageSet:
-    """Random images; the mask of each is where its first channel lies in the upper half of the range."""
-    stream = np.random.default_rng(0)
-    full = np.iinfo(dtype).max
-    arrays = [stream.integers(0, full, (*shape, channels), dtype, endpoint=True) for _ in range(count)]
-    targets = [(array[:, :, 0] > full // 2).astype(np.uint8) for array in arrays]
-    return ImageSet(
-        ids=np.array([f"{i:03}" for i in range(count)], object),
-        images=store(arrays),
-        masks=store(targets, masks=True) if masks else None,
-        extra=pd.DataFrame(index=[f"{i:03}" for i in range(count)]),
-        fingerprint="",
-        coverage=np.array([target.mean() for target in targets]),
-        groups=None,
-        constant=np.zeros(count, bool),
-    )
-
-
-def training_set(images: ImageSet, **changes: Any) -> TrainingSet:
-    arguments = {"rows": np.arange(len(images)), "sizing": PAD, "augmenter": None, "random_offset": False}
-    return TrainingSet(images, **{**arguments, **changes})
-
-
-def same(left: Any, right: Any) -> bool:
-    return all(torch.equal(torch.as_tensor(left[key]), torch.as_tensor(right[key])) for key in left)
+STEPS: dict[str, dict[str, float]] = {name: {} for name in AUGMENTATIONS}
 
 
 def test_samples_do_not_depend_on_workers_or_on_what_came_before() -> None:
@@ -133,6 +95,16 @@ def test_resized_images_are_valid_everywhere() -> None:
     np.testing.assert_array_equal(sample["image"].permute(1, 2, 0), sizing.image(images.images[0]))
 
 
+def test_stretched_and_padded_images_are_valid_where_they_lie() -> None:
+    images = image_set(1, (101, 90))
+    sizing = Sizing(256, 224, "pad", resize=(202, 180))
+    sample = training_set(images, sizing=sizing, random_offset=True)[0, 0]
+    valid = sample["valid"][0]
+    assert valid.sum() == 202 * 180
+    stretched = cv2.resize(images.images[0], (180, 202), interpolation=cv2.INTER_LINEAR)
+    np.testing.assert_array_equal(sample["image"][:, valid].T.reshape(202, 180, 3), stretched)
+
+
 @pytest.mark.parametrize("fit", ["pad", "resize"])
 def test_images_of_different_sizes_make_a_batch(fit: str) -> None:
     small, large = image_set(1, (50, 70)), image_set(1, (101, 101))
@@ -163,20 +135,6 @@ def test_samples_are_augmented_by_epoch_and_position() -> None:
     assert not torch.equal(dataset[0, 0]["image"], dataset[0, 1]["image"])
 
 
-def test_height_channel() -> None:
-    images = image_set(2)
-    augmenter = Augmenter({"brightness": {"limit": 0.5, "p": 1.0}}, 0)
-    sample = training_set(images, augmenter=augmenter, channels=("y", "image"))[0, 1]["image"]
-    assert sample.shape == (4, 128, 128) and sample.dtype == torch.float32
-    inside = sample[:, 13:114, 13:114]
-    np.testing.assert_allclose(inside[0], np.linspace(0, 255, 101)[:, None].repeat(101, axis=1), atol=1e-3)
-    expected, _ = augmenter(images.images[1], images.masks[1], 0, 1)  # type: ignore[index]
-    np.testing.assert_array_equal(inside[1:].permute(1, 2, 0), expected)
-    predicted = PredictionSet(images, np.array([1]), PAD, channels=("image", "y"))[0]["image"]
-    np.testing.assert_array_equal(predicted[3], sample[0])
-    np.testing.assert_array_equal(predicted[:3].permute(1, 2, 0), PAD.image(images.images[1]))
-
-
 def test_16_bits_reach_the_network_as_0_to_255() -> None:
     images = image_set(2, dtype=np.uint16)
     for sample in (training_set(images)[0, 0], PredictionSet(images, np.arange(2), PAD)[0]):
@@ -203,37 +161,6 @@ def test_unknown_channels_and_missing_masks_are_refused() -> None:
             PredictionSet(images, np.arange(2), PAD, channels=channels)
     with pytest.raises(SegfoldError, match="masks"):
         training_set(image_set(2, masks=False))
-
-
-def test_an_epoch_is_a_permutation_of_its_own() -> None:
-    def order(**settings: int) -> list[int]:
-        batches = list(EpochSampler(23, 5, drop_last=False, **settings))
-        assert [len(batch) for batch in batches] == [5, 5, 5, 5, 3]
-        assert {epoch for batch in batches for epoch, _ in batch} == {settings.get("epoch", 0)}
-        return [position for batch in batches for _, position in batch]
-
-    first = order(seed=3, epoch=2)
-    assert sorted(first) == list(range(23)) and first != sorted(first)
-    torch.manual_seed(0)
-    assert order(seed=3, epoch=2) == first
-    assert order(seed=3, epoch=1) != first
-    assert order(seed=2, epoch=2) != first
-
-
-@pytest.mark.parametrize("drop_last", [True, False])
-def test_an_epoch_goes_on_where_it_was_left(drop_last: bool) -> None:
-    whole = list(EpochSampler(23, 5, epoch=1, drop_last=drop_last))
-    assert len(whole) == (4 if drop_last else 5)
-    for start in range(len(whole) + 1):
-        rest = EpochSampler(23, 5, epoch=1, start=start, drop_last=drop_last)
-        assert list(rest) == whole[start:]
-        assert len(rest) == len(whole) - start
-
-
-def test_fewer_images_than_a_batch_are_refused() -> None:
-    with pytest.raises(SegfoldError, match=r"7 training images .* batch of 8: lower batch_size"):
-        EpochSampler(7, 8)
-    assert [len(batch) for batch in EpochSampler(7, 8, drop_last=False)] == [7]
 
 
 def test_opencv_starts_no_threads_of_its_own() -> None:

@@ -6,10 +6,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from segfold.config import Machine
 from segfold.errors import SegfoldError
 from segfold.inference import device
 from segfold.inference.device import resolve
+from segfold.settings import Machine
 from segfold.training.compiling import Compiled
 
 

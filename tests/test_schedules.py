@@ -1,13 +1,28 @@
-"""Schedules against hand-computed values, and optimisers against plain references."""
+"""Schedules against torch's schedulers and hand-computed values; early stopping against its definition."""
 
 import math
+import random
+from collections.abc import Sequence
 
 import pytest
 import torch
 from torch import nn
+from torch.optim import lr_scheduler
 
-from segfold.optim import OPTIMIZERS, build_optimizer, build_schedule
+from segfold.errors import SegfoldError
+from segfold.optim import (
+    SCHEDULES,
+    build_schedule,
+    cycle_count,
+    needs_scores,
+    stopped_early,
+    with_warmup,
+)
 from segfold.training.engine import stage_rates
+
+
+def torch_optimizer() -> torch.optim.Optimizer:
+    return torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=1.0)
 
 
 @pytest.mark.parametrize(("done", "factor"), [(0, 1.0), (0.25, 0.8535534), (0.5, 0.5), (1, 0.0)])
@@ -20,16 +35,101 @@ def test_cosine_ends_where_it_is_told_to() -> None:
     assert build_schedule("cosine", end=0.1)(0.5) == pytest.approx(0.55)
 
 
+def test_one_cycle_of_cosine_and_onecycle_have_the_bits_that_they_always_had() -> None:
+    # The sum of a rounded share and a rounded peak would be as good a schedule, but not resume older runs exactly.
+    for step in range(97):
+        done = step / 96
+        assert build_schedule("cosine", end=0.1)(done) == 0.1 + (1.0 - 0.1) * (1 + math.cos(math.pi * done)) / 2
+        rising = 1.0 + (0.04 - 1.0) * (1 + math.cos(math.pi * (done / 0.3))) / 2
+        falling = 1e-4 + (1.0 - 1e-4) * (1 + math.cos(math.pi * ((done - 0.3) / 0.7))) / 2
+        assert build_schedule("onecycle")(done) == (rising if done < 0.3 else falling)
+
+
+@pytest.mark.parametrize("end", [0.0, 0.1])
+def test_cosine_with_restarts_matches_torch(end: float) -> None:
+    cycles, length = 3, 7
+    optimizer = torch_optimizer()
+    theirs = lr_scheduler.CosineAnnealingWarmRestarts(optimizer, T_0=length, eta_min=end)
+    ours = build_schedule("cosine", end=end, cycles=cycles)
+    for step in range(cycles * length):
+        assert ours(step / (cycles * length)) == pytest.approx(theirs.get_last_lr()[0], abs=1e-12)
+        optimizer.step()
+        theirs.step()
+    assert ours(1.0) == pytest.approx(end)
+
+
+@pytest.mark.parametrize("power", [0.9, 2.0])
+def test_poly_matches_torch(power: float) -> None:
+    steps = 40
+    optimizer = torch_optimizer()
+    theirs = lr_scheduler.PolynomialLR(optimizer, total_iters=steps, power=power)
+    ours = build_schedule("poly", power=power)
+    for step in range(steps + 1):
+        assert ours(step / steps) == pytest.approx(theirs.get_last_lr()[0], abs=1e-9)
+        optimizer.step()
+        theirs.step()
+
+
+def test_poly_of_the_second_place() -> None:
+    # T 1c: poly 0.9, restarted each 50 of 200 epochs with halving.
+    schedule = build_schedule("poly", cycles=4, decay=0.5)
+    assert [schedule(epoch / 200) for epoch in (0, 25, 50, 100, 150, 175)] == pytest.approx(
+        [1, 0.5**0.9, 0.5, 0.25, 0.125, 0.125 * 0.5**0.9]
+    )
+    assert schedule(1.0) == 0.0
+    assert build_schedule("poly", power=1.0, end=0.2)(0.5) == pytest.approx(0.6)
+
+
+@pytest.mark.parametrize("name", ["cosine", "poly"])
+def test_a_cycle_begins_at_its_boundary(name: str) -> None:
+    # 49 · (1 / 49) is below 1 in floating point.
+    for cycles in range(1, 60):
+        schedule = build_schedule(name, cycles=cycles, decay=0.9)
+        for cycle in range(cycles):
+            assert schedule(cycle / cycles) == pytest.approx(0.9**cycle)
+        assert schedule(1.0) == pytest.approx(0.0, abs=1e-12)
+
+
+def test_cosine_cycles_decay_from_peak_to_end() -> None:
+    schedule = build_schedule("cosine", end=0.1, cycles=2, decay=0.5)
+    assert [schedule(done) for done in (0, 0.25, 0.5, 0.75, 1.0)] == pytest.approx([1, 0.55, 0.5, 0.3, 0.1])
+
+
+@pytest.mark.parametrize("epochs", [4, 8])
+def test_the_steps_of_an_epoch_restart_with_it(epochs: int) -> None:
+    # 4 cycles in epochs of 10 steps: the rate is highest at the first step of a cycle's first epoch.
+    schedule = build_schedule("cosine", cycles=4)
+    rates = [stage_rates(schedule, 1.0, epoch, epochs, 10)(step) for epoch in range(epochs) for step in range(10)]
+    peaks = [step for step in range(1, len(rates)) if rates[step] > rates[step - 1]]
+    assert peaks == [cycle * epochs // 4 * 10 for cycle in (1, 2, 3)]
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "words"),
+    [
+        ("cosine", {"cycles": 0}, "cycles is 0"),
+        ("poly", {"decay": 0.0}, "decay is 0"),
+        ("poly", {"power": -1.0}, "power is -1"),
+        ("cosine", {"end": 0.3, "cycles": 3, "decay": 0.5}, "would rise"),
+        ("plateau", {"factor": 1.0}, "factor is 1"),
+        ("plateau", {"patience": -1}, "patience is -1"),
+        ("noam", {"warmup": 0.0}, "warmup is 0"),
+    ],
+)
+def test_bad_settings_are_refused(name: str, settings: dict[str, float], words: str) -> None:
+    with pytest.raises(SegfoldError, match=words):
+        build_schedule(name, **settings)
+
+
 def test_onecycle_rises_then_falls() -> None:
     schedule = build_schedule("onecycle", warmup=0.25, start=0.2, end=0.0)
     assert [schedule(done) for done in (0, 0.125, 0.25, 0.625, 1.0)] == pytest.approx([0.2, 0.6, 1.0, 0.5, 0.0])
 
 
 def test_onecycle_matches_torch() -> None:
-    parameter = nn.Parameter(torch.zeros(1))
-    optimizer = torch.optim.SGD([parameter], lr=1.0)
+    optimizer = torch_optimizer()
     steps, lr = 50, 0.3
-    theirs = torch.optim.lr_scheduler.OneCycleLR(
+    theirs = lr_scheduler.OneCycleLR(
         optimizer,
         max_lr=lr,
         total_steps=steps,
@@ -47,6 +147,90 @@ def test_onecycle_matches_torch() -> None:
             theirs.step()
 
 
+def score_series(seed: int) -> list[float]:
+    """Scores that rise, stall, jitter by less than a threshold, repeat and fall."""
+    draw = random.Random(seed)
+    scores = [0.5]
+    for _ in range(60):
+        scores.append(scores[-1] + draw.choice([0.02, 0.005, 0.0, 0.0, -0.01, -0.03, draw.uniform(-2e-3, 2e-3)]))
+    return scores
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_plateau_matches_torch(seed: int) -> None:
+    draw = random.Random(1000 + seed)
+    settings = {
+        "factor": draw.choice([0.25, 0.5, 0.9]),
+        "patience": draw.randrange(5),
+        "minimum": draw.choice([0.0, 0.3]),
+        "threshold": draw.choice([0.0, 1e-4, 1e-2]),
+    }
+    optimizer = torch_optimizer()
+    theirs = lr_scheduler.ReduceLROnPlateau(
+        optimizer,
+        mode="max",
+        threshold_mode="abs",
+        factor=settings["factor"],
+        patience=settings["patience"],
+        min_lr=settings["minimum"],
+        threshold=settings["threshold"],
+        eps=0.0,
+    )
+    ours = build_schedule("plateau", **settings)
+    scores = score_series(seed)
+    rates = [ours(0.0)]
+    for count, score in enumerate(scores, start=1):
+        theirs.step(score)
+        rates.append(ours(count / len(scores), scores[:count]))
+        assert rates[-1] == optimizer.param_groups[0]["lr"]
+    assert rates[0] == 1.0 and rates[-1] < 1.0
+
+
+def test_plateau_by_hand() -> None:
+    schedule = build_schedule("plateau", factor=0.5, patience=2, minimum=0.2)
+    flat = [0.8] * 20
+    assert [schedule(0.5, flat[:count]) for count in (0, 1, 3, 4, 6, 7, 10, 13)] == [1, 1, 1, 0.5, 0.5, 0.25, 0.2, 0.2]
+
+
+def test_noam_of_the_ninth_place() -> None:
+    # T 1c: up for 10 of 250 epochs, then with the inverse square root.
+    schedule = build_schedule("noam")
+    assert [schedule(epoch / 250) for epoch in (0, 5, 10, 40, 250)] == pytest.approx([0, 0.5, 1, 0.5, 0.2])
+    assert build_schedule("noam", warmup=0.25)(1.0) == pytest.approx(0.5)
+
+
+def test_constant() -> None:
+    assert [build_schedule("constant")(done) for done in (0.0, 0.3, 1.0)] == [1.0, 1.0, 1.0]
+
+
+def test_only_plateau_reads_scores() -> None:
+    worse = [1.0 - 0.01 * count for count in range(40)]
+    assert {name for name in SCHEDULES if build_schedule(name)(0.4) != build_schedule(name)(0.4, worse)} == {"plateau"}
+    assert [name for name in SCHEDULES if needs_scores(name)] == ["plateau"]
+
+
+@pytest.mark.parametrize("name", list(SCHEDULES))
+def test_warmup_goes_before_any_schedule(name: str) -> None:
+    schedule, scores = build_schedule(name), [0.5] * 30
+    warm = with_warmup(schedule, 0.2, start=0.1)
+    assert [warm(done, scores) for done in (0, 0.1, 0.15)] == pytest.approx([0.1, 0.55, 0.775])
+    for done in (0.2, 0.4, 1.0):
+        assert warm(done, scores) == schedule((done - 0.2) / 0.8, scores)
+    assert with_warmup(schedule, 0.0) is schedule
+
+
+@pytest.mark.parametrize("share", [-0.1, 1.0, 1.5])
+def test_warmup_leaves_something_to_the_schedule(share: float) -> None:
+    with pytest.raises(SegfoldError, match="warm-up"):
+        with_warmup(build_schedule("cosine"), share)
+
+
+def test_cycles_are_counted() -> None:
+    assert cycle_count("cosine", {"cycles": 4}) == 4
+    assert cycle_count("poly", {"cycles": 3, "power": 1.0}) == 3
+    assert cycle_count("cosine", {}) == cycle_count("onecycle", {}) == cycle_count("plateau", {"patience": 3}) == 1
+
+
 def test_rates_run_through_the_epochs_of_a_stage() -> None:
     whole = stage_rates(build_schedule("cosine"), 0.5, 0, 1, 12)
     parts = [stage_rates(build_schedule("cosine"), 0.5, epoch, 3, 4)(step) for epoch in range(3) for step in range(4)]
@@ -54,49 +238,26 @@ def test_rates_run_through_the_epochs_of_a_stage() -> None:
     assert parts[0] == 0.5 and parts[-1] == pytest.approx(0.0)
 
 
-def train(name: str, rate: float, **settings: float) -> torch.Tensor:
-    weight = nn.Parameter(torch.tensor([1.0, -2.0]))
-    optimizer = build_optimizer(name, [weight], **settings)
-    for step in range(3):
-        for group in optimizer.param_groups:
-            group["lr"] = rate
-        (weight**2 * torch.tensor([1.0, 3.0]) * (step + 1)).sum().backward()
-        optimizer.step()
-        optimizer.zero_grad()
-    return weight.detach()
+@pytest.mark.parametrize(
+    ("scores", "stops"),
+    [
+        ([], False),
+        ([0.5], False),
+        ([0.5, 0.4], False),
+        ([0.5, 0.4, 0.5], True),
+        ([0.5, 0.4, 0.6], False),
+        ([0.5, 0.4, 0.6, 0.6, 0.1], True),
+        ([math.nan, math.nan], True),
+    ],
+)
+def test_early_stopping(scores: Sequence[float], stops: bool) -> None:
+    assert stopped_early(scores, patience=2) is stops
 
 
-def gradient(weight: list[float], step: int) -> list[float]:
-    return [2 * w * scale * (step + 1) for w, scale in zip(weight, (1.0, 3.0))]
-
-
-@pytest.mark.parametrize(("decay", "momentum", "nesterov"), [(0.0, 0.0, False), (0.1, 0.9, False), (0.0, 0.9, True)])
-def test_sgd(decay: float, momentum: float, nesterov: bool) -> None:
-    weight, speed = [1.0, -2.0], [0.0, 0.0]
-    for step in range(3):
-        slope = [g + decay * w for g, w in zip(gradient(weight, step), weight)]
-        speed = [momentum * v + g if step else g for v, g in zip(speed, slope)]
-        move = [g + momentum * v for g, v in zip(slope, speed)] if nesterov else speed
-        weight = [w - 0.01 * m for w, m in zip(weight, move)]
-    ours = train("sgd", 0.01, weight_decay=decay, momentum=momentum, nesterov=nesterov)
-    assert ours.tolist() == pytest.approx(weight, rel=1e-5)
-
-
-@pytest.mark.parametrize("decay", [0.0, 0.1])
-def test_adamw(decay: float) -> None:
-    weight, mean, square = [1.0, -2.0], [0.0, 0.0], [0.0, 0.0]
-    for step in range(3):
-        slope = gradient(weight, step)
-        mean = [0.8 * m + 0.2 * g for m, g in zip(mean, slope)]
-        square = [0.95 * v + 0.05 * g * g for v, g in zip(square, slope)]
-        weight = [
-            w * (1 - 0.01 * decay)
-            - 0.01 * (m / (1 - 0.8 ** (step + 1))) / (math.sqrt(v / (1 - 0.95 ** (step + 1))) + 1e-8)
-            for w, m, v in zip(weight, mean, square)
-        ]
-    assert train("adamw", 0.01, weight_decay=decay, beta1=0.8, beta2=0.95).tolist() == pytest.approx(weight, rel=1e-5)
-
-
-def test_every_optimiser_takes_its_rate_from_outside() -> None:
-    for name in OPTIMIZERS:
-        assert torch.equal(train(name, 0.0, weight_decay=0.0), torch.tensor([1.0, -2.0]))
+def test_early_stopping_waits_for_its_patience() -> None:
+    scores = score_series(3)
+    best = scores.index(max(scores))
+    assert [stopped_early(scores, patience) for patience in (len(scores) - 1 - best, len(scores) - best)] == [
+        True,
+        False,
+    ]

@@ -164,6 +164,67 @@ def test_round_trip_ceiling_of_the_real_masks() -> None:
     assert nearest == pytest.approx(0.9338, abs=2e-3)
 
 
+@pytest.mark.parametrize(("resize", "size"), [((202, 202), 256), ((192, 192), 224), ((101, 77), 128)])
+@pytest.mark.parametrize("border", NUMPY_MODES)
+def test_stretched_then_padded_equals_the_two_in_turn(resize: tuple[int, int], size: int, border: Any) -> None:
+    # The winners' routes: 101 → 202 → 256 with a border of 27, and 101 → 192 → 224.
+    both, offset = Sizing(size, size, "pad", border, resize), (3, 20)
+    stretch, pad = Sizing(*resize, "resize"), Sizing(size, size, "pad", border)
+    image, mask = pixels(101, 90, 3), blobs(1)[0][:, :90]
+    for where in (None, offset):
+        np.testing.assert_array_equal(both.image(image, where), pad.image(stretch.image(image), where))
+        np.testing.assert_array_equal(both.mask(mask, where), pad.mask(stretch.mask(mask), where))
+        window = both.window((101, 90), where)
+        assert (window.height, window.width) == resize
+        valid = both.valid((101, 90), where)
+        np.testing.assert_array_equal(valid, pad.valid(resize, where))
+        np.testing.assert_array_equal(both.image(image, where)[valid].reshape(*resize, 3), stretch.image(image))
+        prob = np.random.default_rng(0).random((2, size, size), np.float32)
+        expected = stretch.restore(pad.restore(prob, resize, where), (101, 90))
+        np.testing.assert_array_equal(both.restore(prob, (101, 90), where), expected)
+    assert both.slack((101, 90)) == both.slack((7, 500)) == (size - resize[0], size - resize[1])
+    assert both.image(pixels(101, 90, 1)).shape == (size, size, 1)
+
+
+@pytest.mark.parametrize(
+    "sizing",
+    [
+        Sizing(256, 256, resize=(202, 202)),
+        Sizing(224, 224, "pad", "edge", (192, 200)),
+        Sizing(128, 128),
+        Sizing(160, 128, "resize"),
+        Sizing(64, 64, resize=(50, 40)),
+    ],
+)
+def test_restore_undoes_the_way_there(sizing: Sizing) -> None:
+    constant = np.full((101, 90, 1), 0.7, np.float32)
+    offset = sizing.slack((101, 90))
+    there = sizing.image(constant, offset)
+    np.testing.assert_allclose(sizing.restore(there[:, :, 0], (101, 90), offset), constant[:, :, 0], rtol=1e-6)
+    y, x = np.mgrid[0:101, 0:90] / 101
+    smooth = (0.5 + 0.4 * np.sin(4 * x + 1) * np.cos(3 * y)).astype(np.float32)
+    back = sizing.restore(sizing.image(smooth[:, :, None], offset)[:, :, 0], (101, 90), offset)
+    assert back.shape == (101, 90)
+    assert np.abs(back - smooth).max() < 0.03 and np.abs(back - smooth).mean() < 2e-3
+
+
+def test_what_was_stretched_is_a_copy() -> None:
+    image, mask = pixels(40, 40, 3), pixels(40, 40) % 2
+    image.flags.writeable = mask.flags.writeable = False
+    for sizing in (Sizing(40, 40, "resize"), Sizing(40, 40, resize=(40, 40)), Sizing(40, 40)):
+        for got, want in ((sizing.image(image), image), (sizing.mask(mask), mask)):
+            np.testing.assert_array_equal(got, want)
+            assert got.flags.writeable and not np.shares_memory(got, want)
+
+
+def test_a_stretch_that_does_not_fit_is_refused() -> None:
+    with pytest.raises(SegfoldError, match=r"^input\.resize of 130×101 does not fit [^\n]* 128×128: set [^\n]*$"):
+        Sizing(128, 128, resize=(130, 101))
+    with pytest.raises(SegfoldError, match=r"^input\.resize is for input\.fit=pad[^\n]*$"):
+        Sizing(128, 128, "resize", resize=(101, 101))
+    Sizing(128, 128, resize=(101, 101)).window((500, 700))  # larger than the input, but stretched
+
+
 def test_an_image_too_large_to_pad_is_refused() -> None:
     sizing = Sizing(128, 128)
     for use in (

@@ -20,6 +20,12 @@ FORMS = {
     "seutao-warm-up": StageLoss(WARM_UP, nonempty=Term(0.5, "nonempty"), image=0.05),
     "phalanx": StageLoss({"lovasz": (1.0, {})}, nonempty=Term(1.0, "zeroed"), image=1.0),
     "batch-dice": StageLoss({"dice": (1.0, {"mode": "batch"})}, levels=Term(0.3), nonempty=Term(0.2, "all")),
+    "half-way": StageLoss(
+        {"focal": (1.0, {"smoothing": 0.1}), "tversky": (0.0, {"gamma": 0.75}), "boundary": (0.1, {})},
+        levels=Term(0.1, "zeroed"),
+        image=0.05,
+        ramp={"focal": 0.0, "tversky": 1.0},
+    ).at(0.5),
 }
 forms = pytest.mark.parametrize("stage", FORMS.values(), ids=FORMS)
 
@@ -197,6 +203,24 @@ def test_parts_of_a_batch_add_up(stage):
     torch.testing.assert_close(added_parts, parts, atol=1e-6, rtol=0)
     for ours, theirs in zip(gradients(total, logits, aux, a), expected, strict=True):
         torch.testing.assert_close(ours, theirs, atol=1e-7, rtol=1e-5)
+
+
+@forms
+def test_a_linear_loss_needs_only_the_targets_of_the_other_part(stage):
+    """Sums of the other images at blank outputs: the same gradients if the loss says that it is linear."""
+    logits, aux, a, y = batch(("empty", "some", "some", "full", "some"))
+    a_part, b_part = slice(0, 2), slice(2, 5)
+
+    def own_gradients(scale):
+        own = stage.sums(logits[a_part], {k: v[a_part] for k, v in aux.items()}, a[a_part], y[a_part])
+        rest = {k: v[b_part] * scale for k, v in aux.items()}
+        other = stage.sums(logits[b_part] * scale, rest, a[b_part] * scale, y[b_part])
+        total, _ = stage.value({key: own[key] + other[key].detach() for key in own})
+        return gradients(total, logits, aux, a)
+
+    same = [torch.allclose(x, z, atol=1e-8, rtol=1e-5) for x, z in zip(own_gradients(1), own_gradients(0), strict=True)]
+    assert all(same) == stage.linear
+    assert stage.linear == (stage is not FORMS["batch-dice"])
 
 
 @forms

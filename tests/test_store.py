@@ -222,6 +222,20 @@ def test_killed_writer_goes_on_where_it_was(tmp_path):
     assert not list(folder.glob("*part*"))
 
 
+def test_a_resumed_prediction_begins_with_a_whole_batch(tmp_path):
+    """Neighbours in a batch may change an image's last bits, so a batch of which a part was written is predicted anew."""
+    arguments = {"ids": IDS, "shapes": SHAPES, "meta": META, "sync_seconds": 0.0, "batch": 2}
+    for stop, begins in [(1, 0), (2, 0), (3, 2), (5, 2)]:
+        with StoreWriter(tmp_path, "oof", **arguments) as writer:
+            assert writer.count == begins
+            for image_id, values in list(zip(IDS, images()))[begins:stop]:
+                writer.append(image_id, values)
+    with StoreWriter(tmp_path, "oof", **arguments) as writer:
+        assert writer.count == len(IDS) == 5  # the last batch is smaller, and whole
+        store = writer.finish()
+    assert all(np.array_equal(store.codes(row), to_codes(image)) for row, image in enumerate(images()))
+
+
 def test_a_kill_costs_what_was_not_synced_and_no_more(tmp_path):
     np.save(tmp_path / "values.npy", np.zeros((5, 1, 2, 2), np.float32))
     assert start_writer(tmp_path / "pred", 4, seconds=1e9).returncode == -9

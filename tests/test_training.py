@@ -1,6 +1,7 @@
 """Training of a fold: every option matters, and a run that was stopped ends where an undisturbed one does."""
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from segfold.losses import StageLoss, Term
 from segfold.stopping import Stopping
 from segfold.training import checkpoint
 from segfold.training.averaging import ExponentialAverage
-from segfold.training.fold import stage_loss
+from segfold.training.objective import stage_loss
 from small_project import fold_job, make_project, same, train, weights
 
 
@@ -117,10 +118,48 @@ def test_no_fold_begins_where_another_ended(project: Path, plain: dict[str, np.n
         "stages.lovasz.loss.mask.lovasz.symmetric=true",
         "stages.lovasz.epochs=0",
         "stages.warm.size=64",
+        "stages.warm.schedule=constant",
+        "stages.warm.schedule=poly",
+        "stages.warm.schedule=noam",
+        "stages.warm.schedule={cosine: {cycles: 2}}",
+        "stages.warm.schedule={plateau: {patience: 0, threshold: 2}}",
+        "stages.warm.warmup=0.5",
+        "stages.warm.freeze_encoder=1",
+        "stages.warm.batch_size=5",
+        "stages.warm.augment={vflip: {p: 1}}",
+        "stages.warm.sample={nonempty: 0.2}",
+        "stages.warm.optimizer={sgd: {}}",
+        "stages.warm.loss.mask.dice={weight: 1, end: 0}",
+        "stages.warm.loss.mask={focal: 1}",
+        "stages.warm.loss.mask={jaccard: 1}",
+        "stages.warm.loss.mask={tversky: 1}",
+        "stages.warm.loss.mask={boundary: 1}",
+        "stages.warm.loss.mask={bce: {smoothing: 0.2}}",
+        "optimizer={rmsprop: {}}",
+        "optimizer={timm: {opt: lamb}}",
+        "encoder_lr=0.1",
+        "[decay_norms=false, optimizer.adamw.weight_decay=5]",
+        "accumulate=2",
+        "sample.area=1",
+        "sample.nonempty=0.9",
+        "input.resize=24",
+        "input.channels=[image, y]",
+        "input.channels=[image, y, image_y]",
+        "augment.mixup={p: 1}",
+        "augment.cutmix={p: 1}",
+        "augment.shear={p: 1}",
+        "augment.elastic={p: 1}",
+        "augment.grid_distortion={p: 1}",
+        "augment.cutout={p: 1}",
+        "augment.noise={p: 1}",
+        "augment.blur={p: 1}",
+        "augment.crop={p: 1}",
+        "augment.invert={p: 1}",
     ],
 )
 def test_every_option_matters(project: Path, plain: dict[str, np.ndarray], override: str) -> None:
-    job = fold_job(project, override, run="option-" + override.replace("=", "-").replace("{", "").replace("}", ""))
+    overrides = override.strip("[]").split(", ") if override.startswith("[") else [override]
+    job = fold_job(project, *overrides, run="option-" + re.sub(r"[^a-z0-9_.]+", "-", override).strip("-"))
     train(job)
     assert not same(weights(job), plain)
 
@@ -155,7 +194,7 @@ def test_validation_interval(project: Path) -> None:
 
 def test_fast_takes_64_images_and_one_epoch_a_stage(project: Path) -> None:
     job = fold_job(project, "fast=true", "stages.warm.epochs=9", run="fast")
-    assert [stage.epochs for _, stage in job.stages] == [1, 1]
+    assert [stage.epochs for stage in job.stages] == [1, 1]
     assert len(job.training_rows) == 10
     train(job)
     assert len(lines(job)) == 2
@@ -266,11 +305,11 @@ def test_loss_settings_reach_the_loss(project: Path) -> None:
 def test_time_left_counts_pixels(project: Path) -> None:
     """Two epochs at 32² and one at 64² are 2 + 4 units of work."""
     job = fold_job(project, "stages.lovasz.size=64")
-    unit = job.work_of_an_epoch(job.experiment.stages["warm"])
-    assert job.work == [2 * unit, 4 * unit]
+    unit = job.stages[0].work_of_an_epoch
+    assert job.work == 6 * unit
     assert job.work_done(0, 1, 1) == 1.5 * unit
     assert job.work_done(1, 0, 1) == 4 * unit
-    assert job.work_done(1, 1, 0) == sum(job.work)
+    assert job.work_done(1, 1, 0) == job.work
 
 
 def test_bar_shows_loss_score_rate_speed_and_time_left(project: Path) -> None:
@@ -287,9 +326,7 @@ def test_bar_shows_loss_score_rate_speed_and_time_left(project: Path) -> None:
         train_fold(job, progress, Stopping())
         bar = progress._bar
         assert bar is not None
-        progress.step(
-            "lovasz", job.experiment.stages["lovasz"], checkpoint.Position(1, 0, 1, 2, 5, 20), 3e-4, {"loss": 0.5}
-        )
+        progress.step(job.stages[1], checkpoint.Position(1, 0, 1, 2, 5, 20), 3e-4, {"loss": 0.5})
         shown = bar.tasks[0].description + " " + bar.tasks[0].fields["text"]
     assert shown.startswith("fold 0 lovasz 1/1 loss 0.5000  score 0.")
     assert "lr 3.0e-04" in shown and "img/s" in shown and shown.endswith("left")

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import IO, Any, Literal
 
 from segfold.errors import SegfoldError
+from segfold.faults import fault
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _DENIED = {errno.EACCES, errno.EPERM, errno.EROFS}
@@ -114,7 +115,9 @@ def write_atomic(path: Path | str, mode: Literal["wb", "w"] = "wb") -> Iterator[
         try:
             yield file
             file.flush()
+            fault("temporary")
             os.fsync(file.fileno())
+            fault("rename")
             # Renamed before it is closed: closing gives up the lock, and an unlocked temporary is fair game.
             temporary.replace(path)
             file.close()
@@ -171,7 +174,10 @@ def append_line(path: Path | str, line: str | Mapping[str, Any]) -> None:
             try:
                 file.truncate(size)
                 file.seek(size)
-                write_all(file, data)
+                half = len(data) // 2
+                write_all(file, data[:half])
+                fault("line")
+                write_all(file, data[half:])
                 os.fsync(file.fileno())
             except BaseException:
                 file.truncate(size)

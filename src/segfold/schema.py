@@ -98,20 +98,24 @@ def _fill(weighted: bool) -> Callable[..., Any]:
 
 def _family_model(name: str, family: Family, base: type[_Named], skip: tuple[str, ...], weighted: bool) -> type[Any]:
     fields: dict[str, Any] = {}
-    extra = {"weight": (float, 1.0)} if weighted else {}
+    extra: dict[str, Any] = {"weight": (float, 1.0), "end": (float | None, None)} if weighted else {}
     for key, builder in family.items():
         model = settings_model(f"{name}.{key}", builder, skip, extra)
         checked = create_model(
             f"{name}.{key}",
             __base__=model,
-            __validators__={"fill": model_validator(mode="before")(_fill(weighted))},  # type: ignore[dict-item]
+            __validators__={"_short_forms": model_validator(mode="before")(_fill(weighted))},  # type: ignore[dict-item]
         )
         fields[key] = (checked | None, Field(default=None))
     return create_model(name, __base__=base, **fields)
 
 
 def named_map(name: str, family: Family, skip: tuple[str, ...] = (), weighted: bool = False) -> type[Any]:
-    """Model of a mapping of builders. With ``weighted``, a plain number stands for ``{weight: number}``."""
+    """Model of a mapping of builders.
+
+    With ``weighted``, each has a ``weight`` and may have an ``end``, the weight that it moves to; a plain number
+    stands for ``{weight: number}``.
+    """
     return _family_model(name, family, NamedMap, skip, weighted)
 
 

@@ -27,6 +27,7 @@ import numpy as np
 import numpy.typing as npt
 
 from segfold.errors import SegfoldError
+from segfold.faults import fault
 from segfold.files import disk_errors, read_json, size_text, write_all, write_atomic, write_json
 from segfold.locks import FoldLock
 
@@ -173,6 +174,7 @@ class StoreWriter:
         shapes: npt.ArrayLike,
         meta: Mapping[str, Any],
         sync_seconds: float = 2.0,
+        batch: int = 1,
     ) -> None:
         """
         Args:
@@ -182,6 +184,8 @@ class StoreWriter:
             shapes: (N, 3) channels, height and width of each image's probabilities.
             meta: what the codes are made with, JSON throughout: hash of the weights, TTA, sizing, data, …
             sync_seconds: how much work a kill may cost.
+            batch: images that are predicted together. A resumed start goes on at the first image of one, because
+                the last bits of a prediction may depend on the images beside it.
         """
         self.folder, self.split = Path(folder), split
         self.ids = [str(image_id) for image_id in ids]
@@ -192,7 +196,7 @@ class StoreWriter:
         self.meta = _plain(meta)
         self.bytes_needed = int(self.offsets[-1]) * 2
         self.count = 0
-        self._sync_seconds = sync_seconds
+        self._sync_seconds, self._batch = sync_seconds, batch
         self._part = self.folder / f"{split}.u16.part"
         self._progress = self.folder / f"{split}.part.json"
         identity = json.dumps([self.meta, self.ids, self.shapes.tolist()], sort_keys=True)
@@ -240,7 +244,8 @@ class StoreWriter:
             return 0
         # A part that is shorter than its record (a lost disk cache) counts for what it holds.
         held = int(np.searchsorted(self.offsets, self._part.stat().st_size // 2, side="right")) - 1
-        return max(0, min(recorded, held, len(self.ids)))
+        whole = max(0, min(recorded, held, len(self.ids)))
+        return whole if whole == len(self.ids) else whole - whole % self._batch
 
     def append(self, image_id: str, probability: npt.NDArray[Any]) -> None:
         """Adds the next image.
@@ -267,6 +272,7 @@ class StoreWriter:
         with disk_errors(self._part):
             self._file.seek(start)  # over the rest of a write that failed
             write_all(self._file, np.ascontiguousarray(codes, "<u2").tobytes())
+        fault("prediction")
         self.count += 1
         if time.monotonic() - self._synced >= self._sync_seconds:
             self._sync()

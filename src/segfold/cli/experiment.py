@@ -6,21 +6,25 @@ from pathlib import Path
 import numpy as np
 
 from segfold.competition import Competition, load_competition
-from segfold.config import Experiment, check_experiment, differing_keys, dump_yaml, load_experiment, read_yaml
+from segfold.config import check_experiment, differing_keys, dump_yaml, load_experiment, read_yaml
 from segfold.data.folds import ensure_folds, fold_path, read_folds
 from segfold.data.images import ImageSet
 from segfold.environment import environment
 from segfold.errors import SegfoldError
 from segfold.runs import RunFolder, write_atomic, write_json
+from segfold.settings import Experiment
 from segfold.training import FoldJob
 
 
 def open_run(
-    config: Path, overrides: Sequence[str], name: str | None, home: Path
+    config: Path, overrides: Sequence[str], name: str | None, home: Path, write: bool = True
 ) -> tuple[Experiment, Competition, RunFolder]:
     """Experiment, competition and run folder, which is made, or checked to be of the same experiment.
 
     A folder in which no fold has begun (a first try with a wrong setting, say) is nobody's yet.
+
+    Args:
+        write: false in a process that only joins one which opened the run.
 
     Raises:
         SegfoldError: the config is wrong, or the folder holds a run that other settings trained.
@@ -38,8 +42,9 @@ def open_run(
                 f"{folder.path} holds a run with other settings ({', '.join(differing)}); "
                 "give this one a name of its own with --run NAME, or set them back"
             )
-    with write_atomic(folder.config_path, "w") as file:
-        file.write(dump_yaml(experiment))
+    if write:
+        with write_atomic(folder.config_path, "w") as file:
+            file.write(dump_yaml(experiment))
     return experiment, competition, folder
 
 

@@ -20,13 +20,11 @@ def run(arguments: argparse.Namespace) -> int:
 
     from segfold.competition import load_competition
     from segfold.config import load_experiment
-    from segfold.data.augment import Augmenter
-    from segfold.data.dataset import TrainingSet
     from segfold.data.images import load_split
     from segfold.data.look import contact_sheet
     from segfold.errors import SegfoldError
     from segfold.files import write_atomic
-    from segfold.inference.networks import sizing_of
+    from segfold.training.loading import training_samples
 
     if arguments.images < 1 or arguments.draws < 1:
         raise SegfoldError("--images and --draws: expected 1 or more")
@@ -37,15 +35,7 @@ def run(arguments: argparse.Namespace) -> int:
     order = np.argsort(images.coverage, kind="stable")
     rows = np.unique(order[np.linspace(0, len(order) - 1, arguments.images).astype(int)])
     stage = next(iter(experiment.stages.values()))
-    steps = {name: settings.model_dump() for name, settings in experiment.augment.items()}
-    samples = TrainingSet(
-        images,
-        rows,
-        sizing_of(experiment, stage),
-        Augmenter(steps, experiment.seed),
-        experiment.input.random_offset,
-        seed=experiment.seed,
-    )
+    samples = training_samples(experiment, images, rows, stage, None, experiment.seed)
     pictures, masks, titles = [], [], []
     for position, row in enumerate(rows):
         pictures.append(images.images[int(row)])

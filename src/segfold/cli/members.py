@@ -8,19 +8,20 @@ from typing import Any
 import numpy as np
 import torch
 from rich.progress import Progress as Bar
+from torch import nn
 
 from segfold.cli.experiment import read_run
 from segfold.competition import Competition, load_competition
-from segfold.config import Experiment, Machine
 from segfold.data.images import ImageSet
 from segfold.ensemble import OofMember, TestMember
 from segfold.errors import SegfoldError
 from segfold.files import size_text
 from segfold.inference.device import resolve
 from segfold.inference.networks import build_network, load_weights
-from segfold.inference.stored import find_predictions, store_predictions, tta_name
-from segfold.runs import FoldFolder, RunFolder, find_runs, read_json
-from segfold.store import ProbabilityStore
+from segfold.inference.stored import predict_named, tta_name, weights_names
+from segfold.runs import RunFolder, find_runs, read_json
+from segfold.settings import Experiment, Machine
+from segfold.store_mean import Probabilities
 
 
 @dataclass(frozen=True)
@@ -82,57 +83,67 @@ def check_data(entries: Sequence[Entry], images: ImageSet) -> None:
 
 
 def collect(
-    entries: Sequence[Entry], competition: Competition, train: ImageSet, test: ImageSet, machine: Machine
+    entries: Sequence[Entry],
+    competition: Competition,
+    train: ImageSet,
+    test: ImageSet,
+    machine: Machine,
+    weights: Sequence[str] | None = None,
 ) -> tuple[list[OofMember], list[TestMember]]:
-    """Members of the out-of-fold and of the test ensemble; what is not predicted yet is predicted now."""
+    """Members of the out-of-fold and of the test ensemble; what is not predicted yet is predicted now.
+
+    Args:
+        weights: named sets of weights to use of every run; None for each run's ``predict.weights``.
+    """
     oof, tests = [], []
     for entry in entries:
-        stores: dict[str, dict[int, ProbabilityStore]] = {"oof": {}, "test": {}}
-        for fold, done in entry.done.items():
-            folder = entry.folder.fold(fold)
-            digest = done["weights"]["model"]
-            rows = {"oof": _held_out(entry, folder, train), "test": np.arange(len(test))}
+        stores: dict[str, dict[int, Probabilities]] = {"oof": {}, "test": {}}
+        for fold in entry.done:
             for split, images in (("oof", train), ("test", test)):
-                store = find_predictions(digest, folder, entry.experiment, images, split)
-                if store is None or len(store) != len(rows[split]):
-                    store = _predict(entry, folder, digest, competition, images, rows[split], split, machine)
-                stores[split][fold] = store
+                stores[split][fold] = _predictions(entry, fold, competition, images, split, machine, weights)
         oof.append(OofMember(entry.folder.name, stores["oof"]))
         tests.append(TestMember(entry.folder.name, stores["test"]))
     return oof, tests
 
 
-def _held_out(entry: Entry, folder: FoldFolder, train: ImageSet) -> np.ndarray:
-    return train.position(entry.done[folder.number]["held_out"])
-
-
-def _predict(
+def _predictions(
     entry: Entry,
-    folder: FoldFolder,
-    digest: str,
+    fold: int,
     competition: Competition,
     images: ImageSet,
-    rows: np.ndarray,
     split: str,
     machine: Machine,
-) -> ProbabilityStore:
-    pixels = int(images.images.shapes[rows, :2].prod(axis=1).sum())
-    needed = size_text(2 * len(competition.classes) * pixels)
-    print(f"predicting {folder.path} {split}: {len(rows):,} images, {needed} on disk")
+    weights: Sequence[str] | None,
+) -> Probabilities:
+    """The mean of a fold's named sets of weights."""
+    folder, done, experiment = entry.folder.fold(fold), entry.done[fold], entry.experiment
+    digests = done["weights"]
+    names = weights_names(weights or experiment.predict.weights, digests, folder)
+    rows = np.arange(len(images)) if split == "test" else images.position(done["held_out"])
     runtime = resolve(machine)
-    network = build_network(entry.experiment, competition, images, fresh=False)
-    load_weights(network, folder.weights()).to(runtime.device).to(memory_format=torch.channels_last)
     with Bar(transient=True) as bar:
-        task = bar.add_task(f"{folder.path} {split} {tta_name(entry.experiment.predict.tta)}", total=len(rows))
-        return store_predictions(
-            network,
-            digest,
+        task = bar.add_task("", total=len(rows), visible=False)
+
+        def network_of(name: str) -> nn.Module:
+            pixels = int(images.images.shapes[rows, :2].prod(axis=1).sum())
+            needed = size_text(2 * len(competition.classes) * pixels)
+            print(f"predicting {folder.path} {split} with {name}: {len(rows):,} images, {needed} on disk")
+            title = f"{folder.path} {split} {name} {tta_name(experiment.predict.tta)}"
+            bar.update(task, description=title, visible=True)
+            network = build_network(experiment, competition, images, fresh=False)
+            load_weights(network, folder.weights(name))
+            return network.to(runtime.device).to(memory_format=torch.channels_last)
+
+        return predict_named(
+            names,
+            digests,
+            network_of,
             folder,
-            entry.experiment,
+            experiment,
             competition,
             images,
             rows,
             split,
             runtime,
-            lambda done, total: bar.update(task, completed=done),
+            lambda count, total: bar.update(task, completed=count),
         )

@@ -11,7 +11,16 @@ from segfold.training.progress import duration
 
 
 def fold_table(folder: RunFolder, done: dict[str, Any]) -> None:
-    """The finished folds of a run, the present one among them."""
+    """The finished folds of a run, the present one marked."""
+    run_table(folder, done["fold"])
+
+
+def run_table(folder: RunFolder, present: int | None = None) -> None:
+    """The finished folds of a run with their mean.
+
+    Args:
+        present: number of the fold to mark.
+    """
     table = Table(title=f"{folder.path}", title_justify="left")
     for column in ("fold", "score", "± se", "IoU", "Dice", "epochs", "samples", "img/s", "time"):
         table.add_column(column, justify="right")
@@ -20,7 +29,7 @@ def fold_table(folder: RunFolder, done: dict[str, Any]) -> None:
         values = read_json(fold.done)
         scores.append(values["score"])
         table.add_row(
-            str(values["fold"]) + ("*" if values["fold"] == done["fold"] else ""),
+            str(values["fold"]) + ("*" if values["fold"] == present else ""),
             f"{values['score']:.4f}",
             f"{values['standard_error']:.4f}",
             f"{values['iou']:.4f}",

@@ -17,6 +17,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--weights", nargs="+", type=float, metavar="W", help="weight of each usable run, in the order shown"
     )
+    parser.add_argument(
+        "--use",
+        nargs="+",
+        metavar="SET",
+        help="named weights of every run: model, best, swa, snapshots or snapshot1 … (default: each run's predict.weights)",
+    )
     parser.add_argument("--competition", help="use the runs of this competition only")
     parser.add_argument("--name", help="name of the CSV (default: the runs' names joined by +)")
     parser.add_argument("--threshold", type=float, help="fix the threshold instead of choosing it")
@@ -30,8 +36,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     from segfold.cli.members import check_data, collect, find_entries
     from segfold.cli.submission import blend_and_write
-    from segfold.config import Machine
     from segfold.data.images import load_split
+    from segfold.settings import Machine
     from segfold.stopping import Stopping
 
     with Stopping().installed():
@@ -41,6 +47,6 @@ def run(arguments: argparse.Namespace) -> int:
         train = load_split(competition, "train", HOME, progress=True)
         test = load_split(competition, "test", HOME, progress=True)
         check_data(entries, train)
-        oof, tests = collect(entries, competition, train, test, Machine(device=arguments.device))
+        oof, tests = collect(entries, competition, train, test, Machine(device=arguments.device), arguments.use)
         blend_and_write(arguments, competition, entries, oof, tests, train, test)
     return 0

@@ -1,6 +1,7 @@
 """Train one fold of an experiment into runs/NAME/foldK, or go on with it."""
 
 import argparse
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,7 +14,16 @@ if TYPE_CHECKING:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--config", required=True, type=Path, help="experiment, for instance configs/quick.yaml")
     parser.add_argument("--fold", required=True, help="number of the fold that is held out, from 0")
-    parser.add_argument("--run", help="name under runs/ (default: the config's name, with -fast after fast=true)")
+    parser.add_argument(
+        "--run", "--name", dest="run", help="name under runs/ (default: the config's name, with -fast after fast=true)"
+    )
+    parser.add_argument(
+        "--jobs",
+        type=int,
+        default=1,
+        metavar="N",
+        help="N trainings run at once: take 1/N of the cores, or GPU K mod count",
+    )
     parser.add_argument(
         "overrides",
         nargs="*",
@@ -32,29 +42,50 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def train_one(arguments: argparse.Namespace, fold: str, stopping: "Stopping") -> bool:
-    """Train one fold to its end, unless time is up first: then False."""
+    """Train one fold to its end, unless time is up first: then False.
+
+    Under ``torchrun`` the first process does what touches files; the others wait until that is done.
+    """
     from segfold.cli.experiment import experiment_folds, fold_number, open_run, record_environment
     from segfold.cli.show import fold_table
+    from segfold.config import load_experiment
     from segfold.data.images import load_split
-    from segfold.inference.device import device_name
-    from segfold.runs import FoldLock, read_json
-    from segfold.training import FoldJob, Progress, train_fold
+    from segfold.inference.device import device_name, on_share
+    from segfold.runs import FoldLock, RunFolder, read_json
+    from segfold.training import FoldJob, Progress, join_group, leave_group, train_fold
 
-    experiment, competition, folder = open_run(arguments.config, arguments.overrides, arguments.run, HOME)
-    folder_of_fold = folder.fold(fold_number(fold, experiment))
-    with stopping.installed(), FoldLock(folder_of_fold.lock):
-        images = load_split(competition, "train", HOME, progress=True)
-        folds = experiment_folds(experiment, competition, images, HOME)
-        job = FoldJob(experiment, competition, images, folds, folder_of_fold.number, folder_of_fold)
-        record_environment(folder, job, device_name(experiment.machine))
-        with Progress(experiment.machine.progress) as progress:
-            done = read_json(job.folder.done) if job.folder.finished else None
-            if done is not None and done["data_hash"] == job.bound["data"]:
-                progress.say(f"{job.folder.path} is done")
-            else:
-                done = train_fold(job, progress, stopping)
-            if done is None:
-                progress.say(f"stopped after {experiment.minutes:g} minutes; the same command goes on from here")
-                return False
-        fold_table(folder, done)
+    share = on_share(int(fold) if fold.isdecimal() else 0, getattr(arguments, "jobs", 1))
+    overrides = [*share, *arguments.overrides]
+    with ExitStack() as stack:
+        stack.callback(leave_group)
+        group = join_group(load_experiment(arguments.config, overrides).machine.device)
+
+        def open_job() -> FoldJob:
+            experiment, competition, folder = open_run(arguments.config, overrides, arguments.run, HOME, group.leads)
+            folder_of_fold = folder.fold(fold_number(fold, experiment))
+            stack.enter_context(stopping.installed())
+            if group.leads:
+                stack.enter_context(FoldLock(folder_of_fold.lock))
+            images = load_split(competition, "train", HOME, progress=group.leads)
+            folds = experiment_folds(experiment, competition, images, HOME)
+            return FoldJob(experiment, competition, images, folds, folder_of_fold.number, folder_of_fold)
+
+        job = open_job() if group.leads else None
+        group.gathered("the run is open, its data cached, its folds written")
+        job = job or open_job()
+        folder = RunFolder(job.folder.path.parent)
+        machine = job.experiment.machine
+        progress = stack.enter_context(Progress(machine.progress, silent=not group.leads))
+        done = read_json(job.folder.done) if job.folder.finished else None
+        if group.leads:
+            record_environment(folder, job, device_name(machine))
+        if done is not None and done["data_hash"] == job.bound["data"]:
+            progress.say(f"{job.folder.path} is done")
+        else:
+            done = train_fold(job, progress, stopping, group)
+        if done is None:
+            progress.say(f"stopped after {job.experiment.minutes:g} minutes; the same command goes on from here")
+            return False
+        if group.leads:
+            fold_table(folder, done)
     return True

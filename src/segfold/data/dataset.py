@@ -1,40 +1,42 @@
-"""Samples for the network: torch data sets over an `ImageSet`, and the order in which they come.
+"""Samples for the network: torch data sets over an `ImageSet`.
 
-A training sample is asked for by (epoch, position), so that everything random about it follows from the seed
-and those two numbers, and workers that live on from epoch to epoch need no message.
+A training sample is asked for by (epoch, position), or (epoch, position, draw), so that everything random about it
+follows from the seed and those numbers, and workers that live on from epoch to epoch need no message.
 """
 
 import random
-from collections.abc import Iterator, Sequence
-from typing import TypedDict
+from collections.abc import Mapping, Sequence
+from typing import Any, TypedDict
 
 import cv2
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset, Sampler
+from torch.utils.data import Dataset
 
-from segfold.data.augment import Augmenter, sample_key
+from segfold.data.augment import Augmenter
+from segfold.data.channels import InputPlanes
 from segfold.data.images import ImageSet
+from segfold.data.keys import sample_key
+from segfold.data.mixing import MIXES, Pixels
+from segfold.data.sampling import Key
 from segfold.data.sizing import Sizing
 from segfold.errors import SegfoldError
 
-CHANNELS = ("image", "y")
-"""What the network's input can be made of: the image's own channels; the height in the image, 0 at its top
-and 255 at its bottom (phalanx's depth channel, T §1)."""
+__all__ = ["PredictionSample", "PredictionSet", "Sample", "TrainingSet"]
 
 # A sample is too small to share among threads, and OpenCV's threads do not survive the fork of a worker.
 cv2.setNumThreads(0)
 
 
 class Sample(TypedDict):
-    """A training sample, or with a leading axis a batch.
+    """A training sample, or with a leading axis a batch. All samples of a data set have the same types.
 
     Attributes:
-        image: C×H×W of 0…255: uint8, or float32 with channels beside "image" or images of 16 bits.
-        mask: 1×H×W uint8 of 0 and 1.
-        valid: 1×H×W bool, false in the padded border.
-        row: index into the `ImageSet`.
+        image: C×H×W of 0…255: uint8, or float32 with channels beside "image", images of 16 bits, or mixup.
+        mask: 1×H×W uint8 of 0 and 1; with mixup float32 from 0 to 1.
+        valid: 1×H×W bool, false in the padded border; of mixed samples see `segfold.data.mixing`.
+        row: index into the `ImageSet`; of a mixed sample, that of the first image.
     """
 
     image: Tensor
@@ -51,7 +53,9 @@ class PredictionSample(TypedDict):
 
 
 class TrainingSet(Dataset[Sample]):
-    """Augmented samples with their masks, by (epoch, position).
+    """Augmented samples with their masks, by (epoch, position) or (epoch, position, draw).
+
+    Where a draw is given, all that is random follows from it in the place of the position.
 
     Args:
         images: a split with masks.
@@ -59,11 +63,14 @@ class TrainingSet(Dataset[Sample]):
         sizing: to the network's input.
         augmenter: applied at the original size, so that `valid` stays a rectangle; None for none.
         random_offset: place padded images anywhere in the input rather than in its centre.
-        channels: of `CHANNELS`, in the order of the network's input.
+        channels: of `segfold.data.channels.CHANNELS`, in the order of the network's input.
         seed: of the experiment.
+        mix: settings by name of `MIXES`; applied in turn to augmented samples at the network's size. Each has a
+            partner of its own, drawn from `rows` and augmented by a key of its own.
+        weights: how likely each of `rows` is drawn as a partner, as for `EpochSampler`; None for all alike.
 
     Raises:
-        SegfoldError: an unknown channel, or no masks.
+        SegfoldError: an unknown channel or mix, a setting out of its range, or no masks.
     """
 
     def __init__(
@@ -75,46 +82,76 @@ class TrainingSet(Dataset[Sample]):
         random_offset: bool,
         channels: Sequence[str] = ("image",),
         seed: int = 0,
+        mix: Mapping[str, Mapping[str, Any]] | None = None,
+        weights: np.ndarray | None = None,
     ) -> None:
         if images.masks is None:
             raise SegfoldError("a split without masks cannot be trained on; use the train split")
+        unknown = sorted(set(mix or {}) - set(MIXES))
+        if unknown:
+            raise SegfoldError(f"no mix of samples {unknown[0]!r}; there are {', '.join(MIXES)}")
         self._images, self._masks = images.images, images.masks
         self._rows = np.asarray(rows, np.int64)
         self._sizing = sizing
         self._augmenter = augmenter
         self._random_offset = random_offset
-        self._channels = _checked(channels)
+        self._planes = InputPlanes(images, channels)
         self._seed = seed
+        self._mixes = {name: MIXES[name](**settings) for name, settings in (mix or {}).items()}
+        self._soft = any(chosen.soft for chosen in self._mixes.values())
+        self._chances = np.cumsum(np.ones(len(self._rows)) if weights is None else weights)
 
     def __len__(self) -> int:
         return len(self._rows)
 
-    def __getitem__(self, key: tuple[int, int]) -> Sample:
-        epoch, position = key
+    def __getitem__(self, key: Key) -> Sample:
+        epoch, position, draw = key if len(key) == 3 else (*key, key[1])
         row = int(self._rows[position])
-        image, mask = self._images[row], self._masks[row]
-        shape = (image.shape[0], image.shape[1])
-        if self._augmenter is not None:
-            image, mask = self._augmenter(image, mask, epoch, position)
-        offset = self._offset(shape, epoch, position) if self._random_offset else None
+        pixels = self._pixels(row, epoch, draw)
+        for name, mix in self._mixes.items():
+            stream = random.Random(sample_key(name, self._seed, epoch, draw))
+            if mix.applies(stream):
+                partner = self._pixels(self._partner(stream), epoch, f"{draw}/{name}")
+                pixels = mix(pixels, partner, stream)
         return Sample(
-            image=_tensor(image, self._channels, self._sizing, offset),
-            mask=torch.from_numpy(self._sizing.mask(mask, offset))[None],
-            valid=torch.from_numpy(self._sizing.valid(shape, offset))[None],
+            image=torch.from_numpy(pixels.image).permute(2, 0, 1),
+            mask=torch.from_numpy(pixels.mask)[None],
+            valid=torch.from_numpy(pixels.valid)[None],
             row=row,
         )
 
-    def _offset(self, shape: tuple[int, int], epoch: int, position: int) -> tuple[int, int]:
+    def _pixels(self, row: int, epoch: int, draw: int | str) -> Pixels:
+        """One augmented image at the network's size."""
+        image, mask = self._images[row], self._masks[row]
+        shape = (image.shape[0], image.shape[1])
+        if self._augmenter is not None:
+            image, mask = self._augmenter(image, mask, epoch, draw)
+        offset = self._offset(shape, epoch, draw) if self._random_offset else None
+        pixels = Pixels(
+            self._planes(image, row, self._sizing, offset),
+            self._sizing.mask(mask, offset),
+            self._sizing.valid(shape, offset),
+        )
+        if self._soft:
+            return Pixels(pixels.image.astype(np.float32), pixels.mask.astype(np.float32), pixels.valid)
+        return pixels
+
+    def _offset(self, shape: tuple[int, int], epoch: int, draw: int | str) -> tuple[int, int]:
         most_top, most_left = self._sizing.slack(shape)
-        stream = random.Random(sample_key("offset", self._seed, epoch, position))
+        stream = random.Random(sample_key("offset", self._seed, epoch, draw))
         return stream.randint(0, most_top), stream.randint(0, most_left)
+
+    def _partner(self, stream: random.Random) -> int:
+        target = stream.random() * self._chances[-1]
+        position = int(np.searchsorted(self._chances, target, side="right"))
+        return int(self._rows[min(position, len(self._rows) - 1)])
 
 
 class PredictionSet(Dataset[PredictionSample]):
     """The images of `rows` in their order, centred and not augmented.
 
     Raises:
-        SegfoldError: an unknown channel.
+        SegfoldError: an unknown channel, or an image without a depth.
     """
 
     def __init__(
@@ -123,82 +160,12 @@ class PredictionSet(Dataset[PredictionSample]):
         self._images = images.images
         self._rows = np.asarray(rows, np.int64)
         self._sizing = sizing
-        self._channels = _checked(channels)
+        self._planes = InputPlanes(images, channels)
 
     def __len__(self) -> int:
         return len(self._rows)
 
     def __getitem__(self, position: int) -> PredictionSample:
         row = int(self._rows[position])
-        return PredictionSample(image=_tensor(self._images[row], self._channels, self._sizing, None), row=row)
-
-
-class EpochSampler(Sampler[list[tuple[int, int]]]):
-    """Batches of (epoch, position) of one epoch, for a loader's `batch_sampler`.
-
-    The order is a permutation that follows from (seed, epoch) alone, so an epoch that was left in the middle
-    goes on with the batches that it would have had.
-
-    Args:
-        length: number of positions.
-        batch_size: positions a batch.
-        seed: of the experiment.
-        epoch: number of the epoch.
-        start: number of the first batch: how many batches of this epoch have been seen before.
-        drop_last: leave out a last batch that is not full.
-
-    Raises:
-        SegfoldError: there is not one batch in an epoch.
-    """
-
-    def __init__(
-        self,
-        length: int,
-        batch_size: int,
-        *,
-        seed: int = 0,
-        epoch: int = 0,
-        start: int = 0,
-        drop_last: bool = True,
-    ) -> None:
-        self._batches = length // batch_size if drop_last else -(-length // batch_size)
-        if self._batches == 0:
-            raise SegfoldError(f"{length} training images are fewer than a batch of {batch_size}: lower batch_size")
-        self._length = length
-        self._batch_size = batch_size
-        self._seed = seed
-        self._epoch = epoch
-        self._start = start
-
-    def __len__(self) -> int:
-        return max(self._batches - self._start, 0)
-
-    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
-        stream = np.random.default_rng(sample_key("order", self._seed, self._epoch))
-        order = stream.permutation(self._length).tolist()
-        for batch in range(self._start, self._batches):
-            first = batch * self._batch_size
-            yield [(self._epoch, position) for position in order[first : first + self._batch_size]]
-
-
-def _checked(channels: Sequence[str]) -> tuple[str, ...]:
-    unknown = [channel for channel in channels if channel not in CHANNELS]
-    if unknown or not channels:
-        raise SegfoldError(f"input.channels is {list(channels)}; name one or more of {', '.join(CHANNELS)}")
-    return tuple(channels)
-
-
-def _tensor(image: np.ndarray, channels: tuple[str, ...], sizing: Sizing, offset: tuple[int, int] | None) -> Tensor:
-    """The network's input C×H×W, 0…255, for an image H×W×C."""
-    if image.dtype == np.uint16:
-        image = image.astype(np.float32) / 257  # 65535 becomes 255
-    if channels != ("image",):
-        # Made after augmentation, whose changes of brightness are not meant for the ramp.
-        planes = {"image": image.astype(np.float32, copy=False), "y": _ramp(image.shape[0], image.shape[1])}
-        image = np.concatenate([planes[channel] for channel in channels], axis=2)
-    return torch.from_numpy(sizing.image(image, offset)).permute(2, 0, 1)
-
-
-def _ramp(height: int, width: int) -> np.ndarray:
-    column = np.linspace(0, 255, height, dtype=np.float32)
-    return np.broadcast_to(column[:, None, None], (height, width, 1))
+        image = self._planes(self._images[row], row, self._sizing, None)
+        return PredictionSample(image=torch.from_numpy(image).permute(2, 0, 1), row=row)

@@ -1,7 +1,7 @@
 """Images and masks of a split as arrays with their ids, decoded once (see `segfold.data.cache`)."""
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, overload
@@ -86,6 +86,8 @@ class ImageSet:
         coverage: N, share of foreground pixels; NaN for a test set.
         groups: N group names, "" for an image in no group; None where the competition has no group column.
         constant: N, whether all pixels of an image have one value.
+        limits: smallest and largest number in each of the competition's tables, over all its lines: the same for
+            every split.
     """
 
     ids: np.ndarray
@@ -96,6 +98,7 @@ class ImageSet:
     coverage: np.ndarray
     groups: np.ndarray | None
     constant: np.ndarray
+    limits: Mapping[str, tuple[float, float]] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -148,15 +151,17 @@ def load_split(
                 raise
     ids = np.array(index["ids"], dtype=object)
     area = images.shapes[:, 0] * images.shapes[:, 1]
+    extra, limits = _extra(competition, root, ids)
     return ImageSet(
         ids=ids,
         images=images,
         masks=masks,
-        extra=_extra(competition, root, ids),
+        extra=extra,
         fingerprint=index["fingerprint"],
         coverage=np.full(len(ids), np.nan) if masks is None else np.array(index["areas"]) / area,
         groups=_groups(competition, root, ids) if split == "train" else None,
         constant=np.array(index["constant"], bool),
+        limits=limits,
     )
 
 
@@ -185,30 +190,37 @@ def _groups(competition: Competition, root: Path, ids: np.ndarray) -> np.ndarray
     if competition.group_column is None:
         return None
     path = root / competition.train_table
-    return lookup(path, competition.id_column, competition.group_column, ids).to_numpy(dtype=object)
+    column = _column(path, competition.id_column, competition.group_column)
+    return _lookup(column, path, ids).to_numpy(dtype=object)
 
 
-def _extra(competition: Competition, root: Path, ids: np.ndarray) -> pd.DataFrame:
-    columns = {}
+def _extra(
+    competition: Competition, root: Path, ids: np.ndarray
+) -> tuple[pd.DataFrame, dict[str, tuple[float, float]]]:
+    columns, limits = {}, {}
     for name, table in competition.tables.items():
         path = root / table.file
-        text = lookup(path, competition.id_column, table.column, ids)
-        values = pd.to_numeric(text, errors="coerce").astype(float)
-        if values.isna().any():
-            bad = [f"{key} ({text[key]!r})" for key in values.index[values.isna()]]
-            raise SegfoldError(f"{path}, column {table.column}: no number for {shorten(bad)}")
+        column = _column(path, competition.id_column, table.column)
+        text = _lookup(column, path, ids)
+        numbers = pd.to_numeric(column, errors="coerce").astype(float)
+        finite = numbers[np.isfinite(numbers)]
+        values = numbers.loc[ids]
+        if len(bad := values.index[~np.isfinite(values)]):
+            named = shorten([f"{key} ({text[key]!r})" for key in bad])
+            raise SegfoldError(f"{path}, column {table.column}: no number for {named}")
         columns[name] = values
-    return pd.DataFrame(columns, index=pd.Index(ids, name=competition.id_column, dtype=object), dtype=float)
+        limits[name] = float(finite.min()), float(finite.max())
+    index = pd.Index(ids, name=competition.id_column, dtype=object)
+    return pd.DataFrame(columns, index=index, dtype=float), limits
 
 
-def lookup(path: Path, id_column: str, column: str, ids: np.ndarray) -> pd.Series:
-    """A table's column for the given ids, as text, indexed by id.
-
-    Raises:
-        SegfoldError: ids without a line, or what `read_table` finds.
-    """
+def _column(path: Path, id_column: str, column: str) -> pd.Series:
+    """A whole column of a table, as text, indexed by id."""
     table = read_table(path, [id_column, column])
-    values = pd.Series(table[column].to_numpy(dtype=object), index=table[id_column].to_numpy(dtype=object))
+    return pd.Series(table[column].to_numpy(dtype=object), index=table[id_column].to_numpy(dtype=object))
+
+
+def _lookup(values: pd.Series, path: Path, ids: np.ndarray) -> pd.Series:
     missing = [name for name in ids if name not in values.index]
     if missing:
         raise SegfoldError(f"{path} has no line for {shorten(missing)}: every image needs one")

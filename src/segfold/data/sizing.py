@@ -1,7 +1,8 @@
 """From an image of any size to the network's input, and exactly back.
 
 Two ways are in use for the same competition (T §2: equal alone, useful together): *pad* keeps the pixels
-and adds a border, *resize* stretches the whole image. Masks are resized bilinearly and thresholded: taking
+and adds a border, *resize* stretches the whole image. The winner did both in turn: 101 → 192 or 202 by
+stretching, then → 224 or 256 by a border. Masks are resized bilinearly and thresholded: taking
 the TGS masks to 128×128 and back scores above 0.999 that way, and 0.934 with the nearest pixel.
 """
 
@@ -45,16 +46,38 @@ class Sizing:
         width: of the network's input.
         fit: add a border, or stretch the image to the whole input.
         border: what a padded border holds.
+        resize: height and width to stretch an image to before it is padded; None keeps its own.
+
+    Raises:
+        SegfoldError: a `resize` that is larger than the input, or has no border to come after it.
 
     Example:
         >>> Sizing(128, 128, "pad").window((101, 101))
         Window(top=13, left=13, height=101, width=101)
+        >>> Sizing(256, 256, "pad", resize=(202, 202)).window((101, 101))
+        Window(top=27, left=27, height=202, width=202)
     """
 
     height: int
     width: int
     fit: Literal["pad", "resize"] = "pad"
     border: Literal["reflect", "edge", "zero"] = "reflect"
+    resize: Shape | None = None
+
+    def __post_init__(self) -> None:
+        if self.resize is None:
+            return
+        height, width = self.resize
+        if self.fit == "resize":
+            raise SegfoldError(
+                "input.resize is for input.fit=pad, where a border follows; with input.fit=resize leave it out: "
+                "images are stretched to input.size"
+            )
+        if not (1 <= height <= self.height and 1 <= width <= self.width):
+            raise SegfoldError(
+                f"input.resize of {height}×{width} does not fit into a network input of {self.height}×{self.width}: "
+                "set a smaller input.resize or a larger input.size"
+            )
 
     def slack(self, shape: Shape) -> Shape:
         """Largest valid offset (top, left) of an image of this shape: (0, 0) leaves no choice.
@@ -64,11 +87,11 @@ class Sizing:
         """
         if self.fit == "resize":
             return 0, 0
-        height, width = shape
+        height, width = self._scaled(shape)
         if height > self.height or width > self.width:
             raise SegfoldError(
                 f"an image of {height}×{width} does not fit into a network input of "
-                f"{self.height}×{self.width}: set input.fit=resize or a larger input.size"
+                f"{self.height}×{self.width}: set input.fit=resize, input.resize or a larger input.size"
             )
         return self.height - height, self.width - width
 
@@ -85,7 +108,7 @@ class Sizing:
             raise ValueError(f"offset {offset} for an image of {shape} in {self.height}×{self.width}")
         if self.fit == "resize":
             return Window(0, 0, self.height, self.width)
-        return Window(int(top), int(left), *shape)
+        return Window(int(top), int(left), *self._scaled(shape))
 
     def image(self, array: np.ndarray, offset: tuple[int, int] | None = None) -> np.ndarray:
         """The network's input for an image.
@@ -97,10 +120,11 @@ class Sizing:
         Returns:
             height×width×C of the same type; never a view of `array`.
         """
-        if self.fit == "resize":
-            sized = cv2.resize(array, (self.width, self.height), interpolation=cv2.INTER_LINEAR)
-        else:
-            sized = self._padded(array, offset)
+        sized = array
+        if self._stretches:
+            sized = _stretched(sized, self._scaled((array.shape[0], array.shape[1])))
+        if self.fit == "pad":
+            sized = self._padded(sized, offset)
         return sized if sized.ndim == 3 else sized[:, :, np.newaxis]  # OpenCV drops a single channel
 
     def mask(self, array: np.ndarray, offset: tuple[int, int] | None = None) -> np.ndarray:
@@ -116,11 +140,12 @@ class Sizing:
         Returns:
             height×width uint8 of 0 and 1.
         """
-        if self.fit == "pad":
-            return self._padded(np.asarray(array, np.uint8), offset)
-        # In float: rounding of uint8 would count a pixel of exactly one half as foreground.
-        sized = cv2.resize(array.astype(np.float32), (self.width, self.height), interpolation=cv2.INTER_LINEAR)
-        return (sized > 0.5).view(np.uint8)
+        sized = np.asarray(array, np.uint8)
+        if self._stretches:
+            # In float: rounding of uint8 would count a pixel of exactly one half as foreground.
+            soft = _stretched(array.astype(np.float32), self._scaled((array.shape[0], array.shape[1])))
+            sized = (soft > 0.5).view(np.uint8)
+        return self._padded(sized, offset) if self.fit == "pad" else sized
 
     def valid(self, shape: Shape, offset: tuple[int, int] | None = None) -> np.ndarray:
         """Which pixels of the input come from the image: height×width bool."""
@@ -137,23 +162,32 @@ class Sizing:
             offset: the one that the image was placed with.
 
         Returns:
-            …×H×W; a view of `prob` if that was padded, else float32.
+            …×H×W; a view of `prob` if it was padded alone, else float32.
         """
         if prob.shape[-2:] != (self.height, self.width):
             raise ValueError(f"prediction of {prob.shape} for an input of {self.height}×{self.width}")
-        window = self.window(shape, offset)
-        if self.fit == "pad":
-            rows, columns = window.slices
-            return prob[..., rows, columns]
-        height, width = shape
-        planes = prob.reshape(-1, self.height, self.width).astype(np.float32, copy=False)
-        restored = np.empty((len(planes), height, width), np.float32)
+        rows, columns = self.window(shape, offset).slices
+        inside = prob[..., rows, columns]
+        if not self._stretches:
+            return inside
+        planes = inside.reshape(-1, *inside.shape[-2:]).astype(np.float32, copy=False)
+        restored = np.empty((len(planes), *shape), np.float32)
         for plane, target in zip(planes, restored, strict=True):
-            target[...] = cv2.resize(plane, (width, height), interpolation=cv2.INTER_LINEAR)
-        return restored.reshape(*prob.shape[:-2], height, width)
+            target[...] = _stretched(plane, shape)
+        return restored.reshape(*prob.shape[:-2], *shape)
+
+    @property
+    def _stretches(self) -> bool:
+        return self.fit == "resize" or self.resize is not None
+
+    def _scaled(self, shape: Shape) -> Shape:
+        """Height and width of an image once it is stretched."""
+        if self.fit == "resize":
+            return self.height, self.width
+        return shape if self.resize is None else self.resize
 
     def _padded(self, array: np.ndarray, offset: tuple[int, int] | None) -> np.ndarray:
-        window = self.window((array.shape[0], array.shape[1]), offset)
+        window = self.window((array.shape[0], array.shape[1]), offset)  # stretched already, which stays as it is
         if self.border == "zero":  # OpenCV fills constant borders of at most four channels
             padded = np.zeros((self.height, self.width, *array.shape[2:]), array.dtype)
             padded[window.slices] = array
@@ -161,3 +195,7 @@ class Sizing:
         bottom = self.height - window.top - window.height
         right = self.width - window.left - window.width
         return cv2.copyMakeBorder(array, window.top, bottom, window.left, right, _BORDERS[self.border])
+
+
+def _stretched(array: np.ndarray, shape: Shape) -> np.ndarray:
+    return cv2.resize(array, shape[::-1], interpolation=cv2.INTER_LINEAR)

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from segfold.errors import SegfoldError
-from segfold.store import ProbabilityStore
+from segfold.store_mean import Probabilities
 
 _FINEST = 1 << 40  # 16-bit codes times weights of this size still add up in 64 bits
 
@@ -46,7 +46,7 @@ class OofMember:
 
     parts = 1
 
-    def __init__(self, name: str, stores: Mapping[int, ProbabilityStore]) -> None:
+    def __init__(self, name: str, stores: Mapping[int, Probabilities]) -> None:
         """
         Args:
             name: the run's name.
@@ -81,7 +81,7 @@ class TestMember:
 
     __test__ = False  # not a test class, whatever pytest makes of the name
 
-    def __init__(self, name: str, stores: Mapping[int, ProbabilityStore]) -> None:
+    def __init__(self, name: str, stores: Mapping[int, Probabilities]) -> None:
         """
         Args:
             name: the run's name.

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import torch
 
-from segfold.config import Machine
 from segfold.errors import SegfoldError
+from segfold.settings import Machine
 
 _DTYPES = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -43,7 +43,8 @@ def resolve(machine: Machine, images: int = 0) -> Runtime:
         SegfoldError: the device does not exist, or this build of torch cannot run on it.
     """
     device = _device(machine.device)
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    # torchrun starts several processes on one machine, each with its share of the cores.
+    cores = max(_cores() // int(os.environ.get("LOCAL_WORLD_SIZE", "1")), 1)
     threads = cores if machine.threads == "auto" else machine.threads
     torch.set_num_threads(threads)
     precision = _precision(device) if machine.precision == "auto" else machine.precision
@@ -58,6 +59,19 @@ def resolve(machine: Machine, images: int = 0) -> Runtime:
         slow = device.type == "cpu" and precision == "fp32"
         compiled = not slow and images >= COMPILE_PAYS_FROM.get(device.type, images + 1)
     return Runtime(device, precision, compiled, threads, workers)
+
+
+def on_share(fold: int, jobs: int) -> list[str]:
+    """Overrides for one of ``jobs`` trainings that share this machine: a part of the cores, or a GPU of its own."""
+    if jobs <= 1:
+        return []
+    if torch.cuda.is_available():
+        return [f"machine.device=cuda:{fold % torch.cuda.device_count()}"]
+    return [f"machine.threads={max(_cores() // jobs, 1)}"]
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _device(name: str) -> torch.device:

@@ -8,12 +8,12 @@ import safetensors.torch
 from torch import nn
 
 from segfold.competition import Competition
-from segfold.config import Experiment, Stage
 from segfold.data.images import ImageSet
 from segfold.data.sizing import Sizing
 from segfold.errors import SegfoldError
 from segfold.models import build_model
 from segfold.runs import write_atomic
+from segfold.settings import Experiment, Stage
 
 
 def sizing_of(experiment: Experiment, stage: Stage | None = None) -> Sizing:
@@ -22,7 +22,8 @@ def sizing_of(experiment: Experiment, stage: Stage | None = None) -> Sizing:
     if stage is not None and stage.size is not None:
         settings = settings.model_copy(update={"size": stage.size})
     height, width = settings.shape
-    return Sizing(height, width, settings.fit, settings.border)
+    resize = (settings.resize, settings.resize) if isinstance(settings.resize, int) else settings.resize
+    return Sizing(height, width, settings.fit, settings.border, resize)
 
 
 def input_channels(experiment: Experiment, images: ImageSet) -> int:
@@ -54,6 +55,12 @@ def save_weights(network: nn.Module, path: Path) -> str:
     with write_atomic(path) as file:
         file.write(data)
     return hashlib.sha256(data).hexdigest()
+
+
+def weights_digest(path: Path) -> str:
+    """The sha256 of a weights file, by which predictions know whose they are."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def load_weights(network: nn.Module, path: Path) -> nn.Module:

@@ -1,9 +1,22 @@
 """Losses: functions of logits and targets that add up exactly over steps and processes."""
 
 from segfold.losses.base import Loss
+from segfold.losses.boundary import Boundary
 from segfold.losses.combine import LOSSES, StageLoss, Term
 from segfold.losses.lovasz import Lovasz
-from segfold.losses.pixel import BCE
-from segfold.losses.region import Dice
+from segfold.losses.pixel import BCE, Focal
+from segfold.losses.region import Dice, Jaccard, Tversky
 
-__all__ = ["BCE", "LOSSES", "Dice", "Loss", "Lovasz", "StageLoss", "Term"]
+__all__ = [
+    "BCE",
+    "LOSSES",
+    "Boundary",
+    "Dice",
+    "Focal",
+    "Jaccard",
+    "Loss",
+    "Lovasz",
+    "StageLoss",
+    "Term",
+    "Tversky",
+]

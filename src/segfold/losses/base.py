@@ -1,9 +1,12 @@
 """What every loss has in common: its two methods, its inputs, and the mean over images."""
 
+import math
 from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
+
+from segfold.errors import SegfoldError
 
 
 class Loss(Protocol):
@@ -11,16 +14,20 @@ class Loss(Protocol):
 
     ``value(sums(a) + sums(b))`` is the loss of the two batches ``a`` and ``b`` taken as one, and so are its
     gradients. A loss for which that cannot hold says ``additive = False``.
+
+    A mean over images says ``linear = True``: its denominator is known before the logits are, so the gradients of
+    ``a`` within the whole do not depend on the logits of ``b``.
     """
 
     additive: bool
+    linear: bool
 
     def sums(self, logits: Tensor, target: Tensor, valid: Tensor | None = None, weight: Tensor | None = None) -> Tensor:
         """Sums over the images of a batch, from which ``value`` makes the loss.
 
         Args:
             logits: N×C×H×W, any float type; computed in float32.
-            target: N×C×H×W in [0, 1].
+            target: N×C×H×W in [0, 1]; each loss says what it makes of values in between.
             valid: N×1×H×W or N×C×H×W bool, the pixels that count (None: all). The others get no gradient.
             weight: N, how much an image counts, 0 for not at all (None: 1 each).
 
@@ -63,6 +70,14 @@ def flatten(logits: Tensor, target: Tensor, valid: Tensor | None, weight: Tensor
     return Pixels(logits.float().reshape(n, c, -1), target.float().reshape(n, c, -1), valid, weight.float())
 
 
+def mean_over_pixels(loss: Tensor, valid: Tensor | None) -> Tensor:
+    """Mean of N×C×P over the valid pixels of each image, then over classes (N); 0 where no pixel is valid."""
+    if valid is None:
+        return loss.mean(dim=(1, 2))
+    pixels = valid.sum(dim=2).clamp(min=1)
+    return ((loss * valid).sum(dim=2) / pixels).mean(dim=1)
+
+
 def mean_sums(per_image: Tensor, weight: Tensor) -> Tensor:
     """Numerator and denominator of the weighted mean over images (both N -> 2)."""
     return torch.stack([(per_image * weight).sum(), weight.sum()])
@@ -72,3 +87,15 @@ def mean_value(sums: Tensor) -> Tensor:
     """The mean whose parts ``mean_sums`` gave; 0 if nothing was counted."""
     numerator, denominator = sums.unbind()
     return numerator / torch.where(denominator == 0, 1.0, denominator)
+
+
+def in_range(name: str, value: float, low: float = 0.0, high: float = math.inf) -> float:
+    """``value`` of the setting ``loss.<name>``.
+
+    Raises:
+        SegfoldError: it is not a finite number from ``low`` to ``high``.
+    """
+    if not (math.isfinite(value) and low <= value <= high):
+        bounds = f"of at least {low:g}" if high == math.inf else f"from {low:g} to {high:g}"
+        raise SegfoldError(f"loss.{name} is {value}: use a number {bounds}")
+    return value

@@ -1,7 +1,7 @@
 """The loss of a training stage: weighted mask losses, deep supervision, and the image-level head."""
 
+import copy
 import difflib
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
@@ -11,12 +11,21 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from segfold.errors import SegfoldError
-from segfold.losses.base import Loss, mean_sums, mean_value
+from segfold.losses.base import Loss, in_range, mean_sums, mean_value
+from segfold.losses.boundary import Boundary
 from segfold.losses.lovasz import Lovasz
-from segfold.losses.pixel import BCE
-from segfold.losses.region import Dice
+from segfold.losses.pixel import BCE, Focal
+from segfold.losses.region import Dice, Jaccard, Tversky
 
-LOSSES: dict[str, Callable[..., Loss]] = {"bce": BCE, "dice": Dice, "lovasz": Lovasz}
+LOSSES: dict[str, Callable[..., Loss]] = {
+    "bce": BCE,
+    "focal": Focal,
+    "dice": Dice,
+    "jaccard": Jaccard,
+    "tversky": Tversky,
+    "lovasz": Lovasz,
+    "boundary": Boundary,
+}
 
 HEADS = {"levels": "level heads", "nonempty": "nonempty head", "image": "image head"}
 Over = Literal["nonempty", "all", "zeroed"]
@@ -39,8 +48,8 @@ class Term:
 class StageLoss:
     """Weighted sum of the losses of all heads of a network.
 
-    With e = 1 for an image whose mask is not empty within the valid area, ℓ the weighted sum of the mask
-    losses on any pixel logits, and a the image logit, the loss is
+    With e = 1 for an image whose mask is not empty within the valid area (a target above 0.5), ℓ the weighted sum of the
+    mask losses on any pixel logits, and a the image logit, the loss is
     ``ℓ(z) + levels · Σ_s ℓ(z_s | over) + nonempty · ℓ(z' | over) + image · BCE(a, e)``.
 
     Three published forms of the TGS competition (reference: write-ups and code of the places named)::
@@ -49,18 +58,27 @@ class StageLoss:
         nonempty=Term(0.5, "nonempty"), image=0.05       # 4th: one head for non-empty images
         nonempty=Term(1.0, "zeroed"), image=1.0          # 1st: the same, its mean over all images
 
+    The weights of the mask losses may move in a straight line over the stage, in every head alike::
+
+        mask={"focal": (2, {}), "lovasz": (0, {"activation": "elu"})}, ramp={"focal": 0, "lovasz": 2}   # 2nd
+
+    A ``StageLoss`` has the weights of one moment, at first those of the beginning; ``at`` gives it at another.
+
     Args:
         mask: losses by name, each with its weight and settings; applied to every pixel head.
         levels: the heads at the decoder levels, ``aux["levels"]`` (N×S×C×H×W); the losses of levels add up.
         nonempty: the head trained on non-empty images, ``aux["nonempty"]`` (N×C×H×W).
         image: weight of the image-level head, whose logit above 0 means "not empty".
+        ramp: weights of mask losses at the end of the stage; the others keep theirs.
 
     Attributes:
-        weights: factor of each part in the total.
-        additive: whether ``value`` of added ``sums`` is exactly the loss of the images together.
+        mask: the mask losses that are computed, those with a weight above 0 at this moment.
+        weights: factor of each part in the total at this moment.
+        additive: whether ``value`` of added ``sums`` is exactly the loss of the images together, all stage long.
+        linear: whether all mask losses are means over images, see ``Loss``, all stage long.
 
     Raises:
-        SegfoldError: an unknown loss, a negative weight, no mask loss at all.
+        SegfoldError: an unknown loss, a negative weight, a beginning or an end without a mask loss.
     """
 
     def __init__(
@@ -69,31 +87,47 @@ class StageLoss:
         levels: Term | None = None,
         nonempty: Term | None = None,
         image: float = 0.0,
+        ramp: Mapping[str, float] | None = None,
     ) -> None:
-        self.mask: dict[str, Loss] = {}
-        self.weights: dict[str, float] = {}
         self.terms: dict[str, Term] = {}
-        for name, (weight, settings) in mask.items():
-            if name not in LOSSES:
-                near = difflib.get_close_matches(name, LOSSES, n=1)
-                hint = f"did you mean {near[0]}?" if near else f"use one of {', '.join(LOSSES)}"
-                raise SegfoldError(f"loss.mask names {name}, which is not a loss: {hint}")
-            if _weight(f"mask.{name}", weight) > 0:
-                self.mask[name] = LOSSES[name](**settings)
-                self.weights[name] = weight
-        if not self.mask:
-            raise SegfoldError("loss.mask holds no loss with a weight above 0: name one, such as loss.mask.bce=1")
+        self._losses: dict[str, Loss] = {}
+        self._spans = _spans(mask, ramp or {})
+        self._head_weights: dict[str, float] = {}
+        for name, span in self._spans.items():
+            if max(span) > 0:
+                self._losses[name] = LOSSES[name](**mask[name][1])
         for name, term in (("levels", levels), ("nonempty", nonempty)):
             if term is None:
                 continue
             if term.over not in get_args(Over):
                 raise SegfoldError(f"loss.{name}.over is {term.over}: use one of {', '.join(get_args(Over))}")
-            if _weight(name, term.weight) > 0:
+            if in_range(name, term.weight) > 0:
                 self.terms[name] = term
-                self.weights[name] = term.weight
-        if _weight("image", image) > 0:
-            self.weights["image"] = image
-        self.additive = all(loss.additive for loss in self.mask.values())
+                self._head_weights[name] = term.weight
+        if in_range("image", image) > 0:
+            self._head_weights["image"] = image
+        self.additive = all(loss.additive for loss in self._losses.values())
+        self.linear = all(loss.linear for loss in self._losses.values())
+        self._weigh(0.0)
+
+    def at(self, done: float) -> "StageLoss":
+        """The same loss with the weights that it has when a share ``done`` of the stage is over (0 to 1)."""
+        if not 0 <= done <= 1:
+            raise ValueError(f"a share of {done} of a stage is not within 0 and 1")
+        moved = copy.copy(self)
+        moved._weigh(done)
+        return moved
+
+    def _weigh(self, done: float) -> None:
+        self.mask: dict[str, Loss] = {}
+        self.weights: dict[str, float] = {}
+        for name, loss in self._losses.items():
+            start, end = self._spans[name]
+            weight = end if done == 1 else start + done * (end - start)
+            if weight > 0:
+                self.mask[name] = loss
+                self.weights[name] = weight
+        self.weights |= self._head_weights
 
     def __call__(
         self,
@@ -173,7 +207,29 @@ class StageLoss:
         )
 
 
-def _weight(name: str, weight: float) -> float:
-    if not (math.isfinite(weight) and weight >= 0):
-        raise SegfoldError(f"loss.{name} is {weight}: a weight must be a number of at least 0")
-    return weight
+def _spans(
+    mask: Mapping[str, tuple[float, Mapping[str, Any]]], ramp: Mapping[str, float]
+) -> dict[str, tuple[float, float]]:
+    """Weights of the mask losses at the beginning and at the end of the stage."""
+    for name in ramp:
+        if name not in mask:
+            raise SegfoldError(
+                f"loss.mask.{name}.end is {ramp[name]} but loss.mask does not name {name}: "
+                f"add loss.mask.{name}.weight, 0 to begin without it"
+            )
+    spans: dict[str, tuple[float, float]] = {}
+    for name, (weight, _) in mask.items():
+        if name not in LOSSES:
+            near = difflib.get_close_matches(name, LOSSES, n=1)
+            hint = f"did you mean {near[0]}?" if near else f"use one of {', '.join(LOSSES)}"
+            raise SegfoldError(f"loss.mask names {name}, which is not a loss: {hint}")
+        start = in_range(f"mask.{name}", weight)
+        spans[name] = start, in_range(f"mask.{name}.end", ramp[name]) if name in ramp else start
+    if not any(start > 0 for start, _ in spans.values()):
+        raise SegfoldError("loss.mask holds no loss with a weight above 0: name one, such as loss.mask.bce=1")
+    if not any(end > 0 for _, end in spans.values()):
+        raise SegfoldError(
+            "loss.mask holds no loss with a weight above 0 at the end of the stage: "
+            "give one an end above 0, such as loss.mask.lovasz.end=1"
+        )
+    return spans

@@ -16,7 +16,8 @@ class Lovasz:
 
     With errors ``m = 1 - z (2y - 1)`` in falling order, the loss is ``Σ act(m_k) g_k``, where ``g_k`` is what
     the Jaccard distance grows by when pixel k is wrong too. The g depend on the order only and carry no
-    gradient. Soft targets are taken as ``> 0.5``. An image without a valid pixel has loss 0 and counts.
+    gradient. The Jaccard distance of sets has no soft targets: they are taken as ``> 0.5``, so of two mixed
+    images each pixel has the label of the larger share. An image without a valid pixel has loss 0 and counts.
 
     Args:
         activation: ``relu`` is the published hinge; ``elu`` (elu + 1) also moves pixels already right.
@@ -41,6 +42,7 @@ class Lovasz:
         self.symmetric = symmetric
         self.per_image = per_image
         self.additive = per_image
+        self.linear = per_image
 
     def sums(self, logits: Tensor, target: Tensor, valid: Tensor | None = None, weight: Tensor | None = None) -> Tensor:
         """Weighted sum of the images' losses, and sum of the weights (2). See ``Loss.sums``.

@@ -1,55 +1,122 @@
-"""Losses of the overlap between the predicted and the true region."""
+"""Losses of the overlap between the predicted and the true region.
+
+With p the sigmoid of the logits and y the target, the pixels count as right (Σ min(p, y)), false positives
+(Σ max(p - y, 0)) and false negatives (Σ max(y - p, 0)), all in shares of a pixel. Where the target is 0 or 1 that is
+the usual Σpy, Σp(1 - y) and Σ(1 - p)y. Where it is soft the usual products would ask for p = 1 wherever y > 0 ever so
+little, while these losses are 0 at p = y and nowhere else (Wang et al., Jaccard metric losses, 2023,
+arXiv 2302.05666, and Dice semimetric losses, 2023, arXiv 2303.16296).
+"""
 
 from typing import Literal
 
 import torch
 from torch import Tensor
 
-from segfold.losses.base import flatten, mean_sums, mean_value
+from segfold.losses.base import flatten, in_range, mean_sums, mean_value
+
+Mode = Literal["image", "batch"]
+
+# A power below 1 rises infinitely fast at 0; a share of wrong pixels below this is none.
+_NOTHING_WRONG = 1e-30
 
 
-class Dice:
-    """Soft Dice loss ``1 - (2 Σpy + s) / (Σp + Σy + s)``, p the sigmoid of the logits; mean over classes.
+class Tversky:
+    """Focal Tversky loss ``(1 - T)^γ``, T = (TP + s) / (TP + α FP + β FN + s); mean over classes.
+
+    Dice is α = β = ½ (with half its ``smooth``), Jaccard α = β = 1.
+
+    Args:
+        mode: ``image`` sums over the pixels of each image and takes the mean over images; ``batch`` sums over
+            the whole batch, so large masks weigh more and empty ones less.
+        alpha: price of a false positive, at least 0.
+        beta: price of a false negative, at least 0; above ``alpha`` it asks for recall.
+        gamma: exponent, at least 0.01, applied to each class: above 1 teaches most where overlap is poor, below 1 where it
+            is nearly right (the paper writes 1/γ for it, and recommends 0.75).
+        smooth: ``s``, in pixels. With 0 an image with an empty mask has loss 1 unless nothing at all is
+            predicted, so it teaches nothing; anything above 0 rewards predicting little.
+
+    Reference:
+        Salehi et al., Tversky loss, 2017 (arXiv 1706.05721); Abraham and Khan, A novel focal Tversky loss, 2018
+        (arXiv 1810.07842), where α is the price of false negatives.
+    """
+
+    additive = True
+
+    def __init__(
+        self,
+        *,
+        mode: Mode = "image",
+        alpha: float = 0.5,
+        beta: float = 0.5,
+        gamma: float = 1.0,
+        smooth: float = 1.0,
+    ) -> None:
+        self.mode = mode
+        self.linear = mode == "image"
+        self.alpha = in_range("mask.tversky.alpha", alpha)
+        self.beta = in_range("mask.tversky.beta", beta)
+        self.gamma = in_range("mask.tversky.gamma", gamma, 0.01)
+        self.smooth = in_range("mask.tversky.smooth", smooth)
+
+    def sums(self, logits: Tensor, target: Tensor, valid: Tensor | None = None, weight: Tensor | None = None) -> Tensor:
+        """``image``: loss and weight (2); ``batch``: what is right of each class, then what is wrong (2C)."""
+        z, y, inside, w = flatten(logits, target, valid, weight)
+        p = z.sigmoid()
+        if inside is not None:
+            p, y = p * inside, y * inside
+        both = torch.minimum(p, y)
+        right = both.sum(dim=2)
+        wrong = self.alpha * (p - both).sum(dim=2) + self.beta * (y - both).sum(dim=2)
+        if self.mode == "image":
+            return mean_sums(self._loss(right, wrong).mean(dim=1), w)
+        return torch.cat([(right * w[:, None]).sum(dim=0), (wrong * w[:, None]).sum(dim=0)])
+
+    def value(self, sums: Tensor) -> Tensor:
+        """The mean over images (``image``) or the loss of the summed regions (``batch``)."""
+        if self.mode == "image":
+            return mean_value(sums)
+        right, wrong = sums.chunk(2)
+        return self._loss(right, wrong).mean()
+
+    def _loss(self, right: Tensor, wrong: Tensor) -> Tensor:
+        # 1 - T without the subtraction, which would leave rounding errors below 0 for the exponent.
+        area = right + wrong + self.smooth
+        # Nothing predicted, nothing there, nothing smoothed: 0/0 is full agreement.
+        loss = wrong / torch.where(area == 0, 1.0, area)
+        if self.gamma == 1:
+            return loss
+        agreed = loss <= _NOTHING_WRONG  # not so for a NaN, which stays one
+        return torch.where(agreed, 0.0, torch.where(agreed, 1.0, loss) ** self.gamma)
+
+
+class Dice(Tversky):
+    """Soft Dice loss ``1 - (2 TP + s) / (2 TP + FP + FN + s)``; mean over classes.
 
     With ``smooth=0`` the loss of an image with an empty mask is 1 whatever the prediction, so it teaches
     nothing; any ``smooth > 0`` rewards predicting little.
 
     Args:
-        mode: ``image`` sums over the pixels of each image and takes the mean over images; ``batch`` sums over
-            the whole batch, so large masks weigh more and empty ones less.
+        mode: as in ``Tversky``.
         smooth: ``s``, in pixels.
 
     Reference:
         Milletari et al., V-Net, 2016 (arXiv 1606.04797).
     """
 
-    additive = True
+    def __init__(self, *, mode: Mode = "image", smooth: float = 1.0) -> None:
+        super().__init__(mode=mode, alpha=0.5, beta=0.5, smooth=in_range("mask.dice.smooth", smooth) / 2)
 
-    def __init__(self, *, mode: Literal["image", "batch"] = "image", smooth: float = 1.0) -> None:
-        self.mode = mode
-        self.smooth = smooth
 
-    def sums(self, logits: Tensor, target: Tensor, valid: Tensor | None = None, weight: Tensor | None = None) -> Tensor:
-        """``image``: loss and weight (2); ``batch``: Σpy of each class, then Σp+Σy of each (2C)."""
-        z, y, inside, w = flatten(logits, target, valid, weight)
-        p = z.sigmoid()
-        if inside is not None:
-            p, y = p * inside, y * inside
-        overlap, total = (p * y).sum(dim=2), p.sum(dim=2) + y.sum(dim=2)
-        if self.mode == "image":
-            return mean_sums(self._loss(overlap, total).mean(dim=1), w)
-        return torch.cat([(overlap * w[:, None]).sum(dim=0), (total * w[:, None]).sum(dim=0)])
+class Jaccard(Tversky):
+    """Soft Jaccard loss ``1 - (TP + s) / (TP + FP + FN + s)``; mean over classes.
 
-    def value(self, sums: Tensor) -> Tensor:
-        """The mean over images (``image``) or the loss of the summed regions (``batch``)."""
-        if self.mode == "image":
-            return mean_value(sums)
-        overlap, total = sums.chunk(2)
-        return self._loss(overlap, total).mean()
+    Args:
+        mode: as in ``Tversky``.
+        smooth: ``s``, in pixels; for 0 see ``Dice``.
 
-    def _loss(self, overlap: Tensor, total: Tensor) -> Tensor:
-        area = total + self.smooth
-        # Nothing predicted, nothing there, nothing smoothed: 0/0 is full agreement. A NaN stays one.
-        nothing = area == 0
-        dice = (2 * overlap + self.smooth) / torch.where(nothing, 1.0, area)
-        return torch.where(nothing, 0.0, 1 - dice)
+    Reference:
+        Rahman and Wang, Optimizing intersection-over-union in deep neural networks, 2016.
+    """
+
+    def __init__(self, *, mode: Mode = "image", smooth: float = 1.0) -> None:
+        super().__init__(mode=mode, alpha=1.0, beta=1.0, smooth=in_range("mask.jaccard.smooth", smooth))

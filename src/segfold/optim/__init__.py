@@ -1,6 +1,21 @@
-"""Optimisers and learning-rate schedules: plain functions listed by name."""
+"""Optimisers, learning-rate schedules and early stopping: plain functions, those that settings choose from listed by name."""
 
+from segfold.optim.early_stopping import stopped_early
+from segfold.optim.groups import frozen_mode, parameter_groups, set_frozen
 from segfold.optim.optimizers import OPTIMIZERS, build_optimizer
-from segfold.optim.schedules import SCHEDULES, build_schedule
+from segfold.optim.schedules import SCHEDULES, Schedule, build_schedule, cycle_count, needs_scores, with_warmup
 
-__all__ = ["OPTIMIZERS", "SCHEDULES", "build_optimizer", "build_schedule"]
+__all__ = [
+    "OPTIMIZERS",
+    "SCHEDULES",
+    "Schedule",
+    "build_optimizer",
+    "build_schedule",
+    "cycle_count",
+    "frozen_mode",
+    "needs_scores",
+    "parameter_groups",
+    "set_frozen",
+    "stopped_early",
+    "with_warmup",
+]

@@ -1,29 +1,39 @@
 """Optimisers by name, fused where torch has them.
 
-Settings are keyword-only; the learning rate is the stage's, set at every step from its schedule.
+Settings are keyword-only; the learning rate is the stage's, set at every step from its schedule and multiplied
+by the group's ``lr_factor``.
 """
 
-from collections.abc import Callable, Iterable
+import difflib
+import inspect
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import nn
 from torch.optim import Optimizer
 
+from segfold.errors import SegfoldError
+from segfold.optim.groups import Group, parameter_groups
+
+_FUSED_DEVICES = ("cpu", "cuda", "mps", "xpu")
+# Some of timm's optimisers refuse 0; the rate is set before the first step.
+_TINY_RATE = 1e-12
+
 
 def adamw(
-    parameters: Iterable[nn.Parameter],
+    groups: Sequence[Group],
     *,
     weight_decay: float = 1e-4,
     beta1: float = 0.9,
     beta2: float = 0.999,
 ) -> Optimizer:
     """Adam with decoupled weight decay (arXiv 1711.05101)."""
-    return torch.optim.AdamW(parameters, lr=0.0, betas=(beta1, beta2), weight_decay=weight_decay, fused=True)
+    return torch.optim.AdamW(groups, lr=0.0, betas=(beta1, beta2), weight_decay=weight_decay, fused=_fusible(groups))
 
 
 def sgd(
-    parameters: Iterable[nn.Parameter],
+    groups: Sequence[Group],
     *,
     momentum: float = 0.9,
     weight_decay: float = 1e-4,
@@ -31,13 +41,114 @@ def sgd(
 ) -> Optimizer:
     """Stochastic gradient descent; the TGS winners' choice was momentum 0.9 and decay 1e-4 to 2e-4."""
     return torch.optim.SGD(
-        parameters, lr=0.0, momentum=momentum, weight_decay=weight_decay, nesterov=nesterov, fused=True
+        groups, lr=0.0, momentum=momentum, weight_decay=weight_decay, nesterov=nesterov, fused=_fusible(groups)
     )
 
 
-OPTIMIZERS: dict[str, Callable[..., Optimizer]] = {"adamw": adamw, "sgd": sgd}
+def rmsprop(
+    groups: Sequence[Group],
+    *,
+    alpha: float = 0.9,
+    momentum: float = 0.0,
+    weight_decay: float = 0.0,
+    eps: float = 1e-7,
+) -> Optimizer:
+    """RMSprop; the defaults are Keras's, with which the first place of TGS trained at a rate of 1e-4."""
+    return torch.optim.RMSprop(groups, lr=0.0, alpha=alpha, momentum=momentum, weight_decay=weight_decay, eps=eps)
 
 
-def build_optimizer(name: str, parameters: Iterable[nn.Parameter], **settings: Any) -> Optimizer:
-    """Optimiser ``name`` over ``parameters`` with its settings; its learning rate starts at 0."""
-    return OPTIMIZERS[name](parameters, **settings)
+def timm(
+    groups: Sequence[Group],
+    *,
+    opt: str = "lamb",
+    weight_decay: float = 1e-4,
+    options: Mapping[str, bool | int | float | str | tuple[float, ...]] = {},
+) -> Optimizer:
+    """Any optimiser of ``timm.optim``.
+
+    Args:
+        opt: its name in ``timm.optim.list_optimizers()``; ``lookahead_`` before it wraps it (arXiv 1907.08610).
+        options: further arguments of its class. The rate ``lr`` is the stage's and not among them, except for the
+            optimisers with corrected weight decay (arXiv 2506.02285), which must know the peak rate.
+
+    Raises:
+        SegfoldError: an unknown name or option, a package that is missing, or an optimiser that needs more
+            than gradients.
+    """
+    from timm.optim import create_optimizer_v2, get_optimizer_class, get_optimizer_info, list_optimizers
+
+    name = opt.lower().removeprefix("lookahead_")
+    known = [str(entry) for entry in list_optimizers()]
+    if name not in known:
+        raise SegfoldError(f"timm.optim has no optimizer {opt!r}; {_near(name, known)}")
+    info = get_optimizer_info(name)
+    if info.second_order:
+        raise SegfoldError(f"timm optimizer {opt} needs second derivatives, which are not computed here; name another")
+    settings: dict[str, Any] = dict(options)
+    corrected = bool({**(info.defaults or {}), **settings}.get("corrected_weight_decay"))
+    rate = _construction_rate(opt, settings.pop("lr", None), corrected)
+    try:
+        builder = get_optimizer_class(name, bind_defaults=False)
+        _check_options(opt, settings, builder)
+        if builder in (torch.optim.Adam, torch.optim.AdamW, torch.optim.SGD) and "foreach" not in settings:
+            settings.setdefault("fused", _fusible(groups))
+        optimizer: Optimizer = create_optimizer_v2(list(groups), opt, lr=rate, weight_decay=weight_decay, **settings)
+    except (AssertionError, ImportError, RuntimeError, TypeError, ValueError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise SegfoldError(f"timm optimizer {opt} cannot be made: {reason}; change options or name another") from None
+    for group in optimizer.param_groups:
+        group["lr"] = 0.0
+        if corrected:
+            group["max_lr_snapshot"] *= group["lr_factor"]
+    return optimizer
+
+
+def _construction_rate(opt: str, given: Any, corrected: bool) -> float:
+    if corrected:
+        if isinstance(given, bool) or not isinstance(given, int | float) or given <= 0:
+            raise SegfoldError(f"timm optimizer {opt} must know the peak rate; set options.lr to the stage's lr")
+        return float(given)
+    if given is not None:
+        raise SegfoldError(f"timm optimizer {opt}: options.lr is {given}, but the rate is the stage's lr; remove it")
+    return _TINY_RATE
+
+
+def _check_options(opt: str, settings: Mapping[str, Any], builder: Callable[..., Any]) -> None:
+    # timm itself drops some options that an optimiser does not have without a word.
+    known = [key for key in inspect.signature(builder).parameters if key not in ("params", "lr", "weight_decay")]
+    for key in settings:
+        if key not in known:
+            raise SegfoldError(f"timm optimizer {opt} has no option {key!r}; {_near(key, known)}")
+
+
+OPTIMIZERS: dict[str, Callable[..., Optimizer]] = {"adamw": adamw, "rmsprop": rmsprop, "sgd": sgd, "timm": timm}
+
+
+def build_optimizer(
+    name: str, network: nn.Module, *, encoder_lr: float = 1.0, decay_norms: bool = True, **settings: Any
+) -> Optimizer:
+    """Optimiser ``name`` over the parameters of ``network``; its learning rate starts at 0.
+
+    Args:
+        encoder_lr: factor on the learning rate of the encoder.
+        decay_norms: whether normalisations and biases decay too.
+        settings: the optimiser's own.
+
+    Raises:
+        SegfoldError: a setting that does not fit the optimiser or the network.
+    """
+    builder = OPTIMIZERS[name]
+    weight_decay = settings.get("weight_decay", inspect.signature(builder).parameters["weight_decay"].default)
+    groups = parameter_groups(network, weight_decay, encoder_lr=encoder_lr, decay_norms=decay_norms)
+    return builder(groups, **settings)
+
+
+def _fusible(groups: Sequence[Group]) -> bool:
+    """Whether torch's fused kernels take every parameter; elsewhere the plain ones do the same."""
+    parameters = (parameter for group in groups for parameter in group["params"])
+    return all(parameter.is_floating_point() and parameter.device.type in _FUSED_DEVICES for parameter in parameters)
+
+
+def _near(name: str, known: Sequence[str]) -> str:
+    near = difflib.get_close_matches(name, known, n=1)
+    return f"did you mean {near[0]}?" if near else f"known: {', '.join(known)}"

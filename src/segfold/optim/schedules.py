@@ -1,24 +1,97 @@
 """Learning-rate schedules: stateless functions of the share of a stage that is done.
 
-A schedule is built from keyword-only settings and returns ``factor(done)``: the factor on the stage's
-``lr`` after the share ``done`` (0 at the first step, towards 1 at the last) of the stage's optimiser steps.
+A schedule is built from keyword-only settings and returns ``factor(done, scores)``: the factor on the stage's
+``lr`` after the share ``done`` (0 at the first step, 1 at the last) of the stage's optimiser steps. ``scores``
+are the stage's validation scores so far, oldest first, higher is better; only ``plateau`` reads them. Nothing
+is remembered between calls, so a resumed run gets the rates of the uninterrupted one.
 """
 
+import inspect
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol
 
-Schedule = Callable[[float], float]
+from segfold.errors import SegfoldError
+
+# A boundary computed as k / cycles may miss k by a rounding; no stage has as many steps as this would confuse.
+_BOUNDARY = 1e-9
+
+
+class Schedule(Protocol):
+    """The factor on the stage's learning rate."""
+
+    def __call__(self, done: float, scores: Sequence[float] = ()) -> float: ...
 
 
 def _half_cosine(start: float, end: float, share: float) -> float:
     return end + (start - end) * (1 + math.cos(math.pi * share)) / 2
 
 
-def cosine(*, end: float = 0.0) -> Schedule:
-    """From 1 down to ``end`` along half a cosine (SGDR without restarts, arXiv 1608.03983)."""
+def _cycle(done: float, cycles: int) -> tuple[int, float]:
+    """The cycle at ``done``, from 0, and the share of it that is done; a boundary belongs to the new cycle."""
+    position = done * cycles
+    cycle = min(math.floor(position + _BOUNDARY), cycles - 1)
+    return cycle, max(position - cycle, 0.0)
 
-    def factor(done: float) -> float:
-        return _half_cosine(1.0, end, done)
+
+def _check(schedule: str, setting: str, value: float, good: bool, expected: str) -> None:
+    if not good:
+        raise SegfoldError(f"schedule {schedule}: {setting} is {value}; {expected} is needed")
+
+
+def _check_cycles(schedule: str, end: float, cycles: int, decay: float) -> None:
+    _check(schedule, "cycles", cycles, cycles >= 1, "at least 1")
+    _check(schedule, "decay", decay, decay > 0, "a number above 0")
+    if decay ** (cycles - 1) < end:
+        raise SegfoldError(
+            f"schedule {schedule}: the last of {cycles} cycles would rise, from {decay ** (cycles - 1):.3g} to "
+            f"{end:g}; a larger decay, a lower end or fewer cycles are needed"
+        )
+
+
+def constant() -> Schedule:
+    """Always 1."""
+
+    def factor(done: float, scores: Sequence[float] = ()) -> float:
+        return 1.0
+
+    return factor
+
+
+def cosine(*, end: float = 0.0, cycles: int = 1, decay: float = 1.0) -> Schedule:
+    """Down to ``end`` along half a cosine, with warm restarts (SGDR, Loshchilov & Hutter, arXiv 1608.03983).
+
+    Args:
+        end: factor at the end of every cycle.
+        cycles: number of cycles, all of one length; cycle k, from 0, starts at ``decay ** k``.
+        decay: factor from one cycle's peak to the next.
+    """
+    _check_cycles("cosine", end, cycles, decay)
+
+    def factor(done: float, scores: Sequence[float] = ()) -> float:
+        cycle, share = _cycle(done, cycles)
+        return _half_cosine(decay**cycle, end, share)
+
+    return factor
+
+
+def poly(*, power: float = 0.9, end: float = 0.0, cycles: int = 1, decay: float = 1.0) -> Schedule:
+    """Down to ``end`` as ``(1 - done) ** power`` (DeepLab, arXiv 1606.00915), with restarts.
+
+    The second place of TGS restarted every 50 epochs at half the rate: ``decay=0.5``.
+
+    Args:
+        power: 1 is a straight line; below 1 the rate stays high for longer.
+        end: factor at the end of every cycle.
+        cycles: number of cycles, all of one length; cycle k, from 0, starts at ``decay ** k``.
+        decay: factor from one cycle's peak to the next.
+    """
+    _check("poly", "power", power, power > 0, "a number above 0")
+    _check_cycles("poly", end, cycles, decay)
+
+    def factor(done: float, scores: Sequence[float] = ()) -> float:
+        cycle, share = _cycle(done, cycles)
+        return end + (decay**cycle - end) * max(1 - share, 0.0) ** power
 
     return factor
 
@@ -26,7 +99,7 @@ def cosine(*, end: float = 0.0) -> Schedule:
 def onecycle(*, warmup: float = 0.3, start: float = 0.04, end: float = 1e-4) -> Schedule:
     """One cycle (Smith, arXiv 1708.07120): ``start`` up to 1 over the share ``warmup``, then down to ``end``."""
 
-    def factor(done: float) -> float:
+    def factor(done: float, scores: Sequence[float] = ()) -> float:
         if done < warmup:
             return _half_cosine(start, 1.0, done / warmup)
         return _half_cosine(1.0, end, (done - warmup) / (1 - warmup))
@@ -34,9 +107,97 @@ def onecycle(*, warmup: float = 0.3, start: float = 0.04, end: float = 1e-4) -> 
     return factor
 
 
-SCHEDULES: dict[str, Callable[..., Schedule]] = {"cosine": cosine, "onecycle": onecycle}
+def noam(*, warmup: float = 0.04) -> Schedule:
+    """Linear from 0 to 1 over the share ``warmup``, then with the inverse square root (arXiv 1706.03762, 5.3).
+
+    The ninth place of TGS warmed up for 10 of 250 epochs.
+    """
+    _check("noam", "warmup", warmup, 0 < warmup <= 1, "a share of the stage above 0")
+
+    def factor(done: float, scores: Sequence[float] = ()) -> float:
+        return done / warmup if done < warmup else math.sqrt(warmup / done)
+
+    return factor
 
 
-def build_schedule(name: str, **settings: float) -> Schedule:
-    """Schedule ``name`` with its settings."""
+def plateau(*, factor: float = 0.25, patience: int = 10, minimum: float = 0.0, threshold: float = 1e-4) -> Schedule:
+    """Lower by ``factor`` each time that more than ``patience`` validations in a row bring no new best score.
+
+    The rates are those of ``torch.optim.lr_scheduler.ReduceLROnPlateau(mode="max", threshold_mode="abs")``.
+    The threshold is absolute because scores lie in 0…1, where a relative one would mean less the worse the
+    network is. ×0.25 after 10 is the first place of TGS.
+
+    Args:
+        factor: what the rate is multiplied by, between 0 and 1.
+        patience: validations, not epochs, without a new best that are put up with.
+        minimum: factor on the stage's ``lr`` below which the rate is not lowered.
+        threshold: by how much a score must exceed the best to be a new best.
+    """
+    _check("plateau", "factor", factor, 0 < factor < 1, "a number between 0 and 1")
+    _check("plateau", "patience", patience, patience >= 0, "0 or more")
+
+    def present(done: float, scores: Sequence[float] = ()) -> float:
+        rate, best, waited = 1.0, -math.inf, 0
+        for score in scores:
+            if score > best + threshold:
+                best, waited = score, 0
+            else:
+                waited += 1
+            if waited > patience:
+                rate, waited = max(rate * factor, minimum), 0
+        return rate
+
+    return present
+
+
+SCHEDULES: dict[str, Callable[..., Schedule]] = {
+    "constant": constant,
+    "cosine": cosine,
+    "noam": noam,
+    "onecycle": onecycle,
+    "plateau": plateau,
+    "poly": poly,
+}
+
+
+def build_schedule(name: str, **settings: Any) -> Schedule:
+    """Schedule ``name`` with its settings.
+
+    Raises:
+        SegfoldError: a setting is out of range.
+    """
     return SCHEDULES[name](**settings)
+
+
+def with_warmup(schedule: Schedule, share: float, start: float = 0.0) -> Schedule:
+    """Linear from ``start`` to 1 over the share ``share`` of the stage; ``schedule`` runs over the rest.
+
+    Args:
+        share: 0 leaves the schedule as it is.
+        start: factor at the first step.
+
+    Raises:
+        SegfoldError: the share leaves nothing to the schedule, or is negative.
+    """
+    if not 0 <= share < 1:
+        raise SegfoldError(f"the warm-up takes {share:g} of the stage; a share of at least 0 and below 1 is needed")
+    if share == 0:
+        return schedule
+
+    def factor(done: float, scores: Sequence[float] = ()) -> float:
+        if done < share:
+            return start + (1 - start) * done / share
+        return schedule((done - share) / (1 - share), scores)
+
+    return factor
+
+
+def needs_scores(name: str) -> bool:
+    """Whether the schedule depends on validation scores, so that the stage must be validated."""
+    return name == "plateau"
+
+
+def cycle_count(name: str, settings: Mapping[str, Any]) -> int:
+    """Number of cycles of schedule ``name`` with ``settings``; 1 for a schedule that has no such setting."""
+    setting = inspect.signature(SCHEDULES[name]).parameters.get("cycles")
+    return 1 if setting is None else int(settings.get("cycles", setting.default))

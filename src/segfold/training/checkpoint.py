@@ -44,7 +44,11 @@ class Checkpoint:
     bound: dict[str, str]
     """Hashes of the data and the folds that the weights depend on."""
     done: bool = False
-    extra: dict[str, Any] = field(default_factory=dict)
+    scores: list[tuple[int, int, float]] = field(default_factory=list)
+    """Validation scores: stage, epochs done over all stages, score."""
+    snapshots: int = 0
+    """Snapshots taken so far."""
+    swa: dict[str, Any] | None = None
 
 
 def save(path: Path, checkpoint: Checkpoint) -> None:

@@ -2,20 +2,24 @@
 
 import math
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from segfold.data.dataset import Sample
+from segfold.faults import fault
 from segfold.inference.device import Runtime
 from segfold.losses import StageLoss
-from segfold.optim.schedules import Schedule
+from segfold.optim import Schedule, frozen_mode
 from segfold.stopping import Stopping
 from segfold.training.averaging import ExponentialAverage
 from segfold.training.checkpoint import Position
+from segfold.training.distributed import ALONE, Group
+from segfold.training.parts import Outputs, backward
 
 REFRESH_SECONDS = 0.5
 
@@ -39,6 +43,11 @@ class Learner:
     seed: int
     unpadded: bool = True
     """Whether the loss leaves the padded border out."""
+    accumulate: int = 1
+    """Forward passes that a batch is computed in."""
+    frozen: bool = False
+    """Whether the encoder rests."""
+    group: Group = ALONE
 
 
 @dataclass
@@ -72,7 +81,7 @@ class Totals:
 def train_epoch(
     learner: Learner,
     batches: Iterable[Sample],
-    loss: StageLoss,
+    loss: Callable[[int], StageLoss],
     learning_rate: Callable[[int], float],
     position: Position,
     totals: Totals,
@@ -83,7 +92,8 @@ def train_epoch(
 
     Args:
         batches: the epoch's batches from ``position.step`` on.
-        learning_rate: step within the stage → learning rate.
+        loss: step within the epoch → the loss that it takes.
+        learning_rate: step within the epoch → learning rate.
         on_refresh: called with the mean loss parts about twice a second.
 
     Returns:
@@ -93,11 +103,13 @@ def train_epoch(
         NotFiniteError: the loss, or a weight at the end, became NaN or infinite.
     """
     learner.network.train()
+    if learner.frozen:
+        frozen_mode(learner.network)
     started = refreshed = time.monotonic()
     seconds = position.seconds
     for batch in batches:
-        samples = batch["image"].shape[0]
-        totals.add(_step(learner, batch, loss, learning_rate(position.step), position.steps), samples)
+        samples = batch["image"].shape[0] * learner.group.size
+        totals.add(_step(learner, batch, loss(position.step), learning_rate(position.step), position.steps), samples)
         position.step += 1
         position.steps += 1
         position.samples += samples
@@ -106,7 +118,7 @@ def train_epoch(
         if now - refreshed >= REFRESH_SECONDS:
             refreshed = now
             on_refresh(totals.means())
-        if stopping.asked:
+        if learner.group.any(stopping.asked):
             return False
     totals.means()
     if not all(bool(torch.isfinite(parameter).all()) for parameter in learner.network.parameters()):
@@ -116,18 +128,27 @@ def train_epoch(
 
 
 def _step(learner: Learner, batch: Sample, loss: StageLoss, rate: float, step: int) -> dict[str, Tensor]:
-    runtime, device = learner.runtime, learner.runtime.device
-    # Dropout depends on the step alone, so a resumed run draws what the uninterrupted one drew.
-    torch.manual_seed((learner.seed * 1_000_003 + step) % 2**63)
-    image = batch["image"].to(device, non_blocking=True, memory_format=torch.channels_last)
-    target = batch["mask"].to(device, non_blocking=True).float()
-    valid = batch["valid"].to(device, non_blocking=True) if learner.unpadded else None
+    device = learner.runtime.device
+
+    def forward(part: Sample, number: int) -> Outputs:
+        # Dropout depends on the step and the part alone, so a resumed run draws what the uninterrupted one drew.
+        place = learner.group.rank * learner.accumulate + number
+        torch.manual_seed((learner.seed * 1_000_003 + step + place * 0x9E3779B97F4A7C15) % 2**63)
+        image = part["image"].to(device, non_blocking=True, memory_format=torch.channels_last)
+        with learner.runtime.autocast():
+            output: Any = learner.forward(image)
+        return output.logits, output.aux, output.image
+
+    def targets(part: Sample) -> tuple[Tensor, Tensor | None]:
+        valid = part["valid"].to(device, non_blocking=True) if learner.unpadded else None
+        return part["mask"].to(device, non_blocking=True).float(), valid
+
     for group in learner.optimizer.param_groups:
         group["lr"] = rate * group.get("lr_factor", 1.0)
-    with runtime.autocast():
-        output = learner.forward(image)
-    total, parts = loss(output.logits, output.aux, output.image, target, valid)  # type: ignore[attr-defined]
-    learner.scaler.scale(total).backward()
+    total, parts = backward(
+        batch, learner.accumulate, learner.group, learner.network, forward, targets, loss, learner.scaler.scale
+    )
+    fault("step")
     if learner.clip is not None:
         learner.scaler.unscale_(learner.optimizer)
         nn.utils.clip_grad_norm_(learner.network.parameters(), learner.clip)
@@ -136,10 +157,20 @@ def _step(learner: Learner, batch: Sample, loss: StageLoss, rate: float, step: i
     learner.optimizer.zero_grad(set_to_none=True)
     if learner.average is not None:
         learner.average.update()
-    return {"loss": total.detach(), **parts}
+    return {"loss": total, **parts}
 
 
-def stage_rates(schedule: Schedule, lr: float, epoch: int, epochs: int, steps: int) -> Callable[[int], float]:
-    """Learning rate of a step of epoch ``epoch`` in a stage of ``epochs`` epochs of ``steps`` steps."""
-    total = max(epochs * steps - 1, 1)
-    return lambda step: lr * schedule((epoch * steps + step) / total)
+def stage_rates(
+    schedule: Schedule, lr: float, epoch: int, epochs: int, steps: int, scores: Sequence[float] = ()
+) -> Callable[[int], float]:
+    """Learning rate of a step of epoch ``epoch`` in a stage of ``epochs`` epochs of ``steps`` steps.
+
+    Args:
+        scores: the stage's validation scores so far.
+    """
+    return lambda step: lr * schedule(share_done(epoch, epochs, steps, step), scores)
+
+
+def share_done(epoch: int, epochs: int, steps: int, step: int) -> float:
+    """Share of a stage before a step: 0 at its first one, 1 at its last."""
+    return (epoch * steps + step) / max(epochs * steps - 1, 1)

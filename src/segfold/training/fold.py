@@ -1,35 +1,39 @@
 """Train one fold: stages in order, checkpoints, validation, out-of-fold predictions, and the proof that it is done."""
 
-import time
 from collections.abc import Iterator
 from typing import Any
 
 import torch
 from torch import nn
 
-from segfold.config import Stage
 from segfold.data.dataset import Sample
 from segfold.errors import SegfoldError
 from segfold.inference.device import Runtime, resolve
-from segfold.inference.networks import build_network, save_weights
-from segfold.inference.stored import store_predictions
-from segfold.losses import StageLoss, Term
-from segfold.optim import build_optimizer, build_schedule
-from segfold.runs import append_line, truncate_lines, write_json
+from segfold.inference.networks import build_network
+from segfold.optim import build_optimizer, build_schedule, cycle_count, set_frozen, stopped_early, with_warmup
+from segfold.runs import append_line, truncate_lines
 from segfold.stopping import Stopping
 from segfold.training import checkpoint as checkpoints
 from segfold.training.averaging import ExponentialAverage
 from segfold.training.checkpoint import Checkpoint, Position
 from segfold.training.compiling import Compiled
-from segfold.training.engine import Learner, NotFiniteError, Totals, stage_rates, train_epoch
-from segfold.training.job import FoldJob
+from segfold.training.distributed import ALONE, Group, synchronised
+from segfold.training.engine import Learner, NotFiniteError, Totals, share_done, stage_rates, train_epoch
+from segfold.training.finish import finish_fold
+from segfold.training.initial import start_from
+from segfold.training.job import FoldJob, StagePlan
 from segfold.training.loading import Batches
+from segfold.training.objective import check_stages, stage_loss
 from segfold.training.progress import Progress
-from segfold.training.validation import Scores, score_network, score_store
+from segfold.training.validation import Scores, score_network
+from segfold.training.weights import NamedWeights
 
 
-def train_fold(job: FoldJob, progress: Progress, stopping: Stopping) -> dict[str, Any] | None:
+def train_fold(job: FoldJob, progress: Progress, stopping: Stopping, group: Group = ALONE) -> dict[str, Any] | None:
     """Train, or go on training, until the fold is done.
+
+    Args:
+        group: the processes that share the work; all call this with the same job.
 
     Returns:
         What ``done.json`` holds; None if time was up first (the same call goes on later).
@@ -38,7 +42,7 @@ def train_fold(job: FoldJob, progress: Progress, stopping: Stopping) -> dict[str
         SegfoldError: the loss became NaN or infinite, or the checkpoint is of other data.
         Interrupted: a signal came; the state is saved.
     """
-    training = _FoldTraining(job, progress, stopping)
+    training = _FoldTraining(job, progress, stopping, group)
     try:
         if not training.run():
             return None
@@ -50,31 +54,39 @@ def train_fold(job: FoldJob, progress: Progress, stopping: Stopping) -> dict[str
 class _FoldTraining:
     """The state of one call of :func:`train_fold`; nothing of it survives the call."""
 
-    def __init__(self, job: FoldJob, progress: Progress, stopping: Stopping) -> None:
-        self.job, self.progress, self.stopping = job, progress, stopping
+    def __init__(self, job: FoldJob, progress: Progress, stopping: Stopping, group: Group) -> None:
+        self.job, self.progress, self.stopping, self.group = job, progress, stopping, group
+        check_stages(job, group)
         saved = checkpoints.load(job.folder.last)
+        group.gathered("everyone has looked for a checkpoint, and the first process may write one")
         if saved is not None and saved.bound != job.bound:
             changed = [name for name in job.bound if saved.bound.get(name) != job.bound[name]]
             raise SegfoldError(
                 f"{job.folder.path} was trained on other {' and '.join(changed)}; restore them, or use --run NAME to start anew"
             )
+        self.position = Position() if saved is None else saved.position
         self.runtime = self._runtime(saved)
         # The seed is set here, inside the fold, so that no fold begins where another ended.
         torch.manual_seed(job.seed)
         network = build_network(job.experiment, job.competition, job.images, fresh=saved is None)
+        if saved is None and job.experiment.init is not None:
+            progress.say(start_from(network, job))
         self.learner = self._learner(network)
-        self.position = Position()
+        self.weights = NamedWeights(job, self.learner.network)
         self.totals = Totals()
         self.trained = False
         self._loading: tuple[int, Batches] | None = None
+        self._freezes = any(plan.settings.freeze_encoder for plan in job.stages)
         if saved is None:
+            group.alike(self.learner.network)
             self._save()
         else:
             self._restore(saved)
-        truncate_lines(job.folder.metrics, self.position.epochs)
+        if group.leads:
+            truncate_lines(job.folder.metrics, self.position.epochs)
 
     def _runtime(self, saved: Checkpoint | None) -> Runtime:
-        runtime = resolve(self.job.experiment.machine, self.job.total_steps * self.job.batch_size)
+        runtime = resolve(self.job.experiment.machine, self.job.total_images)
         if saved is None or saved.decided["device"] != runtime.device.type:
             return runtime
         torch.set_num_threads(saved.decided["threads"])
@@ -88,17 +100,26 @@ class _FoldTraining:
 
     def _learner(self, network: nn.Module) -> Learner:
         experiment, runtime = self.job.experiment, self.runtime
+        network = synchronised(network, runtime.device, self.group)
         network = network.to(runtime.device).to(memory_format=torch.channels_last)
-        optimizer = build_optimizer(experiment.optimizer.name, network.parameters(), **experiment.optimizer.settings)
         return Learner(
             network=network,
             forward=Compiled(network, self.progress.say) if runtime.compile else network,
-            optimizer=optimizer,
+            optimizer=self._optimizer(network),
             average=None if experiment.ema is None else ExponentialAverage(network, experiment.ema.decay),
             scaler=torch.amp.GradScaler(runtime.device.type, enabled=runtime.precision == "fp16"),
             runtime=runtime,
             clip=experiment.clip,
             seed=self.job.seed,
+            accumulate=experiment.accumulate,
+            group=self.group,
+        )
+
+    def _optimizer(self, network: nn.Module) -> torch.optim.Optimizer:
+        experiment = self.job.experiment
+        name, settings = self.plan.optimizer
+        return build_optimizer(
+            name, network, encoder_lr=experiment.encoder_lr, decay_norms=experiment.decay_norms, **settings
         )
 
     def _restore(self, saved: Checkpoint) -> None:
@@ -109,12 +130,14 @@ class _FoldTraining:
         if learner.average is not None and saved.average is not None:
             learner.average.network.load_state_dict(saved.average)
             learner.average.updates = saved.average_updates
-        self.position = saved.position
+        self.weights.restore(saved)
         self.totals = Totals.from_state(saved.sums, self.runtime.device)
         self.trained = saved.done
 
     def _save(self) -> None:
         learner, average = self.learner, self.learner.average
+        if not self.group.leads:
+            return
         checkpoints.save(
             self.job.folder.last,
             Checkpoint(
@@ -133,8 +156,15 @@ class _FoldTraining:
                 },
                 bound=self.job.bound,
                 done=self.trained,
+                **self.weights.state(),
             ),
         )
+        self.weights.tidy()
+
+    @property
+    def plan(self) -> StagePlan:
+        """The present stage."""
+        return self.job.stages[self.position.stage]
 
     @property
     def predictor(self) -> nn.Module:
@@ -146,72 +176,93 @@ class _FoldTraining:
         """All remaining epochs. Returns False if time was up first."""
         self.progress.start(self.job, self.position)
         while not self.trained:
-            name, stage = self.job.stages[self.position.stage]
-            if self.position.epoch < stage.epochs and not self._epoch(name, stage):
+            if self.position.epoch < self.plan.epochs and not self._epoch():
                 return False
-            if self.position.epoch >= stage.epochs:
+            if self.position.epoch >= self.plan.epochs:
                 self._next_stage()
         return True
 
     def _next_stage(self) -> None:
         if self.position.stage + 1 < len(self.job.stages):
+            before = self.plan.optimizer
             self.position.stage += 1
             self.position.epoch = 0
+            if self.plan.optimizer != before:
+                self.learner.optimizer = self._optimizer(self.learner.network)
         else:
             self.trained = True
         self._save()
 
-    def _epoch(self, name: str, stage: Stage) -> bool:
-        job, position = self.job, self.position
+    def _epoch(self) -> bool:
+        plan, position, stage = self.plan, self.position, self.plan.settings
         loss = stage_loss(stage)
         self.learner.unpadded = stage.loss.unpadded
-        schedule = build_schedule(stage.schedule.name, **stage.schedule.settings)
-        rates = stage_rates(schedule, stage.lr, position.epoch, stage.epochs, job.steps_per_epoch)
-        seconds, samples = position.seconds, position.samples
+        self.learner.frozen = position.epoch < stage.freeze_encoder
+        if self._freezes:
+            set_frozen(self.learner.network, self.learner.frozen)
+        schedule = with_warmup(build_schedule(stage.schedule.name, **stage.schedule.settings), plan.warmup)
+        scores = self.weights.stage_scores(position.stage)
+        rates = stage_rates(schedule, stage.lr, position.epoch, plan.epochs, plan.steps, scores)
+        epoch, seconds, samples = position.epoch, position.seconds, position.samples
         try:
             with self.stopping.deferred():
                 finished = train_epoch(
                     self.learner,
-                    self._batches(stage),
-                    loss,
+                    self._batches(plan),
+                    lambda step: loss.at(share_done(epoch, plan.epochs, plan.steps, step)),
                     rates,
                     position,
                     self.totals,
                     self.stopping,
-                    lambda means: self.progress.step(name, stage, position, rates(position.step), means),
+                    lambda means: self.progress.step(plan, position, rates(position.step), means),
                 )
                 if not finished:
                     self._save()
                     return False
         except NotFiniteError as error:
             raise SegfoldError(
-                f"fold {job.fold}, stage {name}, epoch {position.epoch + 1}, step {position.step}: {error}; the state before "
-                f"this epoch is kept in {job.folder.last}; lower stages.{name}.lr, set clip=1 or machine.precision=fp32, "
-                "and use --run NAME"
+                f"fold {self.job.fold}, stage {plan.name}, epoch {position.epoch + 1}, step {position.step}: {error}; the "
+                f"state before this epoch is kept in {self.job.folder.last}; lower stages.{plan.name}.lr, set clip=1 or "
+                "machine.precision=fp32, and use --run NAME"
             ) from None
         rate = rates(position.step - 1)
         position.epoch, position.epochs, position.step = position.epoch + 1, position.epochs + 1, 0
         line = {
             "epoch": position.epochs,
-            "stage": name,
+            "stage": plan.name,
             "lr": rate,
             **self.totals.means(),
             "samples": position.samples,
             "seconds": round(position.seconds, 3),
             "images_per_second": round((position.samples - samples) / max(position.seconds - seconds, 1e-9), 2),
         }
-        if self._validates():
-            line.update(self._validate().as_record())
-        self.totals = Totals()
-        append_line(job.folder.metrics, line)
-        self.progress.epoch(line)
-        self._save()
+        self._after_epoch(line)
         return True
 
+    def _after_epoch(self, line: dict[str, Any]) -> None:
+        plan, position = self.plan, self.position
+        for module in (self.learner.network, self.predictor):
+            self.group.alike(module)  # batch-norm statistics differ between processes on CPUs
+        if self._validates():
+            scores = self._validate()
+            line.update(scores.as_record())
+            self.weights.scores.append((position.stage, position.epochs, scores.score))
+        cycles = cycle_count(plan.settings.schedule.name, plan.settings.schedule.settings)
+        self.weights.after_epoch(position, cycles, self.predictor, self.group.leads)
+        patience = plan.settings.early_stop
+        if patience is not None and stopped_early(self.weights.stage_scores(position.stage), patience):
+            position.epoch = plan.epochs
+        self.totals = Totals()
+        if self.group.leads:
+            append_line(self.job.folder.metrics, line)
+        self.progress.epoch(line)
+        self._save()
+
     def _validates(self) -> bool:
-        return (
-            self.position.epochs < self.job.epochs and self.position.epochs % self.job.experiment.validate_.every == 0
-        )
+        last = self.position.epochs >= self.job.epochs
+        due = self.position.epochs % self.job.experiment.validate_.every == 0
+        # The last epoch's own score follows from the out-of-fold predictions, unless epochs are compared.
+        return self.job.experiment.best > 0 if last else due
 
     def _validate(self) -> Scores:
         job = self.job
@@ -223,12 +274,13 @@ class _FoldTraining:
             job.experiment,
             job.competition,
             self.runtime,
+            self.group,
         )
 
-    def _batches(self, stage: Stage) -> Iterator[Sample]:
+    def _batches(self, plan: StagePlan) -> Iterator[Sample]:
         if self._loading is None or self._loading[0] != self.position.stage:
             self.close()
-            self._loading = self.position.stage, Batches(self.job, stage, self.runtime)
+            self._loading = self.position.stage, Batches(self.job, plan, self.runtime, self.group)
         return self._loading[1].of(self.position.epochs, self.position.step)
 
     def close(self) -> None:
@@ -238,54 +290,9 @@ class _FoldTraining:
             self._loading = None
 
     def finish(self) -> dict[str, Any]:
-        """Weights, out-of-fold predictions and their score; ``done.json`` last."""
-        job = self.job
-        digest = save_weights(self.predictor, job.folder.weights())
-        started = time.monotonic()
-        store = store_predictions(
-            self.predictor.eval(),
-            digest,
-            job.folder,
-            job.experiment,
-            job.competition,
-            job.images,
-            job.validation_rows,
-            "oof",
-            self.runtime,
-            self.progress.predicting,
-        )
-        scores = score_store(store, job.images, job.competition)
-        done = {
-            "competition": job.competition.name,
-            "fold": job.fold,
-            **scores.as_record(),
-            "images": len(job.validation_rows),
-            "held_out": [str(name) for name in job.images.ids[job.validation_rows]],
-            "training_images": len(job.training_rows),
-            "epochs": self.position.epochs,
-            "steps": self.position.steps,
-            "samples": self.position.samples,
-            "seconds": round(self.position.seconds, 1),
-            "prediction_seconds": round(time.monotonic() - started, 1),
-            "parameters": sum(parameter.numel() for parameter in self.predictor.parameters()),
-            "device": self.runtime.device.type,
-            "precision": self.runtime.precision,
-            "weights": {"model": digest},
-            **{f"{name}_hash": value for name, value in job.bound.items()},
-        }
-        write_json(job.folder.done, done)
-        return done
-
-
-def stage_loss(stage: Stage) -> StageLoss:
-    """The loss that a stage's settings describe."""
-    settings = stage.loss
-    mask = {}
-    for name, chosen in settings.mask.items():
-        values = chosen.model_dump()
-        mask[name] = (values.pop("weight"), values)
-    levels, nonempty = (
-        None if head is None or head.weight == 0 else Term(head.weight, head.over)
-        for head in (settings.levels, settings.nonempty)
-    )
-    return StageLoss(mask=mask, levels=levels, nonempty=nonempty, image=settings.image)
+        """Weights, out-of-fold predictions and their score, by the first process; the others wait for it."""
+        done = None
+        if self.group.leads:
+            done = finish_fold(self.job, self.position, self.predictor, self.weights, self.runtime, self.progress)
+        found: dict[str, Any] = self.group.gathered(done)[0]
+        return found

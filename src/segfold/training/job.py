@@ -3,16 +3,46 @@
 import hashlib
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
 from segfold.competition import Competition
-from segfold.config import Experiment, Stage
 from segfold.data.images import ImageSet
+from segfold.data.sampling import draws, row_weights
 from segfold.errors import SegfoldError
 from segfold.runs import FoldFolder
+from segfold.settings import Experiment, Stage
 
 FAST_IMAGES = 64
+
+
+@dataclass(frozen=True)
+class StagePlan:
+    """A stage of one fold, with what it takes from the experiment's top level filled in."""
+
+    name: str
+    settings: Stage
+    warmup: float
+    """Share of the stage that the warm-up takes."""
+    batch_size: int
+    """Images an optimiser step, over all parts and processes."""
+    weights: np.ndarray
+    """How likely each training row is drawn; all equal for each once an epoch."""
+    steps: int
+    """Optimiser steps an epoch."""
+    pixels: int
+    """Of the network's input."""
+    optimizer: tuple[str, dict[str, Any]]
+
+    @property
+    def epochs(self) -> int:
+        return self.settings.epochs
+
+    @property
+    def work_of_an_epoch(self) -> float:
+        """Pixels through the network; the ground of "time left"."""
+        return float(self.steps * self.batch_size * self.pixels)
 
 
 @dataclass(frozen=True)
@@ -35,15 +65,40 @@ class FoldJob:
             raise SegfoldError(f"fold {self.fold}: {len(self.training_rows)} images to train on; at least 2 are needed")
 
     @cached_property
-    def stages(self) -> list[tuple[str, Stage]]:
-        stages = list(self.experiment.stages.items())
-        if self.experiment.fast:
-            stages = [(name, stage.model_copy(update={"epochs": min(stage.epochs, 1)})) for name, stage in stages]
-        return stages
+    def stages(self) -> list[StagePlan]:
+        return [self._plan(name, stage) for name, stage in self.experiment.stages.items()]
+
+    def _plan(self, name: str, stage: Stage) -> StagePlan:
+        experiment = self.experiment
+        warmup = stage.warmup / max(stage.epochs, 1)
+        if experiment.fast:
+            stage = stage.model_copy(update={"epochs": min(stage.epochs, 1)})
+        sample = stage.sample or experiment.sample
+        weights = row_weights(
+            self.images.coverage[self.training_rows],
+            self.images.constant[self.training_rows],
+            nonempty=sample.nonempty,
+            area=sample.area,
+            skip_constant=sample.skip_constant,
+        )
+        drawn = draws(weights)
+        batch_size = min(stage.batch_size or experiment.batch_size, drawn)
+        height, width = experiment.input.model_copy(update={"size": stage.size or experiment.input.size}).shape
+        optimizer = stage.optimizer or experiment.optimizer
+        return StagePlan(
+            name=name,
+            settings=stage,
+            warmup=warmup,
+            batch_size=batch_size,
+            weights=weights,
+            steps=drawn // batch_size,
+            pixels=height * width,
+            optimizer=(optimizer.name, optimizer.settings),
+        )
 
     @cached_property
     def epochs(self) -> int:
-        return sum(stage.epochs for _, stage in self.stages)
+        return sum(stage.epochs for stage in self.stages)
 
     @cached_property
     def training_rows(self) -> np.ndarray:
@@ -57,32 +112,27 @@ class FoldJob:
         return rows[:FAST_IMAGES] if self.experiment.fast else rows
 
     @cached_property
-    def batch_size(self) -> int:
-        return min(self.experiment.batch_size, len(self.training_rows))
-
-    @cached_property
-    def steps_per_epoch(self) -> int:
-        return len(self.training_rows) // self.batch_size
+    def last_stage(self) -> int:
+        """The last stage that has epochs."""
+        return max((number for number, stage in enumerate(self.stages) if stage.epochs), default=0)
 
     @cached_property
     def total_steps(self) -> int:
-        return self.steps_per_epoch * self.epochs
+        return sum(stage.epochs * stage.steps for stage in self.stages)
 
     @cached_property
-    def work(self) -> list[float]:
-        """Pixels that each stage sends through the network, in units of images of 1×1; the ground of "time left"."""
-        return [stage.epochs * self.work_of_an_epoch(stage) for _, stage in self.stages]
+    def total_images(self) -> int:
+        return sum(stage.epochs * stage.steps * stage.batch_size for stage in self.stages)
 
-    def work_of_an_epoch(self, stage: Stage) -> float:
-        height, width = self.experiment.input.model_copy(
-            update={"size": stage.size or self.experiment.input.size}
-        ).shape
-        return self.steps_per_epoch * self.batch_size * height * width
+    @cached_property
+    def work(self) -> float:
+        return sum(stage.epochs * stage.work_of_an_epoch for stage in self.stages)
 
     def work_done(self, stage: int, epoch: int, step: int) -> float:
         """Work before a position: stages before, whole epochs and steps of the present one."""
-        share = epoch + step / self.steps_per_epoch
-        return sum(self.work[:stage]) + share * self.work_of_an_epoch(self.stages[stage][1])
+        before = sum(plan.epochs * plan.work_of_an_epoch for plan in self.stages[:stage])
+        plan = self.stages[stage]
+        return before + (epoch + step / plan.steps) * plan.work_of_an_epoch
 
     @cached_property
     def seed(self) -> int:

@@ -3,47 +3,75 @@
 import signal
 from collections.abc import Iterator
 
+import numpy as np
 from torch.utils.data import DataLoader, Sampler
 
-from segfold.config import Stage
-from segfold.data.augment import Augmenter
-from segfold.data.dataset import EpochSampler, Sample, TrainingSet
+from segfold.data.augment import AUGMENTATIONS, Augmenter
+from segfold.data.dataset import Sample, TrainingSet
+from segfold.data.images import ImageSet
+from segfold.data.sampling import EpochSampler, Key
 from segfold.inference.device import Runtime
 from segfold.inference.networks import sizing_of
-from segfold.training.job import FoldJob
+from segfold.settings import Experiment, Stage
+from segfold.training.distributed import ALONE, Group
+from segfold.training.job import FoldJob, StagePlan
 
 GRACE_SECONDS = 30
 """How long a worker outlives SIGTERM."""
 
 
-class _MovingSampler(Sampler[list[tuple[int, int]]]):
+def training_samples(
+    experiment: Experiment, images: ImageSet, rows: np.ndarray, stage: Stage, weights: np.ndarray | None, seed: int
+) -> TrainingSet:
+    """The augmented samples of a stage.
+
+    Args:
+        rows: indices into ``images``.
+        weights: how likely each of ``rows`` is the second image of a mixed sample; None for all alike.
+    """
+    steps = {name: chosen.model_dump() for name, chosen in (stage.augment or experiment.augment).items()}
+    own = {name: settings for name, settings in steps.items() if name in AUGMENTATIONS}
+    return TrainingSet(
+        images,
+        rows,
+        sizing_of(experiment, stage),
+        Augmenter(own, seed) if own else None,
+        experiment.input.random_offset,
+        channels=experiment.input.channels,
+        seed=seed,
+        mix={name: settings for name, settings in steps.items() if name not in own},
+        weights=weights,
+    )
+
+
+class _MovingSampler(Sampler[list[Key]]):
     """The batches of ``epoch`` from ``start`` on; both are set before each pass of the loader."""
 
-    def __init__(self, length: int, batch_size: int, seed: int) -> None:
-        self._arguments = length, batch_size
-        self._seed = seed
+    def __init__(self, length: int, plan: StagePlan, seed: int, group: Group) -> None:
+        self._length, self._plan, self._seed, self._group = length, plan, seed, group
         self.epoch = self.start = 0
 
-    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
-        return iter(EpochSampler(*self._arguments, seed=self._seed, epoch=self.epoch, start=self.start))
+    def __iter__(self) -> Iterator[list[Key]]:
+        return iter(
+            EpochSampler(
+                self._length,
+                self._plan.batch_size,
+                weights=self._plan.weights,
+                seed=self._seed,
+                epoch=self.epoch,
+                start=self.start,
+                rank=self._group.rank,
+                world=self._group.size,
+            )
+        )
 
 
 class Batches:
-    """Training batches of one stage of a fold."""
+    """Training batches of one stage of a fold; in a group of processes, this one's share of each."""
 
-    def __init__(self, job: FoldJob, stage: Stage, runtime: Runtime) -> None:
-        experiment = job.experiment
-        steps = {name: settings.model_dump() for name, settings in experiment.augment.items()}
-        dataset = TrainingSet(
-            job.images,
-            job.training_rows,
-            sizing_of(experiment, stage),
-            Augmenter(steps, job.seed) if steps else None,
-            experiment.input.random_offset,
-            channels=experiment.input.channels,
-            seed=job.seed,
-        )
-        self._sampler = _MovingSampler(len(job.training_rows), job.batch_size, job.seed)
+    def __init__(self, job: FoldJob, plan: StagePlan, runtime: Runtime, group: Group = ALONE) -> None:
+        dataset = training_samples(job.experiment, job.images, job.training_rows, plan.settings, plan.weights, job.seed)
+        self._sampler = _MovingSampler(len(job.training_rows), plan, job.seed, group)
         workers = runtime.workers
         self._loader: DataLoader[Sample] = DataLoader(
             dataset,

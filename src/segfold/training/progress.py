@@ -2,17 +2,18 @@
 
 import sys
 import time
-from pathlib import Path
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.progress import BarColumn, TaskID, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Bar
 
+from segfold.training.curves import Curves
+
 if TYPE_CHECKING:
-    from segfold.config import Stage
     from segfold.training.checkpoint import Position
-    from segfold.training.job import FoldJob
+    from segfold.training.job import FoldJob, StagePlan
 
 LONG_HOURS = 6
 ESTIMATE_AFTER_SECONDS = 20
@@ -26,15 +27,26 @@ def duration(seconds: float) -> str:
     return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60:02d}"
 
 
+def _range(sizes: Iterable[int]) -> str:
+    found = sorted(set(sizes))
+    return str(found[0]) if len(found) == 1 else f"{found[0]} to {found[-1]}"
+
+
 class Progress:
     """Shows one fold's training; every method is safe to call whether or not anything is shown."""
 
-    def __init__(self, shown: bool | str = "auto", console: Console | None = None) -> None:
-        self.console = console or Console(stderr=False, soft_wrap=True)
-        self.bar_shown = sys.stdout.isatty() if shown == "auto" else bool(shown)
+    def __init__(self, shown: bool | str = "auto", console: Console | None = None, silent: bool = False) -> None:
+        """
+        Args:
+            shown: whether to draw a bar; ``auto`` does on a terminal.
+            silent: show and record nothing, as in the helpers of a process that speaks for all.
+        """
+        self.console = console or Console(stderr=False, soft_wrap=True, quiet=silent)
+        self.bar_shown = not silent and (sys.stdout.isatty() if shown == "auto" else bool(shown))
+        self._silent = silent
         self._bar: Bar | None = None
         self._task = TaskID(0)
-        self._board: Any = None
+        self._board: Curves | None = None
         self._score: float | None = None
 
     def __enter__(self) -> "Progress":
@@ -56,10 +68,10 @@ class Progress:
             self.say(f"fold {job.fold}: going on after {position.epochs} epochs ({position.samples:,} samples)")
         else:
             self.say(
-                f"fold {job.fold}: {len(job.training_rows):,} images, {sum(s.epochs for _, s in job.stages)} epochs "
-                f"of {job.steps_per_epoch} steps of {job.batch_size}"
+                f"fold {job.fold}: {len(job.training_rows):,} images, {job.epochs} epochs, "
+                f"{job.total_steps:,} steps of {_range(plan.batch_size for plan in job.stages)}"
             )
-        self._board = _tensorboard(job.folder.path / "tensorboard", position.epochs)
+        self._board = None if self._silent else Curves(job.folder.path / "tensorboard", position.epochs)
         if self.bar_shown:
             self._bar = Bar(
                 TextColumn("{task.description}"),
@@ -73,12 +85,12 @@ class Progress:
             )
             self._bar.start()
 
-    def step(self, stage: str, settings: "Stage", position: "Position", rate: float, means: dict[str, float]) -> None:
+    def step(self, stage: "StagePlan", position: "Position", rate: float, means: dict[str, float]) -> None:
         """Refresh the bar within an epoch, about twice a second."""
         taken = position.steps - self._steps_before
         elapsed = time.monotonic() - self._began
         work = self._job.work_done(position.stage, position.epoch, position.step)
-        left = (sum(self._job.work) - work) * elapsed / max(work - self._work_before, 1e-9)
+        left = (self._job.work - work) * elapsed / max(work - self._work_before, 1e-9)
         if not self._warned and elapsed > ESTIMATE_AFTER_SECONDS:
             self._warned = True
             if left > LONG_HOURS * 3600:
@@ -87,12 +99,12 @@ class Progress:
                 )
         if self._bar is None:
             return
-        speed = taken * self._job.batch_size / max(elapsed, 1e-9)
+        speed = taken * stage.batch_size / max(elapsed, 1e-9)
         score = "" if self._score is None else f"  score {self._score:.4f}"
         self._bar.update(
             self._task,
             completed=position.steps,
-            description=f"fold {self._job.fold} {stage} {position.epoch + 1}/{settings.epochs}",
+            description=f"fold {self._job.fold} {stage.name} {position.epoch + 1}/{stage.epochs}",
             text=f"loss {means['loss']:.4f}{score}  lr {rate:.1e}  {speed:.0f} img/s  {duration(left)} left",
         )
 
@@ -105,10 +117,8 @@ class Progress:
         """An epoch is done; ``line`` is its line of ``metrics.jsonl``."""
         self._score = line.get("score", self._score)
         if self._board is not None:
-            for name, value in line.items():
-                if isinstance(value, float):
-                    self._board.add_scalar(name, value, line["epoch"])
-            self._board.flush()
+            points = {name: value for name, value in line.items() if isinstance(value, float)}
+            self._board.add(line["epoch"], points)
         if self._bar is None:
             score = f"  score {line['score']:.4f}" if "score" in line else ""
             self.say(
@@ -121,9 +131,3 @@ class Progress:
 
     def say(self, text: str) -> None:
         self.console.print(text, highlight=False, markup=False)
-
-
-def _tensorboard(folder: Path, epochs: int) -> Any:
-    from torch.utils.tensorboard import SummaryWriter
-
-    return SummaryWriter(str(folder), purge_step=epochs + 1 if epochs else None)

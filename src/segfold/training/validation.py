@@ -7,13 +7,15 @@ import numpy as np
 from torch import nn
 
 from segfold.competition import Competition
-from segfold.config import Experiment
 from segfold.data.images import ImageSet
 from segfold.inference.device import Runtime
 from segfold.inference.networks import sizing_of
 from segfold.inference.predict import predict
-from segfold.metrics import METRICS, overlap
-from segfold.store import HALF, ProbabilityStore
+from segfold.metrics import METRICS, Counts, overlap
+from segfold.settings import Experiment
+from segfold.store import HALF
+from segfold.store_mean import Probabilities
+from segfold.training.distributed import ALONE, Group
 
 
 @dataclass(frozen=True)
@@ -31,14 +33,12 @@ class Scores:
         return {name: round(float(getattr(self, name)), 6) for name in self.__dataclass_fields__}
 
 
-def score_masks(predicted: list[np.ndarray], truth: list[np.ndarray], metric: str) -> Scores:
-    """Scores of binary masks, pair by pair.
+def scores_of(counts: Counts, metric: str) -> Scores:
+    """Scores of N images from their pixel counts.
 
     Args:
-        predicted, truth: masks height×width of one image each, non-zero = foreground.
         metric: name in ``METRICS``.
     """
-    counts = overlap(predicted, truth)
     scores = {name: METRICS[name](*counts) for name in {metric, "iou", "dice"}}
     values = scores[metric]
     return Scores(
@@ -50,6 +50,16 @@ def score_masks(predicted: list[np.ndarray], truth: list[np.ndarray], metric: st
     )
 
 
+def score_masks(predicted: list[np.ndarray], truth: list[np.ndarray], metric: str) -> Scores:
+    """Scores of binary masks, pair by pair.
+
+    Args:
+        predicted, truth: masks height×width of one image each, non-zero = foreground.
+        metric: name in ``METRICS``.
+    """
+    return scores_of(overlap(predicted, truth), metric)
+
+
 def score_network(
     network: nn.Module,
     images: ImageSet,
@@ -57,9 +67,15 @@ def score_network(
     experiment: Experiment,
     competition: Competition,
     runtime: Runtime,
+    group: Group = ALONE,
 ) -> Scores:
-    """Scores of a network without test-time augmentation: the quick look during training."""
+    """Scores of a network without test-time augmentation: the quick look during training.
+
+    Args:
+        group: the processes among which the images are shared out.
+    """
     assert images.masks is not None
+    rows = rows[group.rank :: group.size]
     predictions = predict(
         network,
         images,
@@ -71,10 +87,11 @@ def score_network(
         runtime=runtime,
     )
     masks = [values[0] >= 0.5 for _, values in predictions]
-    return score_masks(masks, [images.masks[row] for row in rows], competition.metric)
+    shares = group.gathered(overlap(masks, [images.masks[row] for row in rows]))
+    return scores_of(Counts(*map(np.concatenate, zip(*shares))), competition.metric)
 
 
-def score_store(store: ProbabilityStore, images: ImageSet, competition: Competition) -> Scores:
+def score_store(store: Probabilities, images: ImageSet, competition: Competition) -> Scores:
     """Scores of stored probabilities; ids pair them with the masks."""
     assert images.masks is not None
     rows = images.position(store.ids)

@@ -1,0 +1,85 @@
+"""The augmentation of one sample: steps by name, applied in turn.
+
+The result is a function of (seed, epoch, index) and of nothing else: not of the process, the number of
+workers, or what was augmented before. albumentations 2.0.8 by itself gives every worker the same stream and
+repeats it each epoch. Its ``Compose.set_random_seed`` would give every *step* the same stream instead: with
+``p=0.5`` each, all steps would apply or none. So the steps here share one stream and are called in turn.
+"""
+
+import random
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from segfold.data.augment import geometric, pixel
+from segfold.data.keys import sample_key
+from segfold.errors import SegfoldError
+
+AUGMENTATIONS: dict[str, Callable[..., Any]] = {
+    "hflip": geometric.hflip,
+    "vflip": geometric.vflip,
+    "affine": geometric.affine,
+    "shear": geometric.shear,
+    "crop": geometric.crop,
+    "elastic": geometric.elastic,
+    "grid_distortion": geometric.grid_distortion,
+    "brightness": pixel.brightness,
+    "contrast": pixel.contrast,
+    "gamma": pixel.gamma,
+    "invert": pixel.invert,
+    "blur": pixel.blur,
+    "noise": pixel.noise,
+    "cutout": pixel.cutout,
+}
+
+
+class Augmenter:
+    """Applies steps to an image and its mask, at their original size.
+
+    Args:
+        steps: settings by name of the step, in the order of application.
+        seed: of the experiment.
+
+    Raises:
+        SegfoldError: a setting out of its range, or a step that does not exist.
+    """
+
+    def __init__(self, steps: Mapping[str, Mapping[str, Any]], seed: int) -> None:
+        unknown = sorted(set(steps) - set(AUGMENTATIONS))
+        if unknown:
+            raise SegfoldError(f"no augmentation {unknown[0]!r}; there are {', '.join(AUGMENTATIONS)}")
+        self._settings = {name: dict(settings) for name, settings in steps.items()}
+        self._seed = seed
+        self._steps = [AUGMENTATIONS[name](**settings) for name, settings in self._settings.items()]
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Steps may be of a class made at run time; a worker process that is spawned builds its own.
+        return Augmenter, (self._settings, self._seed)
+
+    def __call__(
+        self, image: np.ndarray, mask: np.ndarray, epoch: int, index: int | str
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Augments one sample.
+
+        Args:
+            image: H×W×C, uint8 or uint16; not changed.
+            mask: H×W uint8 of 0 and 1; not changed.
+            epoch: number of the epoch.
+            index: number, or another name, of the sample in the epoch.
+
+        Returns:
+            Image and mask of the same shapes and types. Where no step applies they are the arguments.
+        """
+        if not self._steps:
+            return image, mask
+        key = sample_key("augment", self._seed, epoch, index)
+        stream, generator = random.Random(key), np.random.default_rng(key)
+        # albumentations takes the full range of float images to be 0…1 and knows no gamma of uint16.
+        full = None if image.dtype == np.uint8 else np.iinfo(image.dtype).max
+        data = {"image": image if full is None else image.astype(np.float32) / full, "mask": mask}
+        for step in self._steps:
+            step.set_random_state(generator, stream)
+            data = step(**data)
+        changed = data["image"]
+        return changed if full is None else np.rint(changed * full).astype(image.dtype), data["mask"]

@@ -1,0 +1,106 @@
+"""Steps that change the values of pixels and leave the mask alone."""
+
+from typing import Any
+
+import numpy as np
+
+from segfold.data.augment.library import library
+from segfold.data.augment.step import Step, check
+
+
+def brightness(*, limit: float = 0.1, p: float = 0.5) -> Any:
+    """Adds up to ±`limit` of the full range to every pixel."""
+    check("brightness", p=(p, 0, 1), limit=(limit, 0, 1))
+    return library().RandomBrightnessContrast((-limit, limit), (0.0, 0.0), p=p)
+
+
+def contrast(*, limit: float = 0.1, p: float = 0.5) -> Any:
+    """Multiplies every pixel by a factor between 1 - `limit` and 1 + `limit`."""
+    check("contrast", p=(p, 0, 1), limit=(limit, 0, 1))
+    return library().RandomBrightnessContrast((0.0, 0.0), (-limit, limit), p=p)
+
+
+def gamma(*, limit: float = 0.2, p: float = 0.5) -> Any:
+    """Raises every pixel, as a share of the full range, to a power from 1 / (1 + `limit`) to 1 + `limit`."""
+    check("gamma", p=(p, 0, 1), limit=(limit, 0, 10))
+    return library().RandomGamma((100 / (1 + limit), 100 * (1 + limit)), p=p)
+
+
+def invert(*, p: float = 0.5) -> Any:
+    """Takes every pixel from the full range: white becomes black (11th place of the TGS competition)."""
+    check("invert", p=(p, 0, 1))
+    return library().InvertImg(p=p)
+
+
+def blur(*, sigma: float = 1.5, p: float = 0.5) -> Any:
+    """Smooths with a Gaussian.
+
+    Args:
+        sigma: largest deviation in pixels; the smallest is 0.3, or this if it is less, which changes next to nothing.
+        p: probability of the step.
+    """
+    check("blur", p=(p, 0, 1), sigma=(sigma, 0.1, 50))
+    return library().GaussianBlur(blur_limit=0, sigma_limit=(min(0.3, sigma), sigma), p=p)
+
+
+def noise(*, sigma: float = 0.05, p: float = 0.5) -> Step:
+    """Adds Gaussian noise, independent from pixel to pixel and the same in all channels (grey images may have three).
+
+    Args:
+        sigma: largest deviation, as a share of the full range; it is drawn up to this.
+        p: probability of the step.
+    """
+    check("noise", p=(p, 0, 1), sigma=(sigma, 0, 1))
+    return _Noise(sigma, p)
+
+
+def cutout(*, holes: int = 1, size: float = 0.3, fill: float | None = None, p: float = 0.5) -> Step:
+    """Fills rectangles of the image, whose mask is still asked for (arXiv 1708.04552; 9th place: one of 30 pixels in 101).
+
+    Args:
+        holes: number of rectangles, which may overlap.
+        size: height and width of each, as a share of the image's; it lies wholly inside.
+        fill: value in the rectangles, as a share of the full range; None for the mean of each channel.
+        p: probability of the step.
+    """
+    check("cutout", p=(p, 0, 1), holes=(holes, 0, 1000), size=(size, 0, 1))
+    if fill is not None:
+        check("cutout", fill=(fill, 0, 1))
+    return _Cutout(holes, size, fill, p)
+
+
+class _Noise(Step):
+    def __init__(self, sigma: float, p: float) -> None:
+        super().__init__(p)
+        self._sigma = sigma
+
+    def apply(self, image: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        full = _full(image)
+        drawn = self.generator.standard_normal(mask.shape, np.float32)
+        drawn *= self.stream.uniform(0, self._sigma) * full
+        noisy = np.clip(image + drawn[:, :, np.newaxis], 0, full)
+        return _typed(noisy, image), mask
+
+
+class _Cutout(Step):
+    def __init__(self, holes: int, size: float, fill: float | None, p: float) -> None:
+        super().__init__(p)
+        self._holes, self._size, self._fill = holes, size, fill
+
+    def apply(self, image: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        value = image.mean(axis=(0, 1)) if self._fill is None else np.array(self._fill * _full(image))
+        height, width = (round(self._size * length) for length in mask.shape)
+        cut = image.copy()
+        for _ in range(self._holes):
+            top = self.stream.randint(0, mask.shape[0] - height)
+            left = self.stream.randint(0, mask.shape[1] - width)
+            cut[top : top + height, left : left + width] = _typed(value, image)
+        return cut, mask
+
+
+def _full(image: np.ndarray) -> float:
+    return 255.0 if image.dtype == np.uint8 else 1.0
+
+
+def _typed(values: np.ndarray, image: np.ndarray) -> np.ndarray:
+    return (np.rint(values) if image.dtype == np.uint8 else values).astype(image.dtype)

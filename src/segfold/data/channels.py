@@ -1,0 +1,91 @@
+"""What the network's input is made of: the image's own channels, and planes beside them."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from segfold.data.images import ImageSet
+from segfold.data.sizing import Sizing
+from segfold.data.table import shorten
+from segfold.errors import SegfoldError
+
+CHANNELS = ("image", "y", "image_y", "depth")
+"""The image's own channels; the height in the image, 0 at its top and 255 at its bottom; the image times that height
+as a share; and one value an image, its depth by the competition's table of that name. The first three are the
+planes I, y and I·y of the first place of the TGS competition (T §2)."""
+
+
+class InputPlanes:
+    """Makes the network's input of an image of a set.
+
+    Args:
+        images: the set.
+        channels: of `CHANNELS`, in the order of the network's input.
+
+    Raises:
+        SegfoldError: an unknown channel, or an image without a depth.
+    """
+
+    def __init__(self, images: ImageSet, channels: Sequence[str]) -> None:
+        unknown = [channel for channel in channels if channel not in CHANNELS]
+        if unknown or not channels:
+            raise SegfoldError(f"input.channels is {list(channels)}; name one or more of {', '.join(CHANNELS)}")
+        self._channels = tuple(channels)
+        self._depths = _depths(images) if "depth" in channels else None
+
+    def __call__(self, image: np.ndarray, row: int, sizing: Sizing, offset: tuple[int, int] | None) -> np.ndarray:
+        """The network's input.
+
+        Args:
+            image: H×W×C, uint8 or uint16, augmented or not.
+            row: of the image in its set.
+            sizing: to the network's input.
+            offset: where the image is placed.
+
+        Returns:
+            height×width×channels of 0…255: uint8 of an image of 8 bits alone, else float32.
+        """
+        if image.dtype == np.uint16:
+            image = image.astype(np.float32) / 257  # 65535 becomes 255
+        if self._channels == ("image",):
+            return sizing.image(image, offset)
+        # Made after augmentation, whose changes of brightness are not meant for the planes.
+        sized = sizing.image(np.concatenate([self._plane(name, image) for name in self._channels], axis=2), offset)
+        if self._depths is not None:
+            sized[:, :, self._place(image.shape[2])] = self._depths[row]
+        return sized
+
+    def _plane(self, name: str, image: np.ndarray) -> np.ndarray:
+        height, width = image.shape[:2]
+        ramp = np.linspace(0, 255, height, dtype=np.float32)[:, None, None]
+        match name:
+            case "image":
+                return image.astype(np.float32, copy=False)
+            case "y":
+                return np.broadcast_to(ramp, (height, width, 1))
+            case "image_y":
+                return image.mean(axis=2, keepdims=True, dtype=np.float32) * (ramp / 255)
+            case _:  # depth: filled in at the network's size, as a border of zeros has a depth too
+                return np.zeros((height, width, 1), np.float32)
+
+    def _place(self, own: int) -> int:
+        """Where the depth lies in the network's input, for images of so many channels."""
+        before = self._channels[: self._channels.index("depth")]
+        return sum(own if name == "image" else 1 for name in before)
+
+
+def _depths(images: ImageSet) -> np.ndarray:
+    """Depth of each image, 0…255 between the limits of the whole table: the same in training and in prediction."""
+    if "depth" not in images.extra.columns or "depth" not in images.limits:
+        raise SegfoldError(
+            "input.channels names depth, but the competition has no table 'depth': add it to its file under tables, "
+            "or take depth out of input.channels"
+        )
+    depths = images.extra["depth"].reindex(images.ids).to_numpy(dtype=np.float64)
+    missing = [str(name) for name in images.ids[np.isnan(depths)]]
+    if missing:
+        raise SegfoldError(
+            f"no depth of {shorten(missing)}: add them to the table, or take depth out of input.channels"
+        )
+    least, most = images.limits["depth"]
+    return (255 * (depths - least) / max(most - least, np.finfo(float).tiny)).clip(0, 255).astype(np.float32)

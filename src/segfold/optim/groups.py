@@ -1,0 +1,77 @@
+"""Parameter groups: the encoder's own learning rate, weight decay, and the frozen encoder.
+
+The encoder is what a network calls ``encoder``.
+"""
+
+from typing import Any
+
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from segfold.errors import SegfoldError
+
+Group = dict[str, Any]
+"""What torch's optimisers call a parameter group: ``params`` and the settings that differ from the default."""
+
+
+def parameter_groups(
+    network: nn.Module, weight_decay: float, *, encoder_lr: float = 1.0, decay_norms: bool = True
+) -> list[Group]:
+    """Every parameter of ``network`` once, with its ``lr_factor`` and ``weight_decay``.
+
+    ``lr_factor`` multiplies the stage's learning rate. By default there is one group, in the network's order.
+
+    Args:
+        encoder_lr: ``lr_factor`` of the encoder, which has pretrained weights to keep.
+        decay_norms: without it, scales and shifts of normalisations and biases (all that has at most one
+            dimension) do not decay (Goyal et al., arXiv 1706.02677, 5.3; He et al., arXiv 1812.01187).
+
+    Raises:
+        SegfoldError: ``encoder_lr`` is given for a network without an encoder.
+    """
+    if encoder_lr != 1.0:
+        _encoder(network, "optimizer encoder_lr")
+    groups: dict[tuple[float, float], Group] = {}
+    for name, parameter in network.named_parameters():
+        lr_factor = encoder_lr if name.startswith("encoder.") else 1.0
+        decay = weight_decay if decay_norms or parameter.ndim > 1 else 0.0
+        group = groups.setdefault((lr_factor, decay), {"params": [], "lr_factor": lr_factor, "weight_decay": decay})
+        group["params"].append(parameter)
+    return list(groups.values())
+
+
+def set_frozen(network: nn.Module, frozen: bool) -> None:
+    """Freeze the encoder's parameters, or let them all be trained.
+
+    Frozen parameters stay in the optimiser, which skips what has no gradient; call :func:`frozen_mode` after
+    every ``network.train()``.
+
+    Raises:
+        SegfoldError: the network has no encoder.
+    """
+    for parameter in _encoder(network, "freezing the encoder").parameters():
+        parameter.requires_grad_(not frozen)
+        if frozen:
+            parameter.grad = None
+
+
+def frozen_mode(network: nn.Module) -> None:
+    """Put the batch normalisations of a frozen encoder in eval mode, so that its statistics stay too.
+
+    Nothing happens where the encoder is not frozen.
+    """
+    encoder = getattr(network, "encoder", None)
+    if encoder is None or any(parameter.requires_grad for parameter in encoder.parameters()):
+        return
+    for module in encoder.modules():
+        if isinstance(module, _BatchNorm):
+            module.eval()
+
+
+def _encoder(network: nn.Module, purpose: str) -> nn.Module:
+    encoder = getattr(network, "encoder", None)
+    if not isinstance(encoder, nn.Module):
+        raise SegfoldError(
+            f"{purpose}: {type(network).__name__} has no encoder; remove the setting, or choose a model with an encoder"
+        )
+    return encoder

@@ -1,0 +1,263 @@
+"""The settings of an experiment: what a config file may say, with types and defaults."""
+
+import re
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias, Union
+
+from pydantic import Discriminator, Field, Tag, field_validator, model_validator
+
+from segfold.data.augment import AUGMENTATIONS
+from segfold.data.mixing import MIXES
+from segfold.data.tta import TRANSFORMS
+from segfold.losses import LOSSES
+from segfold.models import MODELS
+from segfold.optim import OPTIMIZERS, SCHEDULES, cycle_count, needs_scores
+from segfold.schema import Choice, NamedMap, Settings, choice, named_map, settings_model
+
+_WEIGHTS = re.compile(r"model|best|swa|snapshots|snapshot[1-9]\d*")
+
+if TYPE_CHECKING:
+    MaskLosses: TypeAlias = NamedMap
+    Augmentations: TypeAlias = NamedMap
+    ScheduleChoice: TypeAlias = Choice
+    OptimizerChoice: TypeAlias = Choice
+else:
+    MaskLosses = named_map("mask", LOSSES, weighted=True)
+    Augmentations = named_map("augment", {**AUGMENTATIONS, **MIXES})
+    ScheduleChoice = choice("schedule", SCHEDULES)
+    OptimizerChoice = choice("optimizer", OPTIMIZERS)
+
+
+def _model_choice() -> Any:
+    """Union of the models' settings, told apart by ``name``; ``in_channels`` and ``classes`` come from the data."""
+    variants = [
+        Annotated[
+            settings_model(f"model.{name}", builder, ("in_channels", "classes"), {"name": (Literal[name], name)}),
+            Tag(name),
+        ]
+        for name, builder in MODELS.items()
+    ]
+    union = Union[tuple(variants)] if len(variants) > 1 else Union[(*variants, Annotated[None, Tag("")])]  # noqa: UP007
+
+    def name_of(value: Any) -> str:
+        name = value.get("name", "unet") if isinstance(value, Mapping) else getattr(value, "name", "")
+        return str(name)
+
+    return Annotated[union, Discriminator(name_of)]
+
+
+if TYPE_CHECKING:
+    ModelChoice: TypeAlias = Any
+else:
+    ModelChoice = _model_choice()
+
+
+class Input(Settings):
+    """From an image of any size to the network's input."""
+
+    size: int | tuple[int, int] = 128
+    resize: int | tuple[int, int] | None = None
+    fit: Literal["pad", "resize"] = "pad"
+    border: Literal["reflect", "edge", "zero"] = "reflect"
+    random_offset: bool = True
+    channels: tuple[str, ...] = ("image",)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Height and width in pixels."""
+        return (self.size, self.size) if isinstance(self.size, int) else self.size
+
+
+class HeadLoss(Settings):
+    """An extra pixel head's share of the loss, and the images that it is trained on (A 3.12)."""
+
+    weight: float
+    over: Literal["nonempty", "all", "zeroed"] = "nonempty"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _number(cls, value: Any) -> Any:
+        return {"weight": value} if isinstance(value, int | float) else value
+
+
+class Loss(Settings):
+    """A stage's loss: ``mask`` on the main logits, the same form on extra heads, BCE on the image head."""
+
+    mask: MaskLosses
+    levels: HeadLoss | None = None
+    nonempty: HeadLoss | None = None
+    image: float = 0.0
+    unpadded: bool = True
+
+    @field_validator("mask")
+    @classmethod
+    def _some(cls, mask: Any) -> Any:
+        if not mask.items():
+            raise ValueError(f"no loss is named; name at least one of {', '.join(LOSSES)}")
+        return mask
+
+
+class Sample(Settings):
+    """Which images an epoch draws: by default each one once.
+
+    ``nonempty`` is the share of drawn images that have foreground, ``area`` the power of the covered share that a
+    non-empty image is drawn in proportion to, ``skip_constant`` leaves out images of a single value (in training only).
+    """
+
+    nonempty: float | None = Field(default=None, ge=0, le=1)
+    area: float = 0.0
+    skip_constant: bool = False
+
+
+class Stage(Settings):
+    """A part of the training with its own loss, learning rate and schedule.
+
+    ``warmup`` epochs rise linearly to ``lr`` before the schedule begins; ``freeze_encoder`` counts epochs in which
+    only the rest of the network learns; ``early_stop`` ends the stage after so many validations without a new best;
+    ``snapshots`` keeps the weights at the end of each of the schedule's cycles. What is given below that stands at
+    the experiment's top level too replaces it for this stage.
+    """
+
+    epochs: int = Field(ge=0)
+    loss: Loss
+    lr: float = Field(default=1e-3, gt=0)
+    schedule: ScheduleChoice = Field(default="cosine", validate_default=True)
+    warmup: float = Field(default=0.0, ge=0)
+    freeze_encoder: int = Field(default=0, ge=0)
+    early_stop: int | None = Field(default=None, ge=1)
+    snapshots: bool = False
+    size: int | tuple[int, int] | None = None
+    batch_size: int | None = Field(default=None, ge=2)
+    augment: Augmentations | None = None
+    sample: Sample | None = None
+    optimizer: OptimizerChoice | None = None
+
+    @model_validator(mode="after")
+    def _whole_cycles(self) -> "Stage":
+        cycles = cycle_count(self.schedule.name, self.schedule.settings)
+        if self.warmup >= max(self.epochs, 1):
+            raise ValueError(f"a warm-up of {self.warmup:g} epochs leaves nothing of {self.epochs} for the schedule")
+        if self.snapshots and (self.epochs - self.warmup) % cycles:
+            raise ValueError(
+                f"{self.epochs - self.warmup:g} epochs are not {cycles} whole cycles; snapshots are taken at their ends"
+            )
+        return self
+
+
+class Ema(Settings):
+    """Exponential moving average of the weights; the first steps use a shorter memory."""
+
+    decay: float = Field(default=0.999, ge=0, lt=1)
+
+
+class Swa(Settings):
+    """Stochastic weight averaging: the mean of the weights after every ``every`` epochs of the last stage's end.
+
+    It begins after the share ``start`` of that stage; batch-norm statistics are estimated anew for the mean.
+    """
+
+    start: float = Field(default=0.75, ge=0, lt=1)
+    every: int = Field(default=1, ge=1)
+
+
+class Validation(Settings):
+    """How often the validation fold is predicted during training; the last epoch always is."""
+
+    every: int = Field(default=1, ge=1)
+
+
+class Folds(Settings):
+    """The fold file: ``k`` folds made with ``seed``, at ``folds/<competition>-<k>.csv`` unless named."""
+
+    k: int = Field(default=5, ge=2)
+    seed: int = 0
+    file: str | None = None
+
+
+class Predict(Settings):
+    """How a trained fold predicts."""
+
+    weights: tuple[str, ...] = ("model",)
+    tta: tuple[str, ...] = ("identity", "hflip")
+    batch_size: int = Field(default=64, ge=1)
+
+    @field_validator("weights")
+    @classmethod
+    def _named(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        wrong = [name for name in names if not _WEIGHTS.fullmatch(name)]
+        if wrong or not names:
+            raise ValueError(
+                f"found {list(names)}, expected some of model, best, swa, snapshots, snapshot1, snapshot2, …"
+            )
+        return names
+
+    @field_validator("tta")
+    @classmethod
+    def _known(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        unknown = [name for name in names if name not in TRANSFORMS]
+        if unknown or not names:
+            raise ValueError(f"found {list(names)}, expected some of {', '.join(TRANSFORMS)}")
+        return names
+
+
+class Machine(Settings):
+    """What concerns this machine only and may differ when a run goes on elsewhere."""
+
+    device: str = "auto"
+    workers: int | Literal["auto"] = "auto"
+    threads: int | Literal["auto"] = "auto"
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
+    compile: bool | Literal["auto"] = "auto"
+    progress: bool | Literal["auto"] = "auto"
+
+
+class Experiment(Settings):
+    """Everything that decides what a run's weights and predictions are."""
+
+    competition: str
+    seed: int = 0
+    fast: bool = False
+    folds: Folds = Folds()
+    input: Input = Input()
+    model: ModelChoice = Field(default_factory=dict, validate_default=True)
+    init: str | None = None
+    augment: Augmentations = Field(default_factory=dict, validate_default=True)
+    sample: Sample = Sample()
+    batch_size: int = Field(default=32, ge=2)
+    accumulate: int = Field(default=1, ge=1)
+    optimizer: OptimizerChoice = Field(default="adamw", validate_default=True)
+    encoder_lr: float = Field(default=1.0, ge=0)
+    decay_norms: bool = True
+    clip: float | None = Field(default=None, gt=0)
+    ema: Ema | None = Ema()
+    swa: Swa | None = None
+    best: int = Field(default=0, ge=0)
+    stages: dict[str, Stage] = Field(min_length=1)
+    validate_: Validation = Field(default=Validation(), alias="validate")
+    predict: Predict = Predict()
+    machine: Machine = Machine()
+    minutes: float | None = Field(default=None, gt=0)
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "Experiment":
+        made = {"model"} | ({"best"} if self.best else set()) | ({"swa"} if self.swa else set())
+        if any(stage.snapshots for stage in self.stages.values()):
+            made.add("snapshots")
+        for name in self.predict.weights:
+            if re.sub(r"\d+$", "s", name) not in made:
+                hint = {"best": "set best=1 or more", "swa": "set swa={}"}.get(name, "set snapshots in a stage")
+                raise ValueError(f"predict.weights names {name}, which this training does not make; {hint}")
+        for name, stage in self.stages.items():
+            size = stage.batch_size or self.batch_size
+            if self.accumulate > size // 2:
+                raise ValueError(
+                    f"accumulate {self.accumulate} splits stage {name}'s batch of {size} into parts of fewer than 2 images"
+                )
+        return self
+
+    @property
+    def watches_scores(self) -> bool:
+        """Whether validation scores steer the training, so that how often they are taken changes the weights."""
+        return self.best > 0 or any(
+            stage.early_stop is not None or needs_scores(stage.schedule.name) for stage in self.stages.values()
+        )

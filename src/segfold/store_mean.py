@@ -1,0 +1,49 @@
+"""The mean of several stores as one: what the snapshots of a fold predict together."""
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from segfold.errors import SegfoldError
+from segfold.store import ProbabilityStore
+
+
+class Probabilities(Protocol):
+    """What is read of a store: ids, their rows, and the codes of a row."""
+
+    @property
+    def ids(self) -> npt.NDArray[np.object_]: ...
+
+    @property
+    def rows(self) -> Mapping[str, int]: ...
+
+    def __len__(self) -> int: ...
+
+    def codes(self, row: int) -> npt.NDArray[np.uint16]:
+        """C×H×W codes."""
+
+
+class MeanStore:
+    """Rounded mean of the codes of stores that hold the same images in the same order.
+
+    Raises:
+        SegfoldError: the stores hold other images.
+    """
+
+    def __init__(self, stores: Sequence[ProbabilityStore]) -> None:
+        first, *others = stores
+        if any(not np.array_equal(first.ids, other.ids) for other in others):
+            raise SegfoldError("predictions of different images cannot be averaged; delete the fold's pred folder")
+        self.stores = list(stores)
+        self.ids, self.rows = first.ids, first.rows
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def codes(self, row: int) -> npt.NDArray[np.uint16]:
+        """C×H×W codes, rounded half up."""
+        count = len(self.stores)
+        total = sum((store.codes(row).astype(np.int64) for store in self.stores), np.int64(0))
+        return np.asarray((2 * total + count) // (2 * count), np.uint16)

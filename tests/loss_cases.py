@@ -1,0 +1,61 @@
+"""Every loss in every mode, and inputs to try it on."""
+
+import pytest
+import torch
+
+from segfold.losses import LOSSES
+
+Z = torch.tensor([2.0, -1.0, 0.5, -3.0]).reshape(1, 1, 2, 2)
+Y = torch.tensor([1.0, 1.0, 0.0, 0.0]).reshape(1, 1, 2, 2)
+
+CASES = {
+    "bce": ("bce", {}),
+    "bce-smoothed": ("bce", {"smoothing": 0.1}),
+    "focal": ("focal", {}),
+    "focal-alpha": ("focal", {"gamma": 1.5, "alpha": 0.25}),
+    "focal-smoothed": ("focal", {"smoothing": 0.2}),
+    "dice": ("dice", {}),
+    "dice-unsmoothed": ("dice", {"smooth": 0.0}),
+    "dice-batch": ("dice", {"mode": "batch"}),
+    "jaccard": ("jaccard", {}),
+    "jaccard-batch": ("jaccard", {"mode": "batch", "smooth": 0.5}),
+    "tversky": ("tversky", {"alpha": 0.3, "beta": 0.7}),
+    "tversky-focal": ("tversky", {"gamma": 0.75, "smooth": 0.5}),
+    "tversky-batch": ("tversky", {"mode": "batch", "alpha": 0.3, "beta": 0.7, "gamma": 1.5}),
+    "lovasz": ("lovasz", {}),
+    "lovasz-elu": ("lovasz", {"activation": "elu"}),
+    "lovasz-symmetric": ("lovasz", {"symmetric": True}),
+    "lovasz-symmetric-elu": ("lovasz", {"symmetric": True, "activation": "elu"}),
+    "lovasz-batch": ("lovasz", {"symmetric": True, "per_image": False}),
+    "boundary": ("boundary", {}),
+}
+NOT_ADDITIVE = {"lovasz-batch"}
+"""Losses that look at the whole batch at once and cannot be put together from parts."""
+NOT_LINEAR = {"dice-batch", "jaccard-batch", "tversky-batch", "lovasz-batch"}
+"""Losses that are no means over images."""
+
+EVERY = {case: LOSSES[name](**settings) for case, (name, settings) in CASES.items()}
+ADDITIVE = {case: loss for case, loss in EVERY.items() if case not in NOT_ADDITIVE}
+every = pytest.mark.parametrize("loss", EVERY.values(), ids=EVERY)
+additive = pytest.mark.parametrize("loss", ADDITIVE.values(), ids=ADDITIVE)
+
+
+def value(loss, z, y, valid=None, weight=None):
+    return loss.value(loss.sums(z, y, valid, weight))
+
+
+def value_and_gradient(loss, z, y, valid=None, weight=None):
+    z = z.detach().clone().requires_grad_()
+    result = value(loss, z, y, valid, weight)
+    result.backward()
+    return result.detach(), z.grad
+
+
+def random_batch(n=4, c=1, h=9, w=7, seed=0):
+    """Logits, masks (the first empty, the second full), and a valid area that differs from image to image."""
+    g = torch.Generator().manual_seed(seed)
+    z = torch.randn(n, c, h, w, generator=g) * 2
+    y = (torch.rand(n, c, h, w, generator=g) < 0.3).float()
+    y[0], y[1] = 0, 1
+    valid = torch.rand(n, 1, h, w, generator=g) < 0.7
+    return z, y, valid

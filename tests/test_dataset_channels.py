@@ -1,0 +1,91 @@
+"""Planes beside the image: their values, their place, and that they are the same in training and prediction."""
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from segfold.data.augment import Augmenter
+from segfold.data.dataset import PredictionSet
+from segfold.data.images import ImageSet, load_split
+from segfold.data.sizing import Sizing
+from segfold.errors import SegfoldError
+from small_images import PAD, image_set, training_set
+from tiny_competition import TEST_IDS, TINY, TRAIN_IDS, write_tiny
+
+DEPTHS = np.array([51.0, 300.0, 955.0, 505.5])
+
+
+def deep_set(depths: np.ndarray = DEPTHS, **changes: Any) -> ImageSet:
+    ids = [f"{i:03}" for i in range(len(depths))]
+    extra = pd.DataFrame({"depth": depths[::-1]}, index=ids[::-1])
+    return image_set(len(depths), extra=extra, limits={"depth": (51.0, 960.0)}, **changes)
+
+
+def test_height_channel() -> None:
+    images = image_set(2)
+    augmenter = Augmenter({"brightness": {"limit": 0.5, "p": 1.0}}, 0)
+    sample = training_set(images, augmenter=augmenter, channels=("y", "image"))[0, 1]["image"]
+    assert sample.shape == (4, 128, 128) and sample.dtype == torch.float32
+    inside = sample[:, 13:114, 13:114]
+    np.testing.assert_allclose(inside[0], np.linspace(0, 255, 101)[:, None].repeat(101, axis=1), atol=1e-3)
+    expected, _ = augmenter(images.images[1], images.masks[1], 0, 1)  # type: ignore[index]
+    np.testing.assert_array_equal(inside[1:].permute(1, 2, 0), expected)
+    predicted = PredictionSet(images, np.array([1]), PAD, channels=("image", "y"))[0]["image"]
+    np.testing.assert_array_equal(predicted[3], sample[0])
+    np.testing.assert_array_equal(predicted[:3].permute(1, 2, 0), PAD.image(images.images[1]))
+
+
+def test_image_times_height() -> None:
+    images = image_set(2, channels=3)
+    augmenter = Augmenter({"hflip": {"p": 1.0}}, 0)
+    sample = training_set(images, augmenter=augmenter, channels=("image_y", "image"))[0, 1]["image"]
+    assert sample.shape == (4, 128, 128)
+    share = np.linspace(0, 1, 101)[:, None]
+    expected = images.images[1][:, ::-1].mean(axis=2) * share
+    np.testing.assert_allclose(sample[0, 13:114, 13:114], expected, atol=1e-3)
+    predicted = PredictionSet(images, np.array([1]), PAD, channels=("image", "image_y"))[0]["image"]
+    np.testing.assert_allclose(predicted[3, 13:114, 13:114], expected[:, ::-1], atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    "sizing", [PAD, Sizing(128, 128, "pad", "zero"), Sizing(64, 96, "resize"), Sizing(256, 256, resize=(202, 202))]
+)
+def test_depth_is_one_value_an_image_in_training_and_prediction(sizing: Sizing) -> None:
+    images = deep_set()
+    channels = ("y", "image", "depth")
+    rows = np.array([3, 1, 2])
+    augmenter = Augmenter({"affine": {"p": 1.0}, "brightness": {"p": 1.0}}, 0)
+    trained = training_set(images, rows=rows, sizing=sizing, augmenter=augmenter, channels=channels)
+    predicted = PredictionSet(images, rows, sizing, channels=channels)
+    for position, row in enumerate(rows):
+        expected = 255 * (DEPTHS[row] - 51) / (960 - 51)
+        for image in (trained[0, position]["image"], predicted[position]["image"]):
+            assert image.shape == (5, sizing.height, sizing.width) and image.dtype == torch.float32
+            np.testing.assert_allclose(image[4], expected, rtol=1e-6)
+    first = PredictionSet(images, rows, sizing, channels=("depth", "image"))[0]["image"]
+    np.testing.assert_allclose(first[0], 255 * (DEPTHS[3] - 51) / (960 - 51), rtol=1e-6)
+    np.testing.assert_array_equal(first[1:].permute(1, 2, 0), sizing.image(images.images[3].astype(np.float32)))
+
+
+def test_depths_have_the_limits_of_the_whole_table(tmp_path: Any) -> None:
+    write_tiny(tmp_path / "data" / "tiny")
+    splits = [load_split(TINY, split, tmp_path) for split in ("train", "test")]  # type: ignore[arg-type]
+    values = pd.concat([images.extra["depth"] for images in splits])
+    assert splits[0].limits == splits[1].limits == {"depth": (values.min(), values.max())}
+    assert len(values) == len(TRAIN_IDS) + len(TEST_IDS)
+    assert any(images.extra["depth"].max() < values.max() for images in splits)
+    sets = [PredictionSet(images, np.arange(len(images)), PAD, channels=("depth",)) for images in splits]
+    planes = [float(samples[row]["image"].mean()) for samples in sets for row in range(len(samples))]
+    np.testing.assert_allclose(planes, 255 * (values - values.min()) / np.ptp(values), rtol=1e-5)
+
+
+def test_an_image_without_depth_is_refused() -> None:
+    with pytest.raises(SegfoldError, match=r"^input\.channels names depth, but the competition has no table[^\n]*$"):
+        training_set(image_set(2), channels=("image", "depth"))
+    lacking = deep_set(np.array([1.0, np.nan, 3.0]))
+    with pytest.raises(SegfoldError, match=r"^no depth of 001: [^\n]*$"):
+        PredictionSet(lacking, np.arange(3), PAD, channels=("image", "depth"))
+    training_set(lacking, channels=("image", "y"))

@@ -1,0 +1,91 @@
+"""Ctrl-C and SIGTERM, to the whole group of processes: exit 130 and 143, and the same command goes on from there."""
+
+import functools
+import os
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fault_run import TRAIN, differing, fold_folder, outcome
+from forked import Done, segfold
+from small_project import make_project
+
+SIGNALS = [(signal.SIGINT, 130), (signal.SIGTERM, 143)]
+RUN = (*TRAIN, "machine.workers=1")
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_project(tmp_path_factory.mktemp("signals"))
+
+
+@pytest.fixture(scope="module")
+def undisturbed(home: Path) -> dict[str, Any]:
+    done = segfold(home, *RUN, "--run", "undisturbed")
+    assert done.returncode == 0, done.stderr
+    return outcome(home, "undisturbed")
+
+
+def signal_at_the_fault(number: signal.Signals) -> None:
+    """A fault sends ``number`` to the group instead of killing the process."""
+    from segfold import faults
+
+    faults.die = lambda: os.killpg(0, number)
+
+
+def signal_from_the_loader(number: signal.Signals, sample: int) -> None:
+    """The worker sends ``number`` to the group in its ``sample``-th sample, for which the parent then waits."""
+    from segfold.data.dataset import TrainingSet
+
+    plain, taken = TrainingSet.__getitem__, []
+
+    def slow(self: TrainingSet, key: Any) -> Any:
+        taken.append(key)
+        if len(taken) == sample:
+            time.sleep(0.1)
+            os.killpg(0, number)
+            time.sleep(0.1)
+        return plain(self, key)
+
+    TrainingSet.__getitem__ = slow  # type: ignore[method-assign]
+
+
+def stopped(done: Done, code: int) -> None:
+    assert done.returncode == code, done
+    assert done.stderr == "segfold train: stopped; the same command goes on from here\n"
+
+
+def goes_on(home: Path, run: str, undisturbed: dict[str, Any]) -> None:
+    done = segfold(home, *RUN, "--run", run)
+    assert done.returncode == 0, done.stderr
+    assert differing(outcome(home, run), undisturbed) == []
+
+
+@pytest.mark.parametrize(("number", "code"), SIGNALS)
+def test_from_loader_step_and_prediction(
+    home: Path, undisturbed: dict[str, Any], number: signal.Signals, code: int
+) -> None:
+    """One training stopped in each of them in turn, and gone on to the end of the undisturbed one."""
+    run, at_fault = f"signal{code}", functools.partial(signal_at_the_fault, number)
+    # Eight samples are in the first epoch; for the first batch of the second one the parent can but wait.
+    stopped(segfold(home, *RUN, "--run", run, before=functools.partial(signal_from_the_loader, number, 9)), code)
+    done = segfold(home, *RUN, "--run", run, fault="step:1", before=at_fault)
+    stopped(done, code)
+    assert "going on after 1 epochs (12 samples)" in done.stdout
+    done = segfold(home, *RUN, "--run", run, fault="prediction:7", before=at_fault)
+    stopped(done, code)
+    assert "going on after 1 epochs (16 samples)" in done.stdout
+    assert list(fold_folder(home, run).rglob("oof.u16.part")) != []
+    assert not (fold_folder(home, run) / "done.json").exists()
+    goes_on(home, run, undisturbed)
+
+
+def test_from_a_file(home: Path, undisturbed: dict[str, Any]) -> None:
+    """Between and within the files, where nothing waits for the end of a step."""
+    at_fault = functools.partial(signal_at_the_fault, signal.SIGTERM)
+    for fault in ("temporary:4", "line:2", "weights:1"):
+        stopped(segfold(home, *RUN, "--run", "files", fault=fault, before=at_fault), 143)
+    goes_on(home, "files", undisturbed)
