@@ -302,6 +302,7 @@ def test_members_for_the_memory_benchmark_blend(tmp_path: Path, capsys: pytest.C
 
 
 def test_kinds_of_work() -> None:
+    pytest.importorskip("segmentation_models_pytorch", reason="segmentation_models_pytorch is not installed")
     from benchmarks.profile import OTHER, by_kind
 
     costs = {"aten::mkldnn_convolution": 3.0, "aten::native_batch_norm": 1.0, "aten::copy_": 0.5, "aten::add_": 0.25}

@@ -26,7 +26,8 @@ BELOW = {
     "faults": {"errors"},
     "locks": {"errors", "files"},
     "runs": {"errors", "files", "locks"},
-    "store": {"errors", "faults", "files", "locks"},
+    "store_table": set(),
+    "store": {"errors", "faults", "files", "locks", "store_table"},
     "store_mean": {"errors", "store"},
 }
 """What each module or package may import from segfold, itself aside."""

@@ -19,7 +19,6 @@ import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +29,7 @@ from segfold.errors import SegfoldError
 from segfold.faults import fault
 from segfold.files import disk_errors, read_json, size_text, write_all, write_atomic, write_json
 from segfold.locks import FoldLock
+from segfold.store_table import StoreTable, shared_table
 
 TOP = 65535
 HALF = 1 << 15
@@ -79,24 +79,31 @@ class ProbabilityStore:
     """A finished store. Opened by `open_store`; reads each image from disk when asked.
 
     Attributes:
-        ids: (N,) texts in the order of the store, which says nothing about the order of any other store.
-        shapes: (N, 3) channels, height and width.
+        table: shared with every open store of the same images.
         meta: what the codes were made with.
     """
 
     path: Path
-    ids: npt.NDArray[np.object_]
-    shapes: npt.NDArray[np.int64]
-    offsets: npt.NDArray[np.int64]
+    table: StoreTable
     meta: dict[str, Any]
 
     def __len__(self) -> int:
         return len(self.ids)
 
-    @cached_property
+    @property
+    def ids(self) -> npt.NDArray[np.object_]:
+        """(N,) texts in the order of the store, which says nothing about the order of any other store."""
+        return self.table.ids
+
+    @property
+    def shapes(self) -> npt.NDArray[np.int64]:
+        """(N, 3) channels, height and width."""
+        return self.table.shapes
+
+    @property
     def rows(self) -> dict[str, int]:
         """Row of each id."""
-        return {image_id: row for row, image_id in enumerate(self.ids)}
+        return self.table.rows
 
     def codes(self, row: int) -> npt.NDArray[np.uint16]:
         """C×H×W codes of one image, a fresh array.
@@ -108,7 +115,7 @@ class ProbabilityStore:
         codes = np.empty(self.shapes[row], "<u2")
         # Opened anew each time: a big ensemble has more stores than a process may hold open files.
         with self.path.open("rb", buffering=0) as file:
-            file.seek(int(self.offsets[row]) * codes.itemsize)
+            file.seek(int(self.table.offsets[row]) * codes.itemsize)
             view = codes.reshape(-1).view(np.uint8).data
             while view.nbytes:
                 count = file.readinto(view)
@@ -147,12 +154,10 @@ def open_store(folder: Path | str, split: str, expect_meta: Mapping[str, Any] | 
         size = path.stat().st_size
     except OSError:
         return None
-    if hashlib.sha256(table).hexdigest() != entry.get("table") or size != entry.get("bytes"):
+    digest = hashlib.sha256(table).hexdigest()
+    if digest != entry.get("table") or size != entry.get("bytes"):
         return None  # copied in part, or mixed with files of another run
-    _, *rows = csv.reader(io.StringIO(table.decode(), newline=""))
-    numbers = np.array([row[1:] for row in rows], np.int64).reshape(-1, 4)
-    ids = np.array([row[0] for row in rows], object)
-    return ProbabilityStore(path, ids, numbers[:, 1:], numbers[:, 0], entry["meta"])
+    return ProbabilityStore(path, shared_table(digest, table.decode()), entry["meta"])
 
 
 class StoreWriter:

@@ -159,17 +159,23 @@ def common_ids(members: Sequence[Member]) -> Common:
     Raises:
         SegfoldError: there are none.
     """
-    sets = {member.name: set(member.ids) for member in members}
-    if len(sets) != len(members):
+    held: dict[str, int] = {}
+    union: set[str] = set()
+    shared: set[str] = set()
+    for member in members:
+        # One member's set at a time: many members of many images would hold more than their predictions do.
+        ids = set(member.ids)
+        shared = shared & ids if held else ids
+        union |= ids
+        held[member.name] = len(ids)
+    if len(held) != len(members):
         raise SegfoldError(
             f"two of the runs {', '.join(member.name for member in members)} have one name; rename a folder"
         )
-    union: set[str] = set().union(*sets.values())
-    shared = union.intersection(*sets.values())
     if not shared:
-        held = "; ".join(f"{name} {len(ids)}" for name, ids in sets.items())
-        raise SegfoldError(f"no image is predicted by every run ({held}); finish the same folds of each")
-    return Common(sorted(shared), len(union), {name: len(union) - len(ids) for name, ids in sets.items()})
+        counts = "; ".join(f"{name} {count}" for name, count in held.items())
+        raise SegfoldError(f"no image is predicted by every run ({counts}); finish the same folds of each")
+    return Common(sorted(shared), len(union), {name: len(union) - count for name, count in held.items()})
 
 
 def check_same_folds(members: Sequence[OofMember]) -> None:
