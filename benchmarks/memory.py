@@ -57,7 +57,7 @@ def rows(effort: Effort, folder: Path) -> Sequence[Row]:
 
 def make_members(folder: Path, images: int, count: int) -> None:
     """Stores ``folder/0`` … of ``count`` members that predict the same images."""
-    from segfold.store import StoreWriter
+    from segfold.store_writer import StoreWriter
 
     ids = [f"{number:010x}" for number in range(images)]
     shapes = np.tile([1, SIDE, SIDE], (images, 1))

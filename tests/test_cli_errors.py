@@ -1,15 +1,19 @@
-"""What a user can mend gives one clear line and exit code 2, through ``python -m segfold``."""
+"""What a user can mend gives one clear line and exit code 2, through the whole command line."""
 
 import json
 import re
 import shutil
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 import pytest
 
-from small_project import make_project, segfold
+import small_project
+from forked import segfold
+from small_project import make_project
 from tiny_competition import write_image
 
 TRAIN = ("train", "--config", "configs/small.yaml", "--fold", "0")
@@ -35,10 +39,14 @@ def home(trained: Path, tmp_path: Path) -> Path:
     return tmp_path / "home"
 
 
-def refused(home: Path, *arguments: str) -> str:
-    """The one line that a refused command prints."""
+def refused(home: Path, *arguments: str, run: Callable[..., Any] = segfold) -> str:
+    """The one line that a refused command prints.
+
+    Args:
+        run: runs the command; `small_project.segfold` does it in a fresh interpreter.
+    """
     before = set((home / "submissions").glob("*"))
-    done = segfold(home, *arguments)
+    done = run(home, *arguments)
     assert done.returncode == 2, (done.returncode, done.stdout, done.stderr)
     assert "Traceback" not in done.stderr
     lines = [line for line in done.stderr.splitlines() if not line.startswith("decoding")]
@@ -109,7 +117,9 @@ def test_unknown_encoder(home: Path) -> None:
 def test_weights_that_cannot_be_downloaded(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.setenv("HF_HOME", str(home / "no-cache"))
-    line = refused(home, *TRAIN, "--run", "other", "model.encoder=resnet34", "model.weights=imagenet")
+    # The hub's library reads its environment when it is imported.
+    wanted = ("--run", "other", "model.encoder=resnet34", "model.weights=imagenet")
+    line = refused(home, *TRAIN, *wanted, run=small_project.segfold)
     assert "model.weights=none" in line and "model.weights=PATH" in line
 
 
@@ -127,6 +137,13 @@ def test_changed_config_on_an_existing_run(home: Path) -> None:
 def test_machine_settings_may_change(home: Path) -> None:
     done = segfold(home, *TRAIN, "--run", "one", "fast=true", "machine.workers=1")
     assert done.returncode == 0 and "is done" in done.stdout
+
+
+def test_epochs_left_by_a_kill_after_the_proof_are_removed(home: Path) -> None:
+    left = home / "runs/one/fold0/epoch1.safetensors"
+    left.write_bytes(b"")
+    assert segfold(home, *TRAIN, "--run", "one", "fast=true").returncode == 0
+    assert not left.exists() and (home / "runs/one/fold0/model.safetensors").exists()
 
 
 def test_runs_of_two_competitions(home: Path) -> None:
@@ -184,7 +201,7 @@ def test_changed_data_under_a_run(home: Path) -> None:
 
 
 def test_unknown_verb() -> None:
-    done = segfold(Path(), "trian")
+    done = small_project.segfold(Path(), "trian")
     assert done.returncode == 2 and "did you mean train?" in done.stderr
 
 

@@ -65,7 +65,8 @@ def prepare(home: Path, namespace: int | None, full_at: str | None, times: int) 
         _enter(namespace)
     if full_at is None:
         return
-    from segfold import files, store
+    from segfold import files
+    from segfold.store_writer import StoreWriter
     from segfold.training import Progress
 
     seen = []
@@ -78,7 +79,7 @@ def prepare(home: Path, namespace: int | None, full_at: str | None, times: int) 
             _fill(home, namespace)
 
     open_temporary, end_of_lines = files._open_temporary, files._end_of_whole_lines
-    append, curves = store.StoreWriter.append, Progress.epoch
+    append, curves = StoreWriter.append, Progress.epoch
 
     def open_and_fill(path: Path, mode: str) -> Any:
         reached(path.name, path)
@@ -88,7 +89,7 @@ def prepare(home: Path, namespace: int | None, full_at: str | None, times: int) 
         reached("metrics.jsonl", None)
         return end_of_lines(file)
 
-    def append_and_fill(self: store.StoreWriter, *arguments: Any) -> None:
+    def append_and_fill(self: StoreWriter, *arguments: Any) -> None:
         if self.count == 3:
             reached(self._part.name, None)
         append(self, *arguments)
@@ -99,7 +100,7 @@ def prepare(home: Path, namespace: int | None, full_at: str | None, times: int) 
 
     files._open_temporary = open_and_fill
     files._end_of_whole_lines = seek_and_fill
-    store.StoreWriter.append = append_and_fill  # type: ignore[method-assign]
+    StoreWriter.append = append_and_fill  # type: ignore[method-assign]
     Progress.epoch = fill_and_curves  # type: ignore[method-assign]
 
 

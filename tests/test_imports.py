@@ -27,7 +27,8 @@ BELOW = {
     "locks": {"errors", "files"},
     "runs": {"errors", "files", "locks"},
     "store_table": set(),
-    "store": {"errors", "faults", "files", "locks", "store_table"},
+    "store": {"errors", "files", "store_table"},
+    "store_writer": {"errors", "faults", "files", "locks", "store", "store_table"},
     "store_mean": {"errors", "store"},
 }
 """What each module or package may import from segfold, itself aside."""

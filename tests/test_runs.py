@@ -280,6 +280,16 @@ with FoldLock(sys.stdin.readline().strip()):
 """
 
 
+# The worker speaks first, so that it is known to have begun when its parent is killed.
+FORK = """read, write = os.pipe()
+    child = os.fork()
+    if not child:
+        os.write(write, b"!")
+        time.sleep(60)
+    os.read(read, 1)
+    print(child)"""
+
+
 def hold(path: Path, fork: str = "") -> subprocess.Popen:
     process = run_python(HOLD.replace("FORK", fork), stdin=subprocess.PIPE)
     process.stdin.write(f"{path}\n")
@@ -305,7 +315,7 @@ def test_second_training_says_who_holds_the_lock(tmp_path):
 
 def test_forked_worker_does_not_keep_the_lock_of_a_killed_parent(tmp_path):
     path = tmp_path / "lock"
-    process = hold(path, fork="child = os.fork()\n    if not child: time.sleep(60)\n    print(child)")
+    process = hold(path, fork=FORK)
     child, _ = process.stdout.readline(), process.stdout.readline()
     process.kill()
     process.wait()

@@ -17,9 +17,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-import segfold.store as store_module
+from segfold import store_writer
 from segfold.errors import SegfoldError
-from segfold.store import StoreWriter, open_store, to_codes, to_probability
+from segfold.store import open_store, to_codes, to_probability
+from segfold.store_writer import StoreWriter
 
 SOURCE = Path(__file__).parents[1] / "src"
 META = {"weights": "abc", "tta": ("identity", "hflip"), "sizing": {"height": 128}, "data": "f00"}
@@ -184,7 +185,7 @@ def test_kill_while_finishing_never_vouches_for_mixed_files(tmp_path, step, monk
 WRITER = """
 import os, sys
 import numpy as np
-from segfold.store import StoreWriter
+from segfold.store_writer import StoreWriter
 folder, kill_at, seconds = sys.argv[1], int(sys.argv[2]), float(sys.argv[3])
 values = np.load(os.path.dirname(folder) + "/values.npy")
 ids = [str(i) for i in range(len(values))]
@@ -309,7 +310,7 @@ def test_two_predictions_of_one_split_do_not_meet(tmp_path):
 def test_too_small_a_disk_is_refused_before_anything_is_written(tmp_path, monkeypatch):
     write(tmp_path)
     usage = shutil.disk_usage(tmp_path)._replace(free=100)
-    monkeypatch.setattr(store_module.shutil, "disk_usage", lambda _: usage)
+    monkeypatch.setattr(store_writer.shutil, "disk_usage", lambda _: usage)
     with (
         pytest.raises(SegfoldError, match="needs 200 MB, the disk has 100 bytes"),
         StoreWriter(tmp_path, "test", ["a"], [(1, 10_000, 10_000)], META),
@@ -323,7 +324,7 @@ def test_too_small_a_disk_is_refused_before_anything_is_written(tmp_path, monkey
 def test_full_disk_keeps_the_old_store_and_what_was_written(tmp_path, monkeypatch):
     write(tmp_path)
     new = {**META, "weights": "new"}
-    write_all = store_module.write_all
+    write_all = store_writer.write_all
 
     def full(file, data):
         write_all(file, data[: len(data) // 2])
@@ -331,7 +332,7 @@ def test_full_disk_keeps_the_old_store_and_what_was_written(tmp_path, monkeypatc
 
     with StoreWriter(tmp_path, "oof", IDS, SHAPES, new) as writer:
         writer.append(IDS[0], images(1)[0])
-        monkeypatch.setattr(store_module, "write_all", full)
+        monkeypatch.setattr(store_writer, "write_all", full)
         with pytest.raises(SegfoldError, match="disk is full"):
             writer.append(IDS[1], images(1)[1])
         monkeypatch.undo()
@@ -361,7 +362,7 @@ def test_memory_stays_flat(tmp_path):
     """Writes and reads 80 MB; the process must not grow by a fifth of it."""
     code = f"""
 import resource, numpy as np
-from segfold.store import StoreWriter
+from segfold.store_writer import StoreWriter
 ids = [str(i) for i in range(80)]
 image = np.zeros((1, 500, 1000), np.uint16)
 def rss(): return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

@@ -14,6 +14,7 @@ from segfold.losses import StageLoss, Term
 from segfold.stopping import Stopping
 from segfold.training import checkpoint
 from segfold.training.averaging import ExponentialAverage
+from segfold.training.engine import Totals
 from segfold.training.objective import stage_loss
 from small_project import fold_job, make_project, same, train, weights
 
@@ -340,3 +341,11 @@ def test_tensorboard_has_every_epoch(project: Path, plain: dict[str, np.ndarray]
     events.Reload()
     values = [(event.step, event.value) for event in events.Scalars("loss")]
     assert values == [(line["epoch"], pytest.approx(line["loss"])) for line in lines(job)]
+
+
+def test_a_loss_that_ramps_in_is_averaged_over_its_own_samples() -> None:
+    totals = Totals()
+    for batch, samples in (({"bce": 1.0}, 4), ({"bce": 2.0, "lovasz": 5.0}, 4), ({"bce": 4.0, "lovasz": 8.0}, 2)):
+        totals.add({name: torch.tensor(value) for name, value in batch.items()}, samples)
+        totals = Totals.from_state(totals.state(), torch.device("cpu"))  # as a stop after each step leaves it
+    assert totals.means() == {"bce": 2.0, "lovasz": 6.0}

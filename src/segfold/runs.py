@@ -1,7 +1,8 @@
 """A run folder: the names of its files, and which of some paths are runs with a finished fold."""
 
+import contextlib
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -74,6 +75,16 @@ class FoldFolder:
     @property
     def finished(self) -> bool:
         return self.done.is_file()
+
+    def epochs_kept(self) -> Iterator[Path]:
+        """Weights of single epochs, kept until the best of them are averaged."""
+        return self.path.glob("epoch*.safetensors")
+
+    def remove_epochs(self, keep: Collection[Path] = ()) -> None:
+        """Removes the weights of single epochs but those in ``keep``."""
+        for path in set(self.epochs_kept()) - set(keep):
+            with contextlib.suppress(OSError):
+                path.unlink()
 
     def weights(self, name: str = "model") -> Path:
         """Weights for inference: ``model``, or a snapshot's name."""

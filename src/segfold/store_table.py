@@ -2,10 +2,14 @@
 
 import csv
 import io
+from collections.abc import Sequence
 from functools import cached_property
 from weakref import WeakValueDictionary
 
 import numpy as np
+import numpy.typing as npt
+
+_COLUMNS = ["id", "offset", "channels", "height", "width"]
 
 
 class StoreTable:
@@ -45,3 +49,19 @@ def shared_table(digest: str, text: str) -> StoreTable:
     if found is None:
         found = _tables[digest] = StoreTable(text)
     return found
+
+
+def table_offsets(shapes: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """(N + 1,) places of each image's first code, and of the end, for (N, 3) channels, height and width."""
+    return np.concatenate([[0], np.cumsum(shapes.prod(axis=1, dtype=np.int64))])
+
+
+def table_text(ids: Sequence[str], shapes: npt.NDArray[np.int64], offsets: npt.NDArray[np.int64]) -> str:
+    """The text that :class:`StoreTable` reads."""
+    text = io.StringIO()
+    rows = csv.writer(text, lineterminator="\n")
+    rows.writerow(_COLUMNS)
+    rows.writerows(
+        [image_id, offset, *shape] for image_id, offset, shape in zip(ids, offsets.tolist(), shapes.tolist())
+    )
+    return text.getvalue()

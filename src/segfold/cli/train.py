@@ -81,6 +81,8 @@ def train_one(arguments: argparse.Namespace, fold: str, stopping: "Stopping") ->
             record_environment(folder, job, device_name(machine))
         if done is not None and done["data_hash"] == job.bound["data"]:
             progress.say(f"{job.folder.path} is done")
+            if group.leads:
+                job.folder.remove_epochs()  # left by a kill right after the proof was written
         else:
             done = train_fold(job, progress, stopping, group)
         if done is None:

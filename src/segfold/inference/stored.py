@@ -14,8 +14,9 @@ from segfold.inference.networks import sizing_of
 from segfold.inference.predict import predict
 from segfold.runs import FoldFolder
 from segfold.settings import Experiment
-from segfold.store import ProbabilityStore, StoreWriter, open_store
+from segfold.store import ProbabilityStore, open_store
 from segfold.store_mean import MeanStore, Probabilities
+from segfold.store_writer import StoreWriter
 
 
 def tta_name(tta: tuple[str, ...]) -> str:

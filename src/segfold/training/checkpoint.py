@@ -37,8 +37,8 @@ class Checkpoint:
     average_updates: int
     scaler: dict[str, Any]
     position: Position
-    sums: dict[str, float]
-    """Running sums of the loss parts in an epoch that is not finished."""
+    sums: dict[str, tuple[float, int]]
+    """Running sums of the loss parts in an epoch that is not finished, each with its number of samples."""
     decided: dict[str, Any]
     """What was decided once: device type, precision, compile, threads."""
     bound: dict[str, str]

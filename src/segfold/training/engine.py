@@ -52,30 +52,33 @@ class Learner:
 
 @dataclass
 class Totals:
-    """Sums over the samples of an epoch, kept on the device until they are shown."""
+    """Sums over the samples of an epoch, kept on the device until they are shown.
+
+    Each part has its own number of samples: a loss that ramps in or out has none before or after its ramp.
+    """
 
     parts: dict[str, Tensor] = field(default_factory=dict)
-    samples: int = 0
+    samples: dict[str, int] = field(default_factory=dict)
 
     def add(self, parts: dict[str, Tensor], samples: int) -> None:
         for name, value in parts.items():
             self.parts[name] = self.parts.get(name, torch.zeros((), device=value.device)) + value * samples
-        self.samples += samples
+            self.samples[name] = self.samples.get(name, 0) + samples
 
     def means(self) -> dict[str, float]:
         """Mean of each part of the loss. Raises NotFiniteError if one is NaN or infinite."""
-        means = {name: float(value) / max(self.samples, 1) for name, value in self.parts.items()}
+        means = {name: float(value) / self.samples[name] for name, value in self.parts.items()}
         if not all(math.isfinite(value) for value in means.values()):
             raise NotFiniteError(", ".join(f"{name} is {value}" for name, value in means.items()))
         return means
 
-    def state(self) -> dict[str, float]:
-        return {"samples": float(self.samples), **{name: float(value) for name, value in self.parts.items()}}
+    def state(self) -> dict[str, tuple[float, int]]:
+        return {name: (float(value), self.samples[name]) for name, value in self.parts.items()}
 
     @classmethod
-    def from_state(cls, state: dict[str, float], device: torch.device) -> "Totals":
-        parts = {name: torch.tensor(value, device=device) for name, value in state.items() if name != "samples"}
-        return cls(parts, int(state.get("samples", 0)))
+    def from_state(cls, state: dict[str, tuple[float, int]], device: torch.device) -> "Totals":
+        parts = {name: torch.tensor(value, device=device) for name, (value, _) in state.items()}
+        return cls(parts, {name: samples for name, (_, samples) in state.items()})
 
 
 def train_epoch(

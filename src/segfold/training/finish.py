@@ -1,6 +1,5 @@
 """The end of a fold: its weights, its out-of-fold predictions and their score; ``done.json`` last."""
 
-import contextlib
 import time
 from typing import Any
 
@@ -73,9 +72,7 @@ def finish_fold(
         **{f"{name}_hash": value for name, value in job.bound.items()},
     }
     write_json(job.folder.done, done)
-    for path in job.folder.path.glob("epoch*.safetensors"):
-        with contextlib.suppress(OSError):
-            path.unlink()
+    job.folder.remove_epochs()
     return done
 
 

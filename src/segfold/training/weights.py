@@ -1,6 +1,5 @@
 """The named sets of weights that a fold leaves for prediction, besides ``model``."""
 
-import contextlib
 import copy
 import math
 from collections.abc import Callable
@@ -87,11 +86,7 @@ class NamedWeights:
 
     def tidy(self) -> None:
         """Remove the epochs that are no longer among the best; called when a checkpoint without them is on disk."""
-        kept = {self.job.folder.weights(f"epoch{epoch}") for epoch in self._best()}
-        for path in self.job.folder.path.glob("epoch*.safetensors"):
-            if path not in kept:
-                with contextlib.suppress(OSError):
-                    path.unlink()
+        self.job.folder.remove_epochs({self.job.folder.weights(f"epoch{epoch}") for epoch in self._best()})
 
     def finish(self, network: nn.Module, estimate: Callable[[nn.Module], None]) -> dict[str, str]:
         """Write ``best`` and ``swa``; returns the sha256 of each named set's file.
