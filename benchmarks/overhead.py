@@ -15,9 +15,14 @@ from segfold.inference.device import Runtime, resolve
 from segfold.inference.networks import build_network
 from segfold.training import FoldJob
 
-SIZE, BATCH, STEPS = 64, 8, 100
-IN_MEMORY = 10
+SIZE, BATCH, STEPS = 64, 8, 25
+"""Short epochs, so that many are timed in turn: what else the machine does then falls on both alike."""
+
+IN_MEMORY = 5
 """Different batches that the bare loop goes round."""
+
+LEAST = 8
+"""Epochs: 200 steps of each."""
 
 
 def rows(effort: Effort, folder: Path) -> Sequence[Row]:
@@ -33,7 +38,7 @@ def rows(effort: Effort, folder: Path) -> Sequence[Row]:
     bare.bare(memory)
     times = interleave(
         {"ours": ours.epoch, "peer": lambda: bare.bare(memory * (count // IN_MEMORY))},
-        least=effort.least(3),
+        least=effort.least(LEAST),
         seconds=effort.seconds(150),
     )
     ours.close()
