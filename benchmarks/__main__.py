@@ -8,17 +8,19 @@ from pathlib import Path
 
 from rich.console import Console
 
-from benchmarks import results
+from benchmarks import document, results
 from benchmarks.measure import Effort, commit, machine
 from benchmarks.suite import BENCHMARKS, benchmark_of, measure, row_names
 
 RESULTS = Path(__file__).parent / "results.json"
+README = Path(__file__).parents[1] / "README.md"
+COMMAND = "make bench"
 WIDTH = 110
 """Least width of the table, for output that goes to a file."""
 
 
-def main(arguments: Sequence[str] | None = None, path: Path = RESULTS) -> int:
-    """Measure, print, and write ``path``; returns 1 if something could not be measured."""
+def main(arguments: Sequence[str] | None = None, path: Path = RESULTS, readme: Path = README) -> int:
+    """Measure, print, and write ``path`` and the table in ``readme``; returns 1 if something could not be measured."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("--only", metavar="NAME", help=f"one of {', '.join(BENCHMARKS)}, or the name of a row")
     parser.add_argument("--quick", action="store_true", help="only show that they run; nothing is written")
@@ -38,8 +40,10 @@ def main(arguments: Sequence[str] | None = None, path: Path = RESULTS) -> int:
         results.show(rows, title, Console(width=max(Console().width, WIDTH)))
     if rows and not options.quick:
         kept = results.read(path) if options.only is not None else []
-        results.write(path, results.merged(kept, results.records(rows, where, code), row_names()))
-        print(f"{path}: {len(rows)} rows written")
+        found = results.merged(kept, results.records(rows, where, code), row_names())
+        results.write(path, found)
+        document.put_into(readme, COMMAND, results.markdown(found))
+        print(f"{path}: {len(rows)} rows written, and the table in {readme}")
     for name, reason in failed.items():
         print(f"{name} was not measured: {reason}", file=sys.stderr)
     return 1 if failed else 0

@@ -8,10 +8,12 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks import document
 from benchmarks.measure import Row
 from segfold.files import write_json
 
 Record = dict[str, Any]
+COLUMNS = ("figure", "ours", "peer or limit", "unit", "ratio", "target", "")
 
 
 def records(rows: Sequence[Row], machine: str, commit: str) -> list[Record]:
@@ -58,18 +60,37 @@ def write(path: Path, found: Sequence[Record]) -> None:
 def show(rows: Sequence[Row], title: str, console: Console) -> None:
     """Print the rows as a table, and their notes below it."""
     table = Table(title=title, title_justify="left")
-    for name in ("figure", "ours", "peer or limit", "unit", "ratio", "target", ""):
+    for name in COLUMNS:
         left = name in ("figure", "unit", "")
         table.add_column(name, justify="left" if left else "right", no_wrap=name == "figure")
-    for row in rows:
-        sign = "≥" if row.better == "higher" else "≤"
-        target = "–" if row.target is None else f"{sign} {row.target:g}"
-        verdict = {True: "met", False: "missed", None: "n/a here" if row.waived else ""}[row.met]
-        table.add_row(row.name, _text(row.ours), _text(row.peer), row.unit, f"{row.ratio:.3g}", target, verdict)
+    for row, record in zip(rows, records(rows, "", "")):
+        table.add_row(*_cells(record, "n/a here" if row.waived else ""))
     console.print(table)
     for row in rows:
         for note in (*row.notes, *([f"n/a here: {row.waived}"] if row.waived else [])):
             console.print(f"{row.name}: {note}", highlight=False, markup=False)
+
+
+def markdown(found: Sequence[Record]) -> str:
+    """The records as a table for a document."""
+    return document.markdown(COLUMNS, [_cells(record) for record in found])
+
+
+def _cells(record: Record, verdict: str = "") -> tuple[str, ...]:
+    target, ratio = record["target"], record["ratio"]
+    higher = record["better"] == "higher"
+    if target is not None:
+        verdict = "met" if (ratio >= target if higher else ratio <= target) else "missed"
+    asked = "–" if target is None else f"{'≥' if higher else '≤'} {target:g}"
+    return (
+        record["name"],
+        _text(record["ours"]),
+        _text(record["peer"]),
+        record["unit"],
+        f"{ratio:.3g}",
+        asked,
+        verdict,
+    )
 
 
 def _digits(value: float) -> float:

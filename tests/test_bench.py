@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 from benchmarks import __main__ as command
-from benchmarks import measure, results, suite
+from benchmarks import document, measure, results, suite
 from benchmarks.measure import Effort, Row, difference, interleave, rate
 from benchmarks.suite import BENCHMARKS, CannotMeasureError, benchmark_of, row_names
 from rich.console import Console
@@ -128,15 +128,43 @@ def fake_measure(rows: Sequence[Row], failed: dict[str, str]):  # type: ignore[n
     return asked, measured
 
 
+def written_for(folder: Path, name: str) -> Path:
+    """A document with an old table of ``name``."""
+    path = folder / "README.md"
+    path.write_text(f"before\n{document.BEGIN.format(name)}\nold\n{document.END}\nafter\n")
+    return path
+
+
+def test_a_table_replaces_what_stands_between_its_marks(tmp_path: Path) -> None:
+    path = written_for(tmp_path, "make x")
+    table = document.markdown(("a", "b", ""), [("1", "2", "3")])
+    document.put_into(path, "make x", table)
+    assert table == "| a | b |  |\n| --- | ---: | --- |\n| 1 | 2 | 3 |"
+    lines = path.read_text().splitlines()
+    assert (lines[0], lines[-1]) == ("before", "after") and "old" not in lines
+    assert document.table_in(path, "make x") == table
+    document.put_into(path, "make x", table)
+    assert path.read_text().splitlines() == lines
+    with pytest.raises(ValueError, match="make y"):
+        document.put_into(path, "make y", table)
+
+
+def test_the_readme_shows_the_results_that_are_kept() -> None:
+    found = results.read(command.RESULTS)
+    assert document.table_in(command.README, command.COMMAND) == results.markdown(found)
+    assert {row["name"] for row in found} <= set(row_names())
+
+
 def test_only_measures_one_and_keeps_the_others(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = tmp_path / "results.json"
     results.write(path, [record("lovasz"), record("metric"), record("memory")])
+    readme = written_for(tmp_path, command.COMMAND)
     new = Row("metric", 84.0, 2.0, "images/s", 20.0, notes=("of 7 rounds",))
     asked, fake = fake_measure([new], {})
     monkeypatch.setattr(command, "measure", fake)
-    assert command.main(["--only", "metric"], path) == 0
+    assert command.main(["--only", "metric"], path, readme) == 0
     assert asked == [["metric"]]
     assert [(row["name"], row["ratio"]) for row in results.read(path)] == [
         ("lovasz", 0.5),
@@ -145,7 +173,8 @@ def test_only_measures_one_and_keeps_the_others(
     ]
     shown = capsys.readouterr().out
     assert "metric: of 7 rounds" in shown
-    assert command.main([], path) == 0
+    assert "| metric | 84 | 2 | images/s | 42 | ≥ 20 | met |" in readme.read_text()
+    assert command.main([], path, readme) == 0
     assert asked[1] == list(BENCHMARKS)
     assert [row["name"] for row in results.read(path)] == ["metric"]
 
