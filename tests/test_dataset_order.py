@@ -127,6 +127,22 @@ def test_an_image_that_is_drawn_twice_is_augmented_twice() -> None:
     assert same(dataset[0, 1], dataset[0, 1, 1])  # what a draw is where there is none
 
 
+@pytest.mark.parametrize("weights", [None, np.array([0.0] * 3 + [1.0] * 20), np.linspace(0, 2, 23)])
+@pytest.mark.parametrize("images", [7, 23, 60])
+def test_an_epoch_may_be_longer_or_shorter_than_the_images(images: int, weights: np.ndarray | None) -> None:
+    keys = [key for batch in EpochSampler(23, 1, weights=weights, images=images, epoch=1) for key in batch]
+    assert len(keys) == images
+    # No sample twice: a key without a draw stands for the draw of its position's number.
+    assert len({(key[1], key[2] if len(key) > 2 else key[1]) for key in keys}) == images
+    kept = np.arange(23) if weights is None else np.flatnonzero(weights)
+    counts = np.bincount([key[1] for key in keys], minlength=23)
+    assert not counts[np.setdiff1d(np.arange(23), kept)].any()
+    if weights is None or np.ptp(weights[kept]) == 0:
+        assert np.ptp(counts[kept]) <= 1
+        whole = [key for batch in EpochSampler(23, 1, weights=weights, epoch=1) for key in batch]
+        assert keys[:20] == whole[: min(images, 20)]
+
+
 @pytest.mark.parametrize("weights", [None, np.linspace(0, 2, 26)])
 @pytest.mark.parametrize("world", [2, 3])
 def test_processes_together_get_the_batches_of_one(world: int, weights: np.ndarray | None) -> None:

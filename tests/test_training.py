@@ -143,6 +143,7 @@ def test_no_fold_begins_where_another_ended(project: Path, plain: dict[str, np.n
         "accumulate=2",
         "sample.area=1",
         "sample.nonempty=0.9",
+        "sample.images=24",
         "input.resize=24",
         "input.channels=[image, y]",
         "input.channels=[image, y, image_y]",

@@ -102,11 +102,13 @@ class Sample(Settings):
 
     ``nonempty`` is the share of drawn images that have foreground, ``area`` the power of the covered share that a
     non-empty image is drawn in proportion to, ``skip_constant`` leaves out images of a single value (in training only).
+    ``images`` is the length of an epoch, if it is not to be the number of images.
     """
 
     nonempty: float | None = Field(default=None, ge=0, le=1)
     area: float = 0.0
     skip_constant: bool = False
+    images: int | None = Field(default=None, ge=2)
 
 
 class Stage(Settings):

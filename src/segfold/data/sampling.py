@@ -76,12 +76,14 @@ class EpochSampler(Sampler[list[Key]]):
     The order follows from (seed, epoch) and the weights alone, so an epoch that was left in the middle goes on with
     the batches that it would have had. Without weights, and with weights that are all equal or 0, it is a
     permutation, and keys are (epoch, position); else positions are drawn with replacement, and keys are (epoch,
-    position, draw), so that an image that comes twice is augmented twice.
+    position, draw), so that an image that comes twice is augmented twice. A longer epoch goes on with further
+    permutations, whose keys have a draw, a shorter one is the beginning of a permutation.
 
     Args:
         length: number of positions.
         batch_size: positions a batch, over all processes.
         weights: how likely each position is drawn, at least 0; None for each one once.
+        images: length of the epoch; None for as many as there are positions with a weight above 0.
         seed: of the experiment.
         epoch: number of the epoch.
         start: number of the first batch: how many batches of this epoch have been seen before.
@@ -99,6 +101,7 @@ class EpochSampler(Sampler[list[Key]]):
         batch_size: int,
         *,
         weights: np.ndarray | None = None,
+        images: int | None = None,
         seed: int = 0,
         epoch: int = 0,
         start: int = 0,
@@ -114,9 +117,11 @@ class EpochSampler(Sampler[list[Key]]):
             )
         if not 0 <= rank < world or (world > 1 and not drop_last):
             raise ValueError(f"process {rank} of {world}; the last batch can be kept by a single process only")
-        self._length = length if weights is None else draws(weights)
+        self._all = length
+        self._positions = np.arange(length) if weights is None else np.flatnonzero(weights)
+        self._length = len(self._positions) if images is None else images
         self._batches = self._length // batch_size if drop_last else -(-self._length // batch_size)
-        if self._batches == 0:
+        if self._batches == 0 or not len(self._positions):
             raise SegfoldError(
                 f"{self._length} training images are fewer than a batch of {batch_size}: lower batch_size"
             )
@@ -138,12 +143,15 @@ class EpochSampler(Sampler[list[Key]]):
 
     def _keys(self) -> list[Key]:
         stream = np.random.default_rng(sample_key("order", self._seed, self._epoch))
-        if self._weights is None:
-            return [(self._epoch, position) for position in stream.permutation(self._length).tolist()]
-        kept = np.flatnonzero(self._weights)
-        chances = self._weights[kept]
+        kept = self._positions
+        chances = np.ones(len(kept)) if self._weights is None else self._weights[kept]
         # Weights that are equal but for rounding mean no choice.
-        if chances.max() <= chances.min() * (1 + 1e-9):
-            return [(self._epoch, position) for position in kept[stream.permutation(self._length)].tolist()]
-        drawn = stream.choice(kept, self._length, p=chances / chances.sum()).tolist()
-        return [(self._epoch, position, draw) for draw, position in enumerate(drawn)]
+        if chances.max() > chances.min() * (1 + 1e-9):
+            drawn = stream.choice(kept, self._length, p=chances / chances.sum()).tolist()
+            return [(self._epoch, position, draw) for draw, position in enumerate(drawn)]
+        keys: list[Key] = [(self._epoch, position) for position in kept[stream.permutation(len(kept))].tolist()]
+        while len(keys) < self._length:
+            again = kept[stream.permutation(len(kept))].tolist()
+            # No draw is the number of a position, which stands for the draw where a key has none.
+            keys += [(self._epoch, position, draw) for draw, position in enumerate(again, self._all + len(keys))]
+        return keys[: self._length]

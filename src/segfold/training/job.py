@@ -29,6 +29,8 @@ class StagePlan:
     """Images an optimiser step, over all parts and processes."""
     weights: np.ndarray
     """How likely each training row is drawn; all equal for each once an epoch."""
+    images: int
+    """Training samples that an epoch draws; the last ones that do not fill a batch are left out."""
     steps: int
     """Optimiser steps an epoch."""
     pixels: int
@@ -81,7 +83,7 @@ class FoldJob:
             area=sample.area,
             skip_constant=sample.skip_constant,
         )
-        drawn = draws(weights)
+        drawn = sample.images or draws(weights)
         batch_size = min(stage.batch_size or experiment.batch_size, drawn)
         height, width = experiment.input.model_copy(update={"size": stage.size or experiment.input.size}).shape
         optimizer = stage.optimizer or experiment.optimizer
@@ -91,6 +93,7 @@ class FoldJob:
             warmup=warmup,
             batch_size=batch_size,
             weights=weights,
+            images=drawn,
             steps=drawn // batch_size,
             pixels=height * width,
             optimizer=(optimizer.name, optimizer.settings),

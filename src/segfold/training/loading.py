@@ -57,6 +57,7 @@ class _MovingSampler(Sampler[list[Key]]):
                 self._length,
                 self._plan.batch_size,
                 weights=self._plan.weights,
+                images=self._plan.images,
                 seed=self._seed,
                 epoch=self.epoch,
                 start=self.start,
