@@ -5,15 +5,19 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from segfold.errors import SegfoldError
 from segfold.models.blocks import (
     ChannelGate,
     ChannelSpatialGate,
     DecoderBlock,
     SpatialGate,
     attention_block,
-    plain_centre,
+    chosen_stages,
+    conv_bn,
+    resize,
     upsample,
 )
+from segfold.models.centres import plain
 from segfold.models.heads import ImageHead, LevelHeads, PixelHead, hypercolumn
 
 U = torch.tensor([[[[1.0, 2.0], [3.0, 4.0]], [[0.0, -1.0], [1.0, 2.0]]]])
@@ -58,6 +62,24 @@ def test_gates_of_the_worked_example() -> None:
 def test_scse_of_the_worked_example(combine, expected) -> None:
     block = example_gates(ChannelSpatialGate(2, reduction=2, combine=combine))
     torch.testing.assert_close(block(U), torch.tensor([expected]), atol=2e-4, rtol=0)
+
+
+def test_scse_by_concatenation_projects_both_gated_maps() -> None:
+    block = example_gates(ChannelSpatialGate(2, reduction=2, combine="concat"))
+    with torch.no_grad():  # outputs: the channel-gated first channel, the spatially gated second one
+        block.project.weight.copy_(torch.tensor([[1.0, 0, 0, 0], [0, 0, 0, 1]]).view(2, 4, 1, 1))
+    expected = [[[0.9526, 1.9051], [2.8577, 3.8103]], [[0, -0.8176], [0.7311, 1.4621]]]
+    torch.testing.assert_close(block(U), torch.tensor([expected]), atol=2e-4, rtol=0)
+    assert count(ChannelSpatialGate(64, 2, "concat")) == 4_257 + 2 * 64 * 64
+
+
+def test_concatenation_starts_as_the_sum() -> None:
+    torch.manual_seed(0)
+    x = torch.randn(2, 8, 5, 5)
+    summed, joined = ChannelSpatialGate(8, 2), ChannelSpatialGate(8, 2, "concat")
+    joined.load_state_dict({**joined.state_dict(), **summed.state_dict()})
+    torch.testing.assert_close(joined(x), summed(x))
+    torch.testing.assert_close(attention_block("scse", 8, combine="concat")(x), x)
 
 
 def test_gates_lie_strictly_between_zero_and_one() -> None:
@@ -124,8 +146,39 @@ def test_decoder_block_is_the_published_chain() -> None:
     assert DecoderBlock(8, 0, 6, 5, nn.Identity(), 0.0, False)(x, None).shape == (2, 5, 8, 8)
 
 
+def test_decoder_block_with_something_between_its_convolutions() -> None:
+    torch.manual_seed(0)
+    block = DecoderBlock(8, 0, 6, 5, nn.Identity(), 0.0, False, nn.Sigmoid()).eval()
+    x = torch.randn(2, 8, 4, 4)
+    torch.testing.assert_close(block(x, None), block.conv2(torch.sigmoid(block.conv1(upsample(x, 2)))))
+
+
+def test_convolution_norm_activation_of_any_kernel() -> None:
+    torch.manual_seed(0)
+    x = torch.randn(2, 4, 9, 9)
+    for kernel, stride, dilation, size in ((1, 1, 1, 9), (3, 1, 4, 9), (5, 2, 1, 5)):
+        block = conv_bn(4, 6, kernel, nn.ELU(), stride, dilation).eval()
+        expected = F.conv2d(x, block[0].weight, stride=stride, padding=dilation * (kernel // 2), dilation=dilation)
+        torch.testing.assert_close(block(x), F.elu(expected / (1 + 1e-5) ** 0.5))
+        assert block(x).shape == (2, 6, size, size)
+
+
+def test_chosen_stages_count_from_one() -> None:
+    assert chosen_stages("all", 3, "x", "y") == {1, 2, 3} and chosen_stages((), 3, "x", "y") == set()
+    assert chosen_stages((3, 1), 3, "x", "y") == {1, 3}
+    for wrong in (0, 4, -1):
+        with pytest.raises(SegfoldError, match=rf"model\.some_stages names stage {wrong}, but it has 3.*finest, to 3"):
+            chosen_stages((1, wrong), 3, "some_stages", "it")
+
+
+def test_resizing_to_a_size_is_upsampling_by_a_factor() -> None:
+    x = torch.randn(1, 2, 3, 5)
+    torch.testing.assert_close(resize(x, (12, 20)), upsample(x, 4))
+    assert resize(x, x.shape[2:]) is x
+
+
 def test_plain_centre_halves_the_size() -> None:
-    centre = plain_centre(512, 512, 256)
+    centre = plain(512).module
     assert centre(torch.zeros(1, 512, 8, 8)).shape == (1, 256, 4, 4)
     assert count(centre) == 9 * 512 * 512 + 2 * 512 + 9 * 512 * 256 + 2 * 256
 

@@ -89,6 +89,10 @@ def test_another_choice_replaces_the_first() -> None:
     }
 
 
+def test_another_centre_replaces_the_first() -> None:
+    assert merge({"centre": {"dblock": {"dilations": [1, 2]}}}, {"centre": {"psp": {}}}) == {"centre": {"psp": {}}}
+
+
 def test_extends_one_level(tmp_path: Path) -> None:
     write(
         tmp_path,

@@ -66,6 +66,62 @@ def test_encoders_have_the_published_size() -> None:
             assert sum(p.numel() for p in Encoder(name, 3).parameters()) == expected
 
 
+# The encoders of the TGS family: parameters of the body (A §2).
+TGS = {
+    "resnet34": 21_284_672,
+    "resnet50": 23_508_032,
+    "seresnext50_32x4d": 25_510_896,
+    "seresnext101_32x4d": 46_906_416,
+    "seresnet101": 47_277_872,
+    "senet154": 113_039_984,
+    "legacy_seresnet101": 47_277_872,
+    "legacy_seresnext50_32x4d": 25_510_896,
+    "legacy_seresnext101_32x4d": 46_906_416,
+    "legacy_senet154": 113_039_984,
+}
+
+
+@pytest.mark.parametrize("name", TGS)
+def test_encoders_of_the_tgs_family_without_the_stems_pool(name) -> None:
+    channels = (64, 128, 256, 512) if name == "resnet34" else (256, 512, 1024, 2048)
+    with torch.device("meta"):
+        encoder = Encoder(name, 3, stem_pool=False).eval()
+        shapes = [tuple(x.shape[1:]) for x in encoder(torch.zeros(1, 3, 64, 96))]
+    assert sum(p.numel() for p in encoder.parameters()) == TGS[name]
+    assert encoder.channels == channels and encoder.strides == (2, 4, 8, 16) and encoder.divisor == 16
+    assert shapes == [(c, 64 // s, 96 // s) for c, s in zip(channels, encoder.strides)]
+
+
+@pytest.mark.parametrize("name", ["seresnext26d_32x4d", "legacy_seresnext26_32x4d"])
+@pytest.mark.parametrize("stem_pool", [True, False])
+def test_gates_stand_behind_the_chosen_features(name, stem_pool) -> None:
+    with torch.device("meta"):
+        encoder = Encoder(name, 1, stem_pool=stem_pool, attention="scse", attention_stages=(1, 4)).eval()
+        shapes = [tuple(x.shape[1:]) for x in encoder(torch.zeros(1, 1, 64, 64))]
+    gated = [p.shape[1] for n, p in encoder.named_parameters() if n.endswith("gate.spatial.conv.weight")]
+    assert gated == [encoder.channels[0], encoder.channels[3]] == ([64, 1024] if stem_pool else [256, 2048])
+    assert shapes == [(c, 64 // s, 64 // s) for c, s in zip(encoder.channels, encoder.strides)]
+
+
+@pytest.mark.parametrize("name", ["resnet18", "legacy_seresnet18"])
+def test_the_stems_pool_is_all_that_is_removed(name) -> None:
+    torch.manual_seed(0)
+    pooled, encoder = Encoder(name, 3).eval(), Encoder(name, 3, stem_pool=False).eval()
+    encoder.load_state_dict(pooled.state_dict())
+    pool = next(m for m in pooled.modules() if isinstance(m, nn.MaxPool2d))
+    pixels = torch.randint(0, 256, (1, 3, 64, 64))
+    stem = "act1" if name == "resnet18" else "layer0"
+    seen = {}
+    for key, net in (("pooled", pooled.net), ("bare", encoder.net)):
+        net[stem].register_forward_hook(lambda m, a, out, key=key: seen.__setitem__(key, out.clone()))
+        net["layer1"].register_forward_pre_hook(lambda m, a, key=key: seen.__setitem__(f"{key} in", a[0].clone()))
+    with torch.no_grad():
+        pooled(pixels)
+        encoder(pixels)
+    assert torch.equal(seen["bare"], seen["pooled"]) and torch.equal(seen["bare in"], seen["bare"])
+    assert torch.equal(seen["pooled in"], pool(seen["pooled"]))
+
+
 @pytest.mark.parametrize(
     ("name", "problem"),
     [
@@ -107,7 +163,7 @@ def test_encoder_options_reach_timm() -> None:
         Encoder("resnet18", 3, options={"no_such_option": 1})
 
 
-@pytest.mark.parametrize("name", ["resnet18", "seresnet18", "legacy_seresnet18", "densenet121"])
+@pytest.mark.parametrize("name", ["resnet18", "seresnet18", "legacy_seresnet18", "densenet121", "dpn68"])
 def test_without_stem_pool_stages_are_twice_as_large(name) -> None:
     with torch.device("meta"):
         pooled = Encoder(name, 3).eval()

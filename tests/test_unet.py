@@ -182,6 +182,42 @@ def test_attention_sits_in_every_decoder_block() -> None:
     assert not torch.allclose(model(x).logits, unet(attention="scse").eval()(x).logits)
 
 
+def test_attention_at_chosen_stages_of_decoder_and_encoder() -> None:
+    with torch.device("meta"):
+        plain = unet(decoder_channels=64)
+        for kind, stages, each in (("scse", (1,), 644), ("cse", (2, 5), 580), ("sse", (), 64)):
+            model = unet(decoder_channels=64, attention=kind, attention_stages=stages)
+            assert count(model) - count(plain) == len(stages) * each
+            # Stage 1 is the finest, the last block of five.
+            gated = {5 - i for i, block in enumerate(model.decoder) if list(block.attention.parameters())}
+            assert gated == set(stages)
+        model = unet(encoder_attention="scse", encoder_attention_stages=(5, 2))
+        widths = [p.shape[1] for n, p in model.encoder.named_parameters() if n.endswith("gate.spatial.conv.weight")]
+        assert widths == [64, 512]
+    with pytest.raises(
+        SegfoldError, match=r"model\.attention_stages names stage 6, but the decoder of resnet10t has 5"
+    ):
+        unet(attention="cse", attention_stages=(6,))
+    with pytest.raises(SegfoldError, match=r"encoder_attention_stages names stage 0, but encoder resnet10t has 5"):
+        unet(encoder_attention="cse", encoder_attention_stages=(0,))
+
+
+def test_all_ways_to_combine_reach_decoder_and_encoder() -> None:
+    x = pixels()
+    logits = {}
+    for combine in ("sum", "max", "mul", "concat"):
+        model = unet(attention="scse", encoder_attention="scse", attention_combine=combine).eval()
+        gates = [m for m in model.modules() if type(m).__name__ == "ChannelSpatialGate"]
+        assert len(gates) == 10 and {gate.combine for gate in gates} == {combine}
+        if combine == "sum":
+            weights = model.state_dict()
+        model.load_state_dict({**model.state_dict(), **weights})
+        logits[combine] = model(x).logits
+    # At the start the gates are one half: the sum and the concatenation leave everything as it is.
+    torch.testing.assert_close(logits["concat"], logits["sum"], atol=1e-4, rtol=1e-4)
+    assert not torch.allclose(logits["max"], logits["sum"]) and not torch.allclose(logits["mul"], logits["max"])
+
+
 def test_decoder_channels_deepest_first() -> None:
     with torch.device("meta"):
         model = unet(decoder_channels=(20, 16, 12, 8, 4))

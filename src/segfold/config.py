@@ -19,7 +19,7 @@ from segfold.settings import Experiment
 NOT_IDENTITY = ("validate", "predict", "machine", "minutes")
 """Top-level keys that do not change the weights; ``validate`` does where scores steer the training."""
 
-_CHOICES = ("schedule", "optimizer")
+_CHOICES = ("schedule", "optimizer", "centre")
 
 
 def merge(base: Any, over: Any, key: str = "") -> Any:

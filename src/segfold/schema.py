@@ -2,7 +2,8 @@
 
 A family is a dict of builders by name (losses, schedules, augmentations, …). In YAML a family appears
 either as a *mapping* (several builders, each with its settings: ``{bce: 1, dice: {weight: 1, mode: batch}}``)
-or as a *choice* (exactly one: ``onecycle`` or ``{cosine: {end: 0.1}}``).
+or as a *choice* (exactly one: ``onecycle`` or ``{cosine: {end: 0.1}}``). An argument annotated with a family,
+``part: Annotated[…, PARTS] = "name"``, is a choice within its builder's settings.
 """
 
 import difflib
@@ -11,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from types import UnionType
 from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model, model_validator
+from pydantic import BaseModel, ConfigDict, Field, Tag, ValidationError, create_model, model_validator
 
 Family = Mapping[str, Callable[..., Any]]
 
@@ -37,15 +38,21 @@ def settings_model(
         extra: further fields as pydantic's ``create_model`` takes them.
     """
     function = builder.__init__ if inspect.isclass(builder) else builder
-    hints = get_type_hints(function)
+    hints = get_type_hints(function, include_extras=True)
     fields: dict[str, Any] = dict(extra or {})
     for parameter in inspect.signature(function).parameters.values():
         if parameter.kind is not inspect.Parameter.KEYWORD_ONLY or parameter.name in skip:
             continue
         if parameter.default is inspect.Parameter.empty:
             raise TypeError(f"{title}: setting {parameter.name} needs a default")
-        fields[parameter.name] = (hints[parameter.name], parameter.default)
+        fields[parameter.name] = (_field_type(f"{title}.{parameter.name}", hints[parameter.name]), parameter.default)
     return create_model(title, __base__=Settings, **fields)
+
+
+def _field_type(title: str, hint: Any) -> Any:
+    """The annotation itself, or the choice of a builder where it names a family."""
+    families = [extra for extra in getattr(hint, "__metadata__", ()) if isinstance(extra, Mapping)]
+    return choice(title, families[0]) if families else hint
 
 
 class _Named(Settings):
@@ -139,7 +146,7 @@ def _explain(item: Any, root: type[BaseModel], tags: Sequence[str]) -> str:
     path = ".".join(str(part) for part in location)
     match item["type"]:
         case "extra_forbidden":
-            return f"unknown key {path}; {_near(str(location[-1]), _fields_at(root, location[:-1]))}"
+            return f"unknown key {path}; {_near(str(location[-1]), _fields_at(root, item['loc'][:-1]))}"
         case "union_tag_invalid":
             return f"unknown {path} {item['ctx']['tag']!r}; {_near(item['ctx']['tag'], tags)}"
         case "missing":
@@ -171,6 +178,9 @@ def _settings_in(annotation: Any) -> Any:
 
 
 def _descend(annotation: Any, part: Any) -> Any:
+    for member in get_args(annotation):
+        if Tag(part) in getattr(member, "__metadata__", ()):
+            return member
     if get_origin(annotation) is dict:
         return get_args(annotation)[1]
     fields = getattr(_settings_in(annotation), "model_fields", {})

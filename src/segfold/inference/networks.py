@@ -38,7 +38,7 @@ def input_channels(experiment: Experiment, images: ImageSet) -> int:
 def build_network(experiment: Experiment, competition: Competition, images: ImageSet, fresh: bool = True) -> nn.Module:
     """The experiment's network; with ``fresh`` its encoder starts from ``model.weights``, else nothing is loaded."""
     settings = experiment.model.model_dump()
-    if not fresh:
+    if not fresh and "weights" in settings:
         settings["weights"] = "none"
     return build_model(
         settings.pop("name"),

@@ -1,6 +1,7 @@
 """Losses: functions of logits and targets that add up exactly over steps and processes."""
 
-from segfold.losses.base import Loss
+from segfold.losses.base import Loss, MovingLoss
+from segfold.losses.bootstrapped import Bootstrapped
 from segfold.losses.boundary import Boundary
 from segfold.losses.combine import LOSSES, StageLoss, Term
 from segfold.losses.lovasz import Lovasz
@@ -10,12 +11,14 @@ from segfold.losses.region import Dice, Jaccard, Tversky
 __all__ = [
     "BCE",
     "LOSSES",
+    "Bootstrapped",
     "Boundary",
     "Dice",
     "Focal",
     "Jaccard",
     "Loss",
     "Lovasz",
+    "MovingLoss",
     "StageLoss",
     "Term",
     "Tversky",

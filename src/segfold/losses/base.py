@@ -1,7 +1,7 @@
 """What every loss has in common: its two methods, its inputs, and the mean over images."""
 
 import math
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -38,6 +38,15 @@ class Loss(Protocol):
 
     def value(self, sums: Tensor) -> Tensor:
         """The loss, a scalar; 0 where no image counted."""
+        ...
+
+
+@runtime_checkable
+class MovingLoss(Loss, Protocol):
+    """A loss that changes over a stage, other than by its weight."""
+
+    def at(self, done: float) -> Loss:
+        """The loss when a share ``done`` of the stage is over (0 to 1)."""
         ...
 
 

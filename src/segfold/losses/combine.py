@@ -4,6 +4,7 @@ import copy
 import difflib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pkgutil import resolve_name
 from typing import Any, Literal, get_args
 
 import torch
@@ -11,20 +12,22 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from segfold.errors import SegfoldError
-from segfold.losses.base import Loss, in_range, mean_sums, mean_value
-from segfold.losses.boundary import Boundary
-from segfold.losses.lovasz import Lovasz
-from segfold.losses.pixel import BCE, Focal
-from segfold.losses.region import Dice, Jaccard, Tversky
+from segfold.losses.base import Loss, MovingLoss, in_range, mean_sums, mean_value
+
+_PLACES = {
+    "bce": "pixel:BCE",
+    "focal": "pixel:Focal",
+    "bootstrapped": "bootstrapped:Bootstrapped",
+    "dice": "region:Dice",
+    "jaccard": "region:Jaccard",
+    "tversky": "region:Tversky",
+    "lovasz": "lovasz:Lovasz",
+    "boundary": "boundary:Boundary",
+}
+"""A loss's name in settings, its file in this folder, and its class there."""
 
 LOSSES: dict[str, Callable[..., Loss]] = {
-    "bce": BCE,
-    "focal": Focal,
-    "dice": Dice,
-    "jaccard": Jaccard,
-    "tversky": Tversky,
-    "lovasz": Lovasz,
-    "boundary": Boundary,
+    name: resolve_name(f"segfold.losses.{place}") for name, place in _PLACES.items()
 }
 
 HEADS = {"levels": "level heads", "nonempty": "nonempty head", "image": "image head"}
@@ -125,7 +128,7 @@ class StageLoss:
             start, end = self._spans[name]
             weight = end if done == 1 else start + done * (end - start)
             if weight > 0:
-                self.mask[name] = loss
+                self.mask[name] = loss.at(done) if isinstance(loss, MovingLoss) else loss
                 self.weights[name] = weight
         self.weights |= self._head_weights
 

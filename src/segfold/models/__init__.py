@@ -1,9 +1,10 @@
 """Networks: raw pixels in, an ``Output`` of logits out.
 
 A model is a class with keyword-only, typed, defaulted arguments beside ``in_channels`` and ``classes``, which
-come from the data. It is listed in ``MODELS``; its signature is its settings' schema.
+come from the data. It is listed in ``_PLACES``, from which ``MODELS`` is made; its signature is its settings' schema.
 """
 
+from pkgutil import resolve_name
 from typing import Any
 
 from torch import nn
@@ -11,7 +12,16 @@ from torch import nn
 from segfold.models.output import Output
 from segfold.models.unet import Heads, UNet
 
-MODELS: dict[str, type[nn.Module]] = {"unet": UNet}
+_PLACES = {
+    "unet": "unet:UNet",
+    "linknet": "linknet:LinkNet",
+    "dlinknet": "dlinknet:DLinkNet",
+    "fc_densenet": "fc_densenet:FCDenseNet",
+    "frrn": "frrn:FRRN",
+}
+"""A model's name in settings, its file in this folder, and its class there."""
+
+MODELS: dict[str, type[nn.Module]] = {name: resolve_name(f"{__name__}.{place}") for name, place in _PLACES.items()}
 
 __all__ = ["MODELS", "Heads", "Output", "UNet", "build_model"]
 

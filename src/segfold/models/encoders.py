@@ -16,11 +16,11 @@ from timm.models.mobilenetv3 import MobileNetV3Features
 from torch import Tensor, nn
 
 from segfold.errors import SegfoldError
-from segfold.models.blocks import Attention, Combine, attention_block
+from segfold.models.blocks import Attention, Combine, Stages, attention_block, chosen_stages
 from segfold.models.input import InputLayer, channel_statistics
 
-# The stem's max-pool in timm's ResNet (with SE, Res2Net, ResNeSt, SK …), legacy SENet and DenseNet.
-_STEM_POOLS = ("maxpool", "pool0", "features_pool0")
+# The stem's max-pool in timm's ResNet (with SE, Res2Net, ResNeSt, SK …), legacy SENet, DenseNet and DPN.
+_STEM_POOLS = ("maxpool", "pool0", "features_pool0", "features_conv1_pool")
 # Transformers with relative positions accept other sizes than they were trained at, if asked.
 _ANY_SIZE: tuple[dict[str, Any], ...] = ({}, {"strict_img_size": False})
 
@@ -63,10 +63,11 @@ class Encoder(nn.Module):
         in_channels: of the image; timm adapts pretrained stems.
         weights: ``imagenet`` (downloaded by timm), ``none``, or a file.
         stem_pool: ``False`` removes the stem's max-pool, so that all stages are twice as large.
-        attention: gate after every stage whose feature is used.
+        attention: gate after the chosen stages.
         reduction: of the channel gates.
         combine: of scSE.
         options: further arguments of timm's ``create_model`` (``drop_path_rate``, ``img_size``).
+        attention_stages: numbers of the features that are gated, from 1, the finest.
 
     Attributes:
         channels: of each feature.
@@ -75,7 +76,8 @@ class Encoder(nn.Module):
         only_size: the one height and width that the network takes, if there is but one.
 
     Raises:
-        SegfoldError: unknown encoder, encoder without a usable pyramid, weights that cannot be had.
+        SegfoldError: unknown encoder, encoder without a usable pyramid, weights that cannot be had,
+            a stage that is not there.
     """
 
     def __init__(
@@ -88,6 +90,7 @@ class Encoder(nn.Module):
         reduction: int = 16,
         combine: Combine = "sum",
         options: Mapping[str, Any] | None = None,
+        attention_stages: Stages = "all",
     ) -> None:
         super().__init__()
         _check_name(name)
@@ -105,13 +108,15 @@ class Encoder(nn.Module):
         self.strides = tuple(last)
         self.divisor = pyramid.divisor
         self.only_size = pyramid.only_size
+        chosen = chosen_stages(attention_stages, len(self._kept), "encoder_attention_stages", f"encoder {name}")
         if attention != "none":
+            gated = [i for number, i in enumerate(self._kept, 1) if number in chosen]
             with torch.device("meta"):
                 trial = _create(name, in_channels, pyramid.options).eval()
-                _insert_gates(trial, name, {i: nn.BatchNorm2d(pyramid.channels[i]).eval() for i in self._kept})
+                _insert_gates(trial, name, {i: nn.BatchNorm2d(pyramid.channels[i]).eval() for i in gated})
             if _shapes(trial, in_channels, pyramid.size) is None:
                 raise _no_place(name)
-            gates = {i: attention_block(attention, pyramid.channels[i], reduction, combine) for i in self._kept}
+            gates = {i: attention_block(attention, pyramid.channels[i], reduction, combine) for i in gated}
             _insert_gates(self.net, name, gates)
 
     def forward(self, pixels: Tensor) -> list[Tensor]:
@@ -214,7 +219,7 @@ def _remove_stem_pool(net: nn.Module, name: str) -> None:
             return
     raise SegfoldError(
         f"encoder {name} has no max-pool in its stem that could be removed; set model.stem_pool=true "
-        "or choose a ResNet, SE-ResNet(eXt), SENet or DenseNet"
+        "or choose a ResNet, SE-ResNet(eXt), SENet, DenseNet or DPN"
     )
 
 

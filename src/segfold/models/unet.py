@@ -3,7 +3,7 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 from torch import Tensor, nn
 
@@ -12,14 +12,18 @@ from segfold.models.blocks import (
     Attention,
     Combine,
     DecoderBlock,
+    Stages,
     attention_block,
+    chosen_stages,
     kaiming,
-    plain_centre,
     upsample,
 )
+from segfold.models.centres import CENTRES, CentreChoice, build_centre
 from segfold.models.encoders import Encoder
 from segfold.models.heads import Form, ImageHead, LevelHeads, PixelHead
+from segfold.models.object_context import BaseOC
 from segfold.models.output import Output
+from segfold.models.pixels import check_pixels
 
 
 @dataclass(frozen=True)
@@ -54,8 +58,10 @@ class UNet(nn.Module):
         weights: ``imagenet``, ``none``, or a file.
         stem_pool: ``False`` removes the stem's max-pool: twice the resolution at four times the cost.
         encoder_options: further arguments of timm's ``create_model``, such as ``drop_path_rate``.
-        encoder_attention: gate after each encoder stage.
-        attention: gate after each decoder block.
+        encoder_attention: gate after the encoder's stages.
+        encoder_attention_stages: which ones: ``all``, or numbers of its features from 1, the finest.
+        attention: gate after the decoder's blocks.
+        attention_stages: which ones: ``all``, or numbers from 1, the finest.
         attention_combine: how scSE joins its two gated maps.
         reduction: of the channel gates; 2 in the paper, 16 in most Kaggle code.
         decoder_channels: of every block, or of each block from the deepest.
@@ -63,9 +69,13 @@ class UNet(nn.Module):
             skip has (``skip``; half of ``out`` where there is none).
         finest_stride: the decoder stops at this stride and the logits are upsampled from there. 2 leaves out
             the block at full resolution, the dearest on a CPU.
-        centre: ``plain`` puts two convolutions and a max-pool between encoder and decoder.
-        centre_skip: with a centre, the first decoder block sees the encoder's deepest feature as well.
-        centre_channels: of the centre's two convolutions.
+        decoder_context: numbers of the decoder's blocks, from 1, the finest, that have base-OC between their two
+            convolutions, as in the ninth place of TGS salt. Its time grows with the fourth power of the side.
+        centre: between encoder and decoder: ``none``, ``plain`` (two convolutions and a max-pool), or one of
+            ``dblock``, ``base_oc``, ``pyramid_oc``, ``asp_oc``, ``psp`` and ``fpa``, perhaps with its settings.
+        centre_skip: with a centre that halves the size, the first decoder block sees the encoder's deepest feature
+            as well.
+        centre_channels: of ``plain``'s two convolutions.
         hypercolumn: logits from all decoder levels: ``factorised`` (or true) by one 1×1 convolution,
             ``concat`` by 3×3, ReLU, 1×1; false from the finest level alone.
         heads: extra heads.
@@ -88,13 +98,16 @@ class UNet(nn.Module):
         stem_pool: bool = True,
         encoder_options: dict[str, bool | int | float | str] | None = None,
         encoder_attention: Attention = "none",
+        encoder_attention_stages: Stages = "all",
         attention: Attention = "none",
+        attention_stages: Stages = "all",
         attention_combine: Combine = "sum",
         reduction: int = 16,
         decoder_channels: int | tuple[int, ...] = 64,
         decoder_hidden: Literal["out", "skip"] = "out",
         finest_stride: Literal[1, 2, 4] = 1,
-        centre: Literal["none", "plain"] = "none",
+        decoder_context: tuple[int, ...] = (),
+        centre: Annotated[CentreChoice, CENTRES] = "none",
         centre_skip: bool = True,
         centre_channels: tuple[int, int] = (512, 256),
         hypercolumn: bool | Literal["factorised", "concat"] = False,
@@ -122,29 +135,36 @@ class UNet(nn.Module):
             reduction,
             attention_combine,
             encoder_options,
+            encoder_attention_stages,
         )
         self.in_channels = in_channels
         self.finest_stride = finest_stride
         skips = dict(zip(self.encoder.strides, self.encoder.channels))
         stride, below = self.encoder.strides[-1], self.encoder.channels[-1]
         self.stride = self.encoder.divisor
-        self.centre: nn.Module = nn.Identity()
-        if centre == "plain":
-            self.centre = plain_centre(below, *centre_channels, conv_bias)
+        made = build_centre(centre, below, centre_channels, conv_bias)
+        self.centre = made.module
+        below = made.channels
+        if made.halves:
             if not centre_skip:
                 del skips[stride]
-            stride, below = 2 * stride, centre_channels[1]
+            stride *= 2
             self.stride = math.lcm(self.stride, stride)
 
         # One block a halving, from the deepest stride to the finest.
         self._strides = [2**i for i in range(stride.bit_length() - 2, finest_stride.bit_length() - 2, -1)]
         widths = self._widths(decoder_channels, encoder)
+        owner = f"the decoder of {encoder}"
+        gated = chosen_stages(attention_stages, len(widths), "attention_stages", owner)
+        with_context = chosen_stages(decoder_context, len(widths), "decoder_context", owner)
         self.decoder = nn.ModuleList()
-        for s, outputs in zip(self._strides, widths):
+        for number, s, outputs in zip(range(len(widths), 0, -1), self._strides, widths):
             skip = skips.get(s, 0)
             hidden = outputs if decoder_hidden == "out" else skip or max(1, outputs // 2)
-            gate = attention_block(attention, outputs, reduction, attention_combine)
-            block = DecoderBlock(below, skip, hidden, outputs, gate, dropout, conv_bias)
+            kind = attention if number in gated else "none"
+            gate = attention_block(kind, outputs, reduction, attention_combine)
+            context = BaseOC(hidden, dropout=0.2) if number in with_context else None
+            block = DecoderBlock(below, skip, hidden, outputs, gate, dropout, conv_bias, context)
             kaiming(block.conv1)
             kaiming(block.conv2)
             self.decoder.append(block)
@@ -157,7 +177,8 @@ class UNet(nn.Module):
         self.levels = LevelHeads(levels, classes, head_channels, dropout, conv_bias) if heads.levels else None
         self.image = ImageHead(self.encoder.channels[-1], head_channels, dropout) if heads.image else None
         self.fuse_image = heads.fuse_image
-        kaiming(self.centre)
+        if made.drawn_last:
+            kaiming(self.centre)
 
     def _widths(self, channels: int | tuple[int, ...], encoder: str) -> list[int]:
         count = len(self._strides)
@@ -187,20 +208,7 @@ class UNet(nn.Module):
         Raises:
             SegfoldError: height or width is not a multiple of ``stride``, or the channels are others.
         """
-        channels, height, width = pixels.shape[1:]
-        if channels != self.in_channels:
-            raise SegfoldError(f"the network was built for {self.in_channels} channels, but the images have {channels}")
-        only = self.encoder.only_size
-        if only is not None and (height, width) != (only, only):
-            raise SegfoldError(
-                f"the network's input is {height}×{width}, but this encoder takes {only}×{only} only; "
-                "change input.size or set model.encoder_options.img_size"
-            )
-        if height % self.stride or width % self.stride:
-            raise SegfoldError(
-                f"the network's input is {height}×{width}, but height and width must be multiples of "
-                f"{self.stride}; change input.size"
-            )
+        check_pixels(pixels, self.in_channels, self.stride, self.encoder.only_size)
         features = self.encoder(pixels)
         levels = self.decode(features)
         image, feature = self.image(features[-1]) if self.image is not None else (None, None)

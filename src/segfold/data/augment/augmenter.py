@@ -8,29 +8,34 @@ repeats it each epoch. Its ``Compose.set_random_seed`` would give every *step* t
 
 import random
 from collections.abc import Callable, Mapping
+from pkgutil import resolve_name
 from typing import Any
 
 import numpy as np
 
-from segfold.data.augment import geometric, pixel
 from segfold.data.keys import sample_key
 from segfold.errors import SegfoldError
 
+_PLACES = {
+    "hflip": "geometric:hflip",
+    "vflip": "geometric:vflip",
+    "affine": "geometric:affine",
+    "shear": "geometric:shear",
+    "crop": "geometric:crop",
+    "elastic": "geometric:elastic",
+    "grid_distortion": "geometric:grid_distortion",
+    "brightness": "pixel:brightness",
+    "contrast": "pixel:contrast",
+    "gamma": "pixel:gamma",
+    "invert": "pixel:invert",
+    "blur": "pixel:blur",
+    "noise": "pixel:noise",
+    "cutout": "pixel:cutout",
+}
+"""A step's name in settings, its file in this folder, and its builder there."""
+
 AUGMENTATIONS: dict[str, Callable[..., Any]] = {
-    "hflip": geometric.hflip,
-    "vflip": geometric.vflip,
-    "affine": geometric.affine,
-    "shear": geometric.shear,
-    "crop": geometric.crop,
-    "elastic": geometric.elastic,
-    "grid_distortion": geometric.grid_distortion,
-    "brightness": pixel.brightness,
-    "contrast": pixel.contrast,
-    "gamma": pixel.gamma,
-    "invert": pixel.invert,
-    "blur": pixel.blur,
-    "noise": pixel.noise,
-    "cutout": pixel.cutout,
+    name: resolve_name(f"segfold.data.augment.{place}") for name, place in _PLACES.items()
 }
 
 

@@ -1,0 +1,98 @@
+"""Online bootstrapped cross-entropy: in each image only the hardest pixels teach."""
+
+import copy
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from segfold.errors import SegfoldError
+from segfold.losses.base import flatten, in_range, mean_sums, mean_value
+
+_SHARE = 1 / 16
+
+
+class Bootstrapped:
+    """Mean binary cross-entropy of the K pixels of an image with the largest, then over classes and images.
+
+    The pixels are chosen in each image and class by themselves, not in the whole batch: one hard image does not
+    take the pixels of the others. K never exceeds the valid pixels, so that it is always a mean of K losses; where
+    pixels tie for the last places they share them, and the gradient does not depend on their order.
+
+    Args:
+        pixels: K.
+        fraction: K as a share of an image's valid pixels, rounded, at least one pixel; 1/16 if neither is given,
+            as for FRRN-B (32,768 of 512×1024).
+        warmup: share of the stage over which K falls, in a straight line, from all pixels to its own value; a
+            network that knows nothing yet has no hard pixels.
+
+    Raises:
+        SegfoldError: a setting out of range, or both ``pixels`` and ``fraction``.
+
+    Reference:
+        Wu et al., Bridging category-level and instance-level semantic image segmentation, 2016 (arXiv 1605.06885);
+        Pohlen et al., Full-resolution residual networks, 2016 (arXiv 1611.08323).
+    """
+
+    additive = True
+    linear = True
+
+    def __init__(self, *, pixels: int | None = None, fraction: float | None = None, warmup: float = 0.0) -> None:
+        if pixels is not None and fraction is not None:
+            raise SegfoldError(
+                f"loss.mask.bootstrapped.pixels is {pixels} and fraction is {fraction:g}: give one of the two"
+            )
+        if pixels is not None:
+            in_range("mask.bootstrapped.pixels", pixels, 1)
+        self.pixels = pixels
+        self.fraction = in_range("mask.bootstrapped.fraction", _SHARE if fraction is None else fraction, 1e-6, 1)
+        self.warmup = in_range("mask.bootstrapped.warmup", warmup, 0, 1)
+        self._warm = 0.0 if self.warmup else 1.0
+
+    def at(self, done: float) -> "Bootstrapped":
+        """The loss when a share ``done`` of the stage is over (0 to 1)."""
+        moved = copy.copy(self)
+        moved._warm = min(1.0, done / self.warmup) if self.warmup else 1.0
+        return moved
+
+    def sums(self, logits: Tensor, target: Tensor, valid: Tensor | None = None, weight: Tensor | None = None) -> Tensor:
+        """Weighted sum of the images' losses, and sum of the weights (2). See ``Loss.sums``."""
+        z, y, inside, w = flatten(logits, target, valid, weight)
+        loss = F.binary_cross_entropy_with_logits(z, y, reduction="none")
+        return mean_sums(hardest_mean(loss, self._count, inside).mean(dim=1), w)
+
+    def value(self, sums: Tensor) -> Tensor:
+        """The mean over images."""
+        return mean_value(sums)
+
+    def _count(self, valid: Tensor) -> Tensor:
+        own = self.fraction * valid if self.pixels is None else valid.clamp(max=self.pixels)
+        return (valid + self._warm * (own - valid)).round()
+
+
+def hardest_mean(loss: Tensor, count: Callable[[Tensor], Tensor], valid: Tensor | None = None) -> Tensor:
+    """Mean of the K largest of each row.
+
+    Args:
+        loss: N×C×P.
+        count: numbers of valid pixels to numbers K of pixels that are taken, more of more; 0 is made 1.
+        valid: N×1×P or N×C×P bool, those that may be taken (None: all).
+
+    Returns:
+        N×C; 0 where no pixel is valid.
+    """
+    pixels = loss.shape[2]
+    found = loss.new_full((1, 1), pixels) if valid is None else valid.sum(dim=2).to(loss.dtype)
+    k = torch.minimum(count(found).clamp(min=1), found)
+    ranked = loss.detach()
+    if valid is not None:
+        ranked = ranked.masked_fill(~valid, -torch.inf)
+    # A bound for all rows that is known without asking the device.
+    most = max(1, int(count(torch.tensor(float(pixels)))))
+    place = (k.clamp(min=1) - 1).long().expand(loss.shape[:2]).unsqueeze(2)
+    threshold = ranked.topk(most, dim=2).values.gather(2, place)
+    above, tied = ranked > threshold, ranked == threshold
+    share = (k - above.sum(dim=2)) / tied.sum(dim=2).clamp(min=1)
+    chosen = above + tied * share.unsqueeze(2)
+    return (loss * chosen).sum(dim=2) / k.clamp(min=1)

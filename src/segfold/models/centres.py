@@ -1,0 +1,156 @@
+"""What stands between a U-Net's encoder and its decoder, by name.
+
+A centre is a function of the channels that come in, with its settings as keyword-only arguments, listed in
+``CENTRES``. Where it has ``pool``, that halves the size at the end: the decoder then begins one scale deeper, and
+its first block can see the encoder's deepest feature beside the centre's result.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from torch import nn
+
+from segfold.errors import SegfoldError
+from segfold.models.blocks import conv_bn, conv_bn_relu
+from segfold.models.dblock import DBlock
+from segfold.models.object_context import AspOC, BaseOC, PyramidOC, conv_abn
+from segfold.models.pyramid import FeaturePyramidAttention, PyramidPooling
+
+
+@dataclass(frozen=True)
+class Centre:
+    """A centre and what the decoder has to know of it.
+
+    Attributes:
+        module: N×inputs×H×W to N×channels×H×W, or to half the height and width.
+        channels: of its result.
+        halves: whether it halves the size.
+        drawn_last: its first weights are drawn after those of the rest of the network.
+    """
+
+    module: nn.Module
+    channels: int
+    halves: bool = False
+    drawn_last: bool = False
+
+
+def none(inputs: int) -> Centre:
+    """The encoder's deepest feature goes to the decoder as it is."""
+    return Centre(nn.Identity(), inputs)
+
+
+def plain(inputs: int, channels: tuple[int, int] = (512, 256), bias: bool = False) -> Centre:
+    """Two conv-BN-ReLU and a max-pool, as in the fourth place of TGS salt (SeuTao)."""
+    hidden, outputs = channels
+    module = nn.Sequential(conv_bn_relu(inputs, hidden, bias), conv_bn_relu(hidden, outputs, bias), nn.MaxPool2d(2))
+    return Centre(module, outputs, halves=True, drawn_last=True)
+
+
+def dblock(inputs: int, *, dilations: tuple[int, ...] = (1, 2, 4), channels: int = 512, pool: bool = False) -> Centre:
+    """D-LinkNet's dilated block; a feature of more than ``channels`` is first reduced to them by 1×1-BN-ReLU."""
+    narrow, width = _narrow("dblock.channels", inputs, channels)
+    return _pooled([*narrow, DBlock(width, dilations)], width, pool)
+
+
+def base_oc(
+    inputs: int, *, channels: int = 512, scales: tuple[int, ...] = (1,), dropout: float = 0.05, pool: bool = True
+) -> Centre:
+    """OCNet's 3×3 to ``channels`` and base-OC, as in the ninth place of TGS salt (tugstugi)."""
+    _positive("base_oc.channels", channels)
+    return _pooled([conv_abn(inputs, channels, 3), BaseOC(channels, scales, dropout)], channels, pool)
+
+
+def pyramid_oc(
+    inputs: int, *, channels: int = 512, sizes: tuple[int, ...] = (1, 2, 3, 6), dropout: float = 0.05, pool: bool = True
+) -> Centre:
+    """OCNet's 3×3 to ``channels`` and pyramid-OC: attention within parts of the map, ``sizes`` a side."""
+    _positive("pyramid_oc.channels", channels)
+    return _pooled([conv_abn(inputs, channels, 3), PyramidOC(channels, sizes, dropout)], channels, pool)
+
+
+def asp_oc(
+    inputs: int,
+    *,
+    channels: int = 256,
+    dilations: tuple[int, ...] = (2, 4, 6),
+    dropout: float = 0.1,
+    pool: bool = True,
+) -> Centre:
+    """OCNet's 3×3 and ASP-OC, ``channels`` a branch and twice as many of the result.
+
+    A U-Net's deepest map has 4 to 16 positions a side, where the published dilations 12, 24, 36 see only padding.
+    """
+    _positive("asp_oc.channels", channels)
+    wide = 2 * channels
+    return _pooled([conv_abn(inputs, wide, 3), AspOC(wide, channels, dilations, dropout)], wide, pool)
+
+
+def psp(inputs: int, *, bins: tuple[int, ...] = (1, 2, 3, 6), channels: int = 256, pool: bool = False) -> Centre:
+    """Pyramid pooling and a 3×3 to ``channels``, as in the fifteenth place of TGS salt (adam9500370)."""
+    _positive("psp.channels", channels)
+    pooling = PyramidPooling(inputs, bins)
+    fuse = conv_bn(pooling.outputs, channels, 3, nn.ReLU(inplace=True))
+    return _pooled([pooling, fuse], channels, pool)
+
+
+def fpa(inputs: int, *, channels: int = 256, width: int = 512, pool: bool = True) -> Centre:
+    """Feature pyramid attention, as in the first place of TGS salt (phalanx).
+
+    A feature of more than ``width`` is first reduced to them by 1×1-BN-ReLU: the block's weights grow with the
+    square of its width (13.6 million at 512, 161 million at the 2048 of the larger encoders).
+    """
+    _positive("fpa.channels", channels)
+    narrow, inside = _narrow("fpa.width", inputs, width)
+    return _pooled([*narrow, FeaturePyramidAttention(inside, channels)], channels, pool)
+
+
+CENTRES: dict[str, Callable[..., Centre]] = {
+    "none": none,
+    "plain": plain,
+    "dblock": dblock,
+    "base_oc": base_oc,
+    "pyramid_oc": pyramid_oc,
+    "asp_oc": asp_oc,
+    "psp": psp,
+    "fpa": fpa,
+}
+
+CentreChoice = str | Mapping[str, Mapping[str, Any] | None]
+"""A centre's name, or its name with its settings; names with ``None`` are not used."""
+
+
+def build_centre(centre: CentreChoice, inputs: int, channels: tuple[int, int], bias: bool) -> Centre:
+    """The chosen centre for ``inputs`` channels; ``channels`` and ``bias`` are those of ``plain``.
+
+    Raises:
+        SegfoldError: no or several names, or one that is not in ``CENTRES``.
+    """
+    chosen = {centre: {}} if isinstance(centre, str) else {k: v for k, v in centre.items() if v is not None}
+    known = ", ".join(CENTRES)
+    if len(chosen) != 1:
+        raise SegfoldError(f"model.centre names {len(chosen)} centres ({', '.join(chosen)}); name one of {known}")
+    name, settings = next(iter(chosen.items()))
+    if name not in CENTRES:
+        raise SegfoldError(f"model.centre is {name!r}; it must be one of {known}")
+    if name == "plain":
+        return plain(inputs, channels, bias)
+    return CENTRES[name](inputs, **settings)
+
+
+def _positive(setting: str, value: int) -> None:
+    if value < 1:
+        raise SegfoldError(f"model.centre.{setting} is {value}; it must be 1 or more")
+
+
+def _narrow(setting: str, inputs: int, width: int) -> tuple[list[nn.Module], int]:
+    """What brings ``inputs`` channels down to ``width``, if they are more, and how many there are then."""
+    _positive(setting, width)
+    if inputs <= width:
+        return [], inputs
+    return [conv_bn(inputs, width, 1, nn.ReLU(inplace=True))], width
+
+
+def _pooled(parts: list[nn.Module], channels: int, pool: bool) -> Centre:
+    module = nn.Sequential(*parts, *([nn.MaxPool2d(2)] if pool else []))
+    return Centre(module, channels, halves=pool)

@@ -1,0 +1,104 @@
+"""D-LinkNet: LinkNet on a larger pretrained ResNet, with cascaded dilated convolutions in the centre."""
+
+from torch import Tensor, nn
+
+from segfold.errors import SegfoldError
+from segfold.models.blocks import kaiming
+from segfold.models.dblock import DBlock
+from segfold.models.encoders import Encoder
+from segfold.models.image_head import NO_HEADS, ImageOnly, optional_image_head
+from segfold.models.link_blocks import LinkDecoder, check_scales, deconvolution, start_undecided
+from segfold.models.output import Output
+from segfold.models.pixels import check_pixels
+
+
+class DLinkNet(nn.Module):
+    """D-LinkNet (Zhou et al., CVPR workshops 2018), winner of the DeepGlobe road extraction challenge.
+
+    Unlike LinkNet, all four decoder blocks double the size, features are added without a ReLU, and the tail has no
+    norms. The published networks give probabilities; this one gives logits.
+
+    Args:
+        in_channels: channels of the image.
+        classes: logits a pixel.
+        encoder: a timm model; ResNet34, 50 or 101 in the paper.
+        weights: ``imagenet``, ``none``, or a file.
+        stem_pool: ``False`` removes the stem's max-pool: twice the resolution at four times the cost. The last
+            decoder block then keeps the size.
+        encoder_options: further arguments of timm's ``create_model``.
+        dilations: of the centre's convolutions; 1, 2, 4, 8 with ResNet34 and also 16 with ResNet50 and 101, for
+            images of 1024². None at all is the paper's LinkNet34.
+        centre_channels: to which a 1×1 convolution brings the deepest feature before the centre. Without it the
+            centre of a ResNet50 alone has 189 million parameters.
+        heads: the image-level head.
+        head_channels: of its feature.
+
+    Attributes:
+        stride: height and width of the input must be multiples of it.
+
+    Raises:
+        SegfoldError: an encoder without four scales, or a centre without channels.
+    """
+
+    def __init__(
+        self,
+        *,
+        in_channels: int,
+        classes: int,
+        encoder: str = "resnet34",
+        weights: str = "imagenet",
+        stem_pool: bool = True,
+        encoder_options: dict[str, bool | int | float | str] | None = None,
+        dilations: tuple[int, ...] = (1, 2, 4, 8),
+        centre_channels: int | None = None,
+        heads: ImageOnly = NO_HEADS,
+        head_channels: int = 64,
+    ) -> None:
+        super().__init__()
+        self.encoder = Encoder(encoder, in_channels, weights, stem_pool, options=encoder_options)
+        check_scales(self.encoder, encoder)
+        self.in_channels = in_channels
+        self.stride = self.encoder.divisor
+        channels = list(self.encoder.channels[-4:])
+        self.image = optional_image_head(heads, channels[3], head_channels)
+
+        self.reduce = nn.Sequential()
+        if centre_channels is not None:
+            if centre_channels < 1:
+                raise SegfoldError(f"model.centre_channels is {centre_channels}; give at least 1, or leave it out")
+            self.reduce.append(nn.Conv2d(channels[3], centre_channels, 1, bias=False))
+            self.reduce.append(nn.BatchNorm2d(centre_channels)).append(nn.ReLU(inplace=True))
+            channels[3] = centre_channels
+        self.centre = DBlock(channels[3], dilations) if dilations else nn.Identity()
+        self.decoder = nn.ModuleList(LinkDecoder(channels[i], channels[i - 1], 2) for i in (3, 2, 1))
+        self.decoder.append(LinkDecoder(channels[0], channels[0], self.encoder.strides[-4] // 2))
+        self.tail = nn.Sequential(
+            deconvolution(channels[0], 32, 4, 2),
+            nn.ReLU(inplace=True),
+            nn.Conv2d(32, 32, 3, padding=1),
+            nn.ReLU(inplace=True),
+            start_undecided(nn.Conv2d(32, classes, 3, padding=1)),
+        )
+        for part in (self.reduce, self.decoder, self.tail[2]):
+            kaiming(part)
+
+    def decode(self, features: list[Tensor]) -> list[Tensor]:
+        """The encoder's features, from fine to coarse, to what leaves each decoder block, from coarse to fine."""
+        x, levels = self.centre(self.reduce(features[-1])), []
+        for block, skip in zip(self.decoder, [*features[-2:-5:-1], None]):
+            x = block(x)
+            if skip is not None:
+                x = x + skip
+            levels.append(x)
+        return levels
+
+    def forward(self, pixels: Tensor) -> Output:
+        """Pixels N×in_channels×H×W in 0..255, uint8 or float, to logits of the same H and W.
+
+        Raises:
+            SegfoldError: height or width is not a multiple of ``stride``, or the channels are others.
+        """
+        check_pixels(pixels, self.in_channels, self.stride, self.encoder.only_size)
+        features = self.encoder(pixels)
+        image = self.image(features[-1])[0] if self.image is not None else None
+        return Output(self.tail(self.decode(features)[-1]), image=image)

@@ -1,0 +1,97 @@
+"""LinkNet: encoder features are added, not concatenated, and the decoder works on a quarter of the channels."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from segfold.models.blocks import conv_bn_relu, kaiming
+from segfold.models.encoders import Encoder
+from segfold.models.image_head import NO_HEADS, ImageOnly, optional_image_head
+from segfold.models.link_blocks import LinkDecoder, check_scales, deconvolution, start_undecided
+from segfold.models.output import Output
+from segfold.models.pixels import check_pixels
+
+
+class LinkNet(nn.Module):
+    """LinkNet (Chaurasia and Culurciello, arXiv 1707.03718).
+
+    What enters an encoder block is added to what leaves its decoder block, then ReLU. The outermost sum needs the
+    stem's feature after the max-pool, so it takes place where the stem has as many channels as the first block
+    (ResNet18 and 34) and its max-pool is there.
+
+    Args:
+        in_channels: channels of the image.
+        classes: logits a pixel.
+        encoder: a timm model; ResNet18 in the paper.
+        weights: ``imagenet``, ``none``, or a file.
+        stem_pool: ``False`` removes the stem's max-pool: twice the resolution at four times the cost. The first
+            transposed convolution after the decoder then keeps the size.
+        encoder_options: further arguments of timm's ``create_model``.
+        heads: the image-level head.
+        head_channels: of its feature.
+
+    Attributes:
+        stride: height and width of the input must be multiples of it.
+
+    Raises:
+        SegfoldError: an encoder without four scales.
+    """
+
+    def __init__(
+        self,
+        *,
+        in_channels: int,
+        classes: int,
+        encoder: str = "resnet18",
+        weights: str = "imagenet",
+        stem_pool: bool = True,
+        encoder_options: dict[str, bool | int | float | str] | None = None,
+        heads: ImageOnly = NO_HEADS,
+        head_channels: int = 64,
+    ) -> None:
+        super().__init__()
+        self.encoder = Encoder(encoder, in_channels, weights, stem_pool, options=encoder_options)
+        check_scales(self.encoder, encoder)
+        self.in_channels = in_channels
+        self.stride = self.encoder.divisor
+        channels = self.encoder.channels[-4:]
+        finest = self.encoder.strides[-4]
+
+        self.decoder = nn.ModuleList(LinkDecoder(channels[i], channels[i - 1], 2) for i in (3, 2, 1))
+        self.decoder.append(LinkDecoder(channels[0], channels[0], 1))
+        kaiming(self.decoder)
+        self.adds_stem = self.encoder.channels[:-4][-1:] == channels[:1] and self.encoder.strides[-5] * 2 == finest
+        last = nn.ConvTranspose2d(32, classes, 2, stride=2)
+        self.tail = nn.Sequential(
+            deconvolution(channels[0], 32, 3, finest // 2),
+            nn.BatchNorm2d(32),
+            nn.ReLU(inplace=True),
+            conv_bn_relu(32, 32, bias=True),
+            start_undecided(last),
+        )
+        kaiming(self.tail[3])
+        self.image = optional_image_head(heads, channels[3], head_channels)
+
+    def decode(self, features: list[Tensor]) -> list[Tensor]:
+        """The encoder's features, from fine to coarse, to what leaves each decoder block, from coarse to fine."""
+        skips: list[Tensor | None] = [*features[-2:-5:-1], None]
+        if self.adds_stem:
+            skips[3] = F.max_pool2d(features[-5], 3, 2, padding=1)
+        x, levels = features[-1], []
+        for block, skip in zip(self.decoder, skips):
+            x = block(x)
+            if skip is not None:
+                x = torch.relu(x + skip)
+            levels.append(x)
+        return levels
+
+    def forward(self, pixels: Tensor) -> Output:
+        """Pixels N×in_channels×H×W in 0..255, uint8 or float, to logits of the same H and W.
+
+        Raises:
+            SegfoldError: height or width is not a multiple of ``stride``, or the channels are others.
+        """
+        check_pixels(pixels, self.in_channels, self.stride, self.encoder.only_size)
+        features = self.encoder(pixels)
+        image = self.image(features[-1])[0] if self.image is not None else None
+        return Output(self.tail(self.decode(features)[-1]), image=image)

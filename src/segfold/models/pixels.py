@@ -1,0 +1,43 @@
+"""The door of a network: its input checked, and normalised where no pretrained encoder does that."""
+
+from timm.data.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
+from torch import Tensor
+
+from segfold.errors import SegfoldError
+from segfold.models.input import InputLayer, channel_statistics
+
+
+def plain_input(in_channels: int) -> InputLayer:
+    """The input layer of a network that starts from random weights: ImageNet's mean and deviation."""
+    mean, std = (channel_statistics(values, in_channels) for values in (IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD))
+    return InputLayer(mean, std)
+
+
+def check_pixels(
+    pixels: Tensor, in_channels: int, stride: int = 1, only_size: int | None = None, smallest: int = 1
+) -> None:
+    """Refuses images that a network cannot take.
+
+    Args:
+        pixels: N×C×H×W.
+        in_channels: that the network was built for.
+        stride: height and width must be multiples of it.
+        only_size: the one height and width that the encoder takes, if there is but one.
+        smallest: least height and width.
+
+    Raises:
+        SegfoldError: other channels, or a size that does not fit.
+    """
+    channels, height, width = pixels.shape[1:]
+    if channels != in_channels:
+        raise SegfoldError(f"the network was built for {in_channels} channels, but the images have {channels}")
+    found = f"the network's input is {height}×{width}, but"
+    if only_size is not None and (height, width) != (only_size, only_size):
+        raise SegfoldError(
+            f"{found} this encoder takes {only_size}×{only_size} only; "
+            "change input.size or set model.encoder_options.img_size"
+        )
+    if height % stride or width % stride:
+        raise SegfoldError(f"{found} height and width must be multiples of {stride}; change input.size")
+    if min(height, width) < smallest:
+        raise SegfoldError(f"{found} height and width must be at least {smallest}; change input.size")

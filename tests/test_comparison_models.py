@@ -1,0 +1,151 @@
+"""LinkNet, D-LinkNet, FC-DenseNet and FRRN: what every model promises to data, losses and training."""
+
+import copy
+import inspect
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from segfold.errors import SegfoldError
+from segfold.losses import StageLoss
+from segfold.models import MODELS, build_model
+
+ENCODER = {"encoder": "test_resnet", "weights": "none"}
+SMALL: dict[str, dict[str, Any]] = {
+    "linknet": ENCODER,
+    "dlinknet": {**ENCODER, "dilations": (1, 2), "centre_channels": 16},
+    "fc_densenet": {"layers": (2, 3), "bottleneck": 2, "growth": 4, "first_channels": 8, "dropout": 0.2},
+    "frrn": {"channels": 4, "residual_channels": 3},
+}
+"""Every model but the U-Net, with settings that make it small."""
+STRIDES = {"linknet": 32, "dlinknet": 32, "fc_densenet": 1, "frrn": 16}
+models = pytest.mark.parametrize("name", SMALL)
+
+
+def small(name: str, in_channels: int = 3, classes: int = 1, **settings: Any) -> nn.Module:
+    torch.manual_seed(0)
+    return build_model(name, in_channels, classes, **{**SMALL[name], **settings})
+
+
+def pixels(n: int = 2, channels: int = 3, height: int = 64, width: int = 64) -> torch.Tensor:
+    draw = torch.Generator().manual_seed(1)
+    return torch.randint(0, 256, (n, channels, height, width), dtype=torch.uint8, generator=draw)
+
+
+def test_every_model_is_held_to_these_laws() -> None:
+    assert set(SMALL) | {"unet"} == set(MODELS)
+    for builder in MODELS.values():
+        for parameter in inspect.signature(builder).parameters.values():
+            assert parameter.kind is parameter.KEYWORD_ONLY
+            assert parameter.name in ("in_channels", "classes") or parameter.default is not parameter.empty
+
+
+@models
+@pytest.mark.parametrize(("in_channels", "classes"), [(1, 3), (5, 1)])
+def test_logits_have_the_input_size(name: str, in_channels: int, classes: int) -> None:
+    with torch.device("meta"):
+        model = small(name, in_channels, classes, heads={"image": True})
+        assert model.stride == STRIDES[name]
+        for height, width, mode in ((64, 96, True), (32, 128, False)):
+            out = model.train(mode)(torch.empty(2, in_channels, height, width, dtype=torch.uint8))
+            assert out.logits.shape == (2, classes, height, width)
+            assert out.image.shape == (2, 1) and out.aux == {}
+
+
+@models
+def test_inputs_that_do_not_fit_are_refused_in_one_line(name: str) -> None:
+    with torch.device("meta"):
+        model = small(name)
+        with pytest.raises(SegfoldError, match=r"3 channels.*1"):
+            model(torch.empty(1, 1, 64, 64))
+        if model.stride > 1:
+            with pytest.raises(SegfoldError, match=rf"64×101.*multiples of {model.stride}.*input\.size"):
+                model(torch.empty(1, 3, 64, 101))
+        with pytest.raises(SegfoldError, match=r"head_channels is 0"):
+            small(name, heads={"image": True}, head_channels=0)
+
+
+@models
+def test_uint8_and_float_pixels_are_the_same_images_in_eval(name: str) -> None:
+    model = small(name, 2).eval()
+    x = pixels(channels=2, height=32, width=32)
+    with torch.no_grad():
+        out = model(x).logits
+        assert torch.equal(out, model(x.float()).logits)
+        assert torch.equal(out, model(x).logits)
+        assert not torch.equal(out, model(x // 2).logits)
+
+
+@models
+def test_start_is_undecided(name: str) -> None:
+    model = small(name).train()
+    with torch.no_grad():
+        assert torch.sigmoid(model(pixels()).logits).sub(0.5).abs().max() < 0.45
+
+
+@models
+def test_every_parameter_learns_and_the_image_head_reaches_no_decoder(name: str) -> None:
+    model = small(name, heads={"image": True}).train()
+    x, y = pixels(), (torch.rand(2, 1, 64, 64, generator=torch.Generator().manual_seed(2)) < 0.3).float()
+    out = model(x)
+    total, parts = StageLoss({"bce": (1.0, {}), "dice": (1.0, {})}, image=0.1)(out.logits, out.aux, out.image, y)
+    total.backward()
+    assert set(parts) == {"bce", "dice", "image"}
+    assert [n for n, p in model.named_parameters() if p.grad is None] == []
+    model.zero_grad()
+    model(x).image.sum().backward()
+    behind = [
+        p.grad for n, p in model.named_parameters() if n.split(".")[0] in ("decoder", "tail", "up", "last", "merged")
+    ]
+    assert len(behind) > 4 and all(gradient is None for gradient in behind)
+
+
+@models
+def test_a_missing_image_head_is_named(name: str) -> None:
+    out = small(name)(pixels(height=32, width=32))
+    with pytest.raises(SegfoldError, match=r"model\.heads\.image=true"):
+        StageLoss({"bce": (1.0, {})}, image=0.1)(out.logits, out.aux, out.image, torch.zeros_like(out.logits))
+
+
+@models
+def test_eight_images_are_learnt(name: str) -> None:
+    """Bright discs: thirty steps halve the loss."""
+    model = small(name, 1, heads={"image": True}).train()
+    draw = torch.Generator().manual_seed(3)
+    y, x = torch.meshgrid(torch.arange(32), torch.arange(32), indexing="ij")
+    centres = torch.randint(8, 24, (8, 2, 1, 1), generator=draw)
+    masks = (((y - centres[:, 0]) ** 2 + (x - centres[:, 1]) ** 2) < 49).float()[:, None]
+    images = 60 + 120 * masks + 20 * torch.randn(8, 1, 32, 32, generator=draw)
+    loss = StageLoss({"bce": (1.0, {}), "dice": (1.0, {})}, image=0.05)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2 if name != "dlinknet" else 3e-3)
+    values = []
+    for _ in range(30):
+        out = model(images)
+        total, _ = loss(out.logits, out.aux, out.image, masks)
+        optimizer.zero_grad()
+        total.backward()
+        optimizer.step()
+        values.append(total.item())
+    assert values[-1] < values[0] / 2, values
+
+
+def test_a_network_with_checkpoints_compiles_in_one_piece() -> None:
+    model = small("fc_densenet", heads={"image": True}, dropout=0.0, checkpoint=True).train()
+    compiled = torch.compile(copy.deepcopy(model), backend="eager", fullgraph=True)
+    x = pixels(height=32, width=32)
+    a, b = model(x), compiled(x)
+    torch.testing.assert_close(a.logits, b.logits)
+    torch.testing.assert_close(a.image, b.image)
+
+
+@pytest.mark.parametrize("name", ["linknet", "dlinknet"])
+def test_decoders_compile_in_one_piece(name: str) -> None:
+    """The encoder, most of a compiler's work, is held to this in the U-Net's tests, FRRN's scales in their own."""
+    model = small(name).eval()
+    with torch.no_grad():
+        features = model.encoder(pixels())
+        compiled = torch.compile(model.decode, backend="eager", fullgraph=True)
+        for a, b in zip(model.decode(features), compiled(features), strict=True):
+            torch.testing.assert_close(a, b)

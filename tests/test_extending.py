@@ -1,0 +1,131 @@
+"""docs/extending.md, followed to the letter in a copy of the source."""
+
+import json
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from small_project import ROOT, make_project
+
+DOC = (ROOT / "docs" / "extending.md").read_text(encoding="utf-8")
+FILES = re.findall(r"^New file `(\S+)`:\n\n```(?:python|yaml)\n(.*?)^```$", DOC, re.MULTILINE | re.DOTALL)
+LINES = re.findall(r"^One line:\n\n```diff\n\+\+\+ (\S+)\n (.*)\n\+(.*)\n```$", DOC, re.MULTILINE)
+COMMANDS = re.findall(r"^```sh\n(.*)\n```$", DOC, re.MULTILINE)
+# What the small competition and a test need otherwise than the page: where the data is, and how little of it.
+SMALL = [
+    "competition=configs/competitions/small.yaml",
+    "input.size=32",
+    "batch_size=4",
+    "folds.k=2",
+    "machine={threads: 1, workers: 0, progress: false}",
+]
+
+
+def run(home: Path, command: list[str]) -> "subprocess.CompletedProcess[str]":
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    # The copy has no compiled kernels yet, and its images are too small to need them.
+    environment |= {"OMP_NUM_THREADS": "1", "NUMBA_DISABLE_JIT": "1", "COLUMNS": "200"}
+    return subprocess.run(command, cwd=home, env=environment, capture_output=True, text=True, timeout=300)
+
+
+def python(home: Path, code: str, *arguments: str) -> str:
+    done = run(home, [sys.executable, "-c", "import sys; sys.path.insert(0, 'src')\n" + code, *arguments])
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A working folder with a copy of the source in which the page's files and lines were added."""
+    home = make_project(tmp_path_factory.mktemp("extended"))
+    shutil.copytree(ROOT / "src", home / "src", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "train.py", home)
+    for path, text in FILES:
+        assert not (home / path).exists()
+        (home / path).write_text(text, encoding="utf-8")
+    for path, before, line in LINES:
+        source = (home / path).read_text(encoding="utf-8")
+        assert source.count(before + "\n") == 1, f"{path} has not the line {before!r} that the page shows"
+        (home / path).write_text(source.replace(before + "\n", f"{before}\n{line}\n"), encoding="utf-8")
+    return home
+
+
+def test_the_page_adds_one_file_and_one_line_each() -> None:
+    folders = ["src/segfold/models", "src/segfold/losses", "src/segfold/data/augment"]
+    code = [path for path, _ in FILES if path.endswith(".py")]
+    assert [str(Path(path).parent) for path in code] == [str(Path(path).parent) for path, _, _ in LINES] == folders
+    assert len(COMMANDS) == 1
+    # All fenced blocks of the page are one of these.
+    assert len(re.findall("^```$", DOC, re.MULTILINE)) == len(FILES) + len(LINES) + len(COMMANDS)
+
+
+def test_what_was_added_trains(home: Path) -> None:
+    command = shlex.split(COMMANDS[0])
+    assert command[0] == "python"
+    done = run(home, [sys.executable, *command[1:], *SMALL])
+    assert done.returncode == 0, done.stderr
+    (fold,) = (home / "runs").glob("*/fold0")
+    assert (fold / "done.json").exists()
+    (last,) = [json.loads(line) for line in (fold / "metrics.jsonl").read_text().splitlines()]
+    assert "log_cosh_dice" in str(last)
+    config = (fold.parent / "config.yaml").read_text()
+    for setting in ("name: thumbnail", "width: 24", "depth: 3", "smooth: 2", "levels: 8"):
+        assert setting in config
+
+
+def test_each_does_what_it_says(home: Path) -> None:
+    code = """
+import math
+import numpy as np, torch
+from segfold.data.augment import Augmenter
+from segfold.losses import StageLoss
+from segfold.models import build_model
+
+net = build_model("thumbnail", in_channels=2, classes=3, depth=1)
+assert net(torch.zeros(2, 2, 12, 8, dtype=torch.uint8)).logits.shape == (2, 3, 12, 8)
+
+z = torch.zeros(1, 1, 2, 2)
+y = torch.tensor([1.0, 1.0, 0.0, 0.0]).reshape(1, 1, 2, 2)
+total, _ = StageLoss({"log_cosh_dice": (2.0, {"smooth": 0.0})})(z, {}, None, y)
+assert abs(total.item() - 2 * math.log(math.cosh(0.5))) < 1e-6  # Dice of one half everywhere: 2·1 / (2 + 2)
+
+image = np.arange(256, dtype=np.uint8).reshape(16, 16, 1)
+mask = np.zeros((16, 16), np.uint8)
+counts = {len(np.unique(Augmenter({"posterise": {"levels": 4, "p": 1.0}}, 0)(image, mask, 0, i)[0])) for i in range(40)}
+assert counts == {4, 5, 6, 7, 8}, counts
+print("all")
+"""
+    assert python(home, code).strip() == "all"
+
+
+def test_settings_of_what_was_added_are_checked(home: Path) -> None:
+    code = """
+from pathlib import Path
+from segfold.config import load_experiment
+from segfold.data.augment import Augmenter
+from segfold.errors import SegfoldError
+from segfold.training.objective import stage_loss
+
+for override in sys.argv[1:]:
+    try:
+        experiment = load_experiment(Path("configs/thumbnail.yaml"), [override])
+        stage_loss(experiment.stages["warm"])
+        Augmenter({"posterise": experiment.augment.posterise.model_dump()}, 0)
+    except SegfoldError as error:
+        print(error)
+"""
+    wrong = {
+        "model.widht=8": "did you mean width?",
+        "stages.warm.loss.mask.log_cosh_dice.smooth=-1": "loss.mask.log_cosh_dice.smooth is -1",
+        "augment.posterise.levels=1": "augment.posterise.levels is 1",
+    }
+    messages = python(home, code, *wrong).splitlines()
+    assert len(messages) == len(wrong)
+    for message, expected in zip(messages, wrong.values(), strict=True):
+        assert expected in message

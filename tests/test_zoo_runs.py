@@ -1,0 +1,124 @@
+"""configs/zoo end to end: every config trains, stops, goes on, blends and submits; and learns eight images by heart."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from segfold.cli import main
+from segfold.competition import load_competition
+from segfold.config import load_experiment
+from segfold.data.images import load_split
+from segfold.inference.networks import build_network
+from segfold.optim import build_optimizer
+from segfold.runs import RunFolder, read_json
+from segfold.stopping import Stopping
+from segfold.training import FoldJob
+from segfold.training.objective import stage_loss
+from small_project import make_project, same, train, weights
+
+ZOO = Path(__file__).parents[1] / "configs" / "zoo"
+PATHS = sorted(ZOO.glob("*.yaml"))
+QUICK = ("base", "fc-densenet56", "linknet")
+"""Trained in each run of the tests; all take minutes."""
+
+RATES = {"base": 3e-3}
+"""Learning rates for thirty steps where the config's own, for thousands, is too low."""
+
+SMALLER = (
+    "competition=configs/competitions/small.yaml",
+    "folds.k=2",
+    "input.size=32",
+    "batch_size=16",
+    "sample.images=64",
+    "predict.batch_size=16",
+    "stages.warm.epochs=1",
+    "stages.warm.warmup=0",
+    "stages.lovasz.epochs=1",
+    "stages.lovasz.schedule.cosine.cycles=1",
+    "predict.weights=[model, snapshot1]",
+    "machine={device: cpu, threads: 1, workers: 0, progress: false}",
+)
+"""One epoch of 64 samples a stage; the architectures are as they are."""
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_project(tmp_path_factory.mktemp("zoo"))
+
+
+def encoder_only_random(path: Path) -> tuple[str, ...]:
+    has_weights = "weights" in load_experiment(path).model.model_dump()
+    return ("model.weights=none",) if has_weights else ()
+
+
+def job_of(home: Path, path: Path, run: str) -> FoldJob:
+    from segfold.cli.experiment import experiment_folds, open_run
+
+    overrides = [*SMALLER, *encoder_only_random(path)]
+    experiment, competition, folder = open_run(path, overrides, run, home)
+    images = load_split(competition, "train", home)
+    folds = experiment_folds(experiment, competition, images, home)
+    return FoldJob(experiment, competition, images, folds, 0, folder.fold(0))
+
+
+class StopOnce(Stopping):
+    """Asked after so many steps, as Ctrl-C asks."""
+
+    def __init__(self, steps: int) -> None:
+        super().__init__()
+        self.left = steps
+
+    @property
+    def asked(self) -> bool:
+        self.left -= 1
+        return self.left == 0
+
+
+@pytest.mark.parametrize(
+    "path",
+    [pytest.param(path, id=path.stem, marks=() if path.stem in QUICK else pytest.mark.slow) for path in PATHS],
+)
+def test_from_training_to_submission(path: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = job_of(home, path, f"{path.stem}-whole")
+    done = train(whole)
+    assert (done["steps"], done["samples"], set(done["weights"])) == (8, 128, {"model", "snapshot1"})
+    stopped = job_of(home, path, path.stem)
+    assert train(stopped, StopOnce(6)) is None  # within the second stage
+    train(stopped)
+    assert same(weights(stopped), weights(whole))
+
+    monkeypatch.chdir(home)
+    assert main(["submit", "--ensemble", f"runs/{path.stem}", "--name", path.stem]) == 0
+    manifest = read_json(home / "submissions" / f"{path.stem}.json")
+    assert manifest["images"] == 6
+    assert RunFolder(home / "runs" / path.stem).fold(0).weights("snapshot1").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("path", PATHS, ids=lambda path: path.stem)
+def test_eight_images_are_learnt(path: Path, home: Path) -> None:
+    experiment = load_experiment(path, [*SMALLER, *encoder_only_random(path)])
+    competition = load_competition(experiment.competition, home)
+    images = load_split(competition, "train", home)
+    stage = experiment.stages["warm"]
+    torch.manual_seed(0)
+    network = build_network(experiment, competition, images).train()
+    optimizer = build_optimizer(experiment.optimizer.name, network, **experiment.optimizer.settings)
+    for group in optimizer.param_groups:
+        group["lr"] = RATES.get(path.stem, stage.lr)
+    rows = np.flatnonzero(images.coverage > 0)[:8]
+    pixels = torch.stack([torch.tensor(images.images[int(row)]) for row in rows]).permute(0, 3, 1, 2).float()
+    masks = torch.stack([torch.tensor(images.masks[int(row)]) for row in rows]).float()[:, None]
+    pixels, target = (torch.nn.functional.interpolate(x, size=32) for x in (pixels, masks))
+    loss = stage_loss(stage).at(1.0)
+    values = []
+    for _ in range(31):
+        output = network(pixels)
+        total, _ = loss(output.logits, output.aux, output.image, target)
+        optimizer.zero_grad()
+        total.backward()
+        optimizer.step()
+        values.append(total.item())
+    assert min(values) < values[0] / 2, values
