@@ -1,12 +1,13 @@
-"""Pixel and region losses against hand-computed numbers and other libraries' formulas, written plainly.
+"""Pixel and region losses against hand-computed numbers and another library's losses.
 
-The formulas of segmentation_models_pytorch for binary and multi-label masks, in double precision: focal, Jaccard, Dice
-and Tversky over the whole batch, and cross-entropy with smoothed labels.
+Of segmentation_models_pytorch, for binary and multi-label masks, in double precision: focal, Jaccard, Dice and Tversky
+over the whole batch, Lovász, and cross-entropy with smoothed labels.
 """
 
 import math
 
 import pytest
+import segmentation_models_pytorch.losses as smp
 import torch
 
 from loss_cases import Y, Z, random_batch, value, value_and_gradient
@@ -40,57 +41,36 @@ def test_the_common_vector(loss, expected):
     assert value(loss, Z, Y).item() == pytest.approx(expected, abs=1e-6)
 
 
-# ---- against the formulas of segmentation_models_pytorch ----
+# ---- against segmentation_models_pytorch ----
 
 
-def smp_focal(z, y, gamma, alpha):
-    entropy = torch.nn.functional.binary_cross_entropy_with_logits(z, y, reduction="none")
-    loss = (1 - torch.exp(-entropy)) ** gamma * entropy
-    if alpha is not None:
-        loss = loss * (alpha * y + (1 - alpha) * (1 - y))
-    return loss.mean()
+def smp_loss(name, **settings):
+    """The library's loss, of N×C×H×W logits; its soft overlaps are of the whole batch."""
 
+    def loss(z, y):
+        mode = "binary" if z.shape[1] == 1 else "multilabel"
+        return getattr(smp, name)(mode, **settings)(z, y)
 
-def smp_smoothed_bce(z, y, smooth_factor):
-    y = (1 - y) * smooth_factor + y * (1 - smooth_factor)
-    return torch.nn.functional.binary_cross_entropy_with_logits(z, y)
-
-
-def smp_tversky(z, y, alpha, beta, gamma, smooth):
-    p = z.sigmoid().flatten(2)
-    y = y.flatten(2)
-    tp, fp, fn = ((q * r).sum((0, 2)) for q, r in ((p, y), (p, 1 - y), (1 - p, y)))
-    score = (tp + smooth) / (tp + alpha * fp + beta * fn + smooth)
-    return ((1 - score) * (y.sum((0, 2)) > 0)).mean() ** gamma
-
-
-def smp_jaccard(z, y, smooth):
-    p = z.sigmoid()
-    both = (p * y).sum((0, 2, 3))
-    return (1 - (both + smooth) / ((p + y).sum((0, 2, 3)) - both + smooth)).mean()
-
-
-def smp_dice(z, y, smooth):
-    p = z.sigmoid()
-    return (1 - (2 * (p * y).sum((0, 2, 3)) + smooth) / ((p + y).sum((0, 2, 3)) + smooth)).mean()
+    return loss
 
 
 @pytest.mark.parametrize("c", [1, 2])
 @pytest.mark.parametrize(
     ("loss", "formula"),
     [
-        (Focal(), lambda z, y: smp_focal(z, y, 2.0, None)),
-        (Focal(gamma=0.5, alpha=0.25), lambda z, y: smp_focal(z, y, 0.5, 0.25)),
-        (BCE(smoothing=0.1), lambda z, y: smp_smoothed_bce(z, y, 0.05)),
-        (Focal(gamma=0.0, smoothing=0.1), lambda z, y: smp_smoothed_bce(z, y, 0.05)),
-        (Dice(mode="batch", smooth=0.0), lambda z, y: smp_dice(z, y, 0.0)),
-        (Dice(mode="batch", smooth=1.0), lambda z, y: smp_dice(z, y, 1.0)),
-        (Jaccard(mode="batch", smooth=0.0), lambda z, y: smp_jaccard(z, y, 0.0)),
-        (Jaccard(mode="batch", smooth=1.0), lambda z, y: smp_jaccard(z, y, 1.0)),
-        (Tversky(mode="batch", smooth=0.0), lambda z, y: smp_tversky(z, y, 0.5, 0.5, 1.0, 0.0)),
+        (Focal(), smp_loss("FocalLoss")),
+        (Focal(gamma=0.5, alpha=0.25), smp_loss("FocalLoss", gamma=0.5, alpha=0.25)),
+        (BCE(smoothing=0.1), smp.SoftBCEWithLogitsLoss(smooth_factor=0.05)),
+        (Focal(gamma=0.0, smoothing=0.1), smp.SoftBCEWithLogitsLoss(smooth_factor=0.05)),
+        (Dice(mode="batch", smooth=0.0), smp_loss("DiceLoss", smooth=0.0)),
+        # Since 0.6 the library's Dice is its Tversky of a half and a half, whose smoothing counts twice.
+        (Dice(mode="batch", smooth=1.0), smp_loss("DiceLoss", smooth=0.5)),
+        (Jaccard(mode="batch", smooth=0.0), smp_loss("JaccardLoss", smooth=0.0)),
+        (Jaccard(mode="batch", smooth=1.0), smp_loss("JaccardLoss", smooth=1.0)),
+        (Tversky(mode="batch", smooth=0.0), smp_loss("TverskyLoss", smooth=0.0)),
         (
             Tversky(mode="batch", alpha=0.3, beta=0.7, smooth=2.0),
-            lambda z, y: smp_tversky(z, y, 0.3, 0.7, 1.0, 2.0),
+            smp_loss("TverskyLoss", alpha=0.3, beta=0.7, smooth=2.0),
         ),
     ],
 )
@@ -104,6 +84,17 @@ def test_values_and_gradients_of_the_library(loss, formula, c):
     torch.testing.assert_close(gradient, z.grad.float(), atol=1e-7, rtol=1e-4)
 
 
+@pytest.mark.parametrize("per_image", [False, True])
+def test_lovasz_of_the_library(per_image):
+    z, y, _ = random_batch()
+    result, gradient = value_and_gradient(Lovasz(per_image=per_image), z, y)
+    z = z.clone().requires_grad_()
+    expected = smp.LovaszLoss("binary", per_image=per_image)(z, y)
+    expected.backward()
+    assert result.item() == pytest.approx(expected.item(), abs=1e-6)
+    torch.testing.assert_close(gradient, z.grad.float(), atol=1e-7, rtol=1e-4)
+
+
 @pytest.mark.parametrize("gamma", [0.75, 1.5])
 def test_focal_tversky_of_the_library(gamma):
     """The library raises the mean over classes to the power, we each class: the same for one class."""
@@ -111,7 +102,7 @@ def test_focal_tversky_of_the_library(gamma):
     loss = Tversky(mode="batch", alpha=0.3, beta=0.7, gamma=gamma)
     result, gradient = value_and_gradient(loss, z, y)
     z = z.double().requires_grad_()
-    expected = smp_tversky(z, y.double(), 0.3, 0.7, gamma, 1.0)
+    expected = smp_loss("TverskyLoss", alpha=0.3, beta=0.7, gamma=gamma, smooth=1.0)(z, y.double())
     expected.backward()
     assert result.item() == pytest.approx(expected.item(), abs=1e-6)
     torch.testing.assert_close(gradient, z.grad.float(), atol=1e-7, rtol=1e-4)
