@@ -7,13 +7,13 @@ import json
 import os
 import subprocess
 import sys
-import threading
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from benchmarks.measure import Effort, Row
+from benchmarks.private_memory import STATUS, Peak, private_bytes
 from benchmarks.suite import CannotMeasureError
 
 IMAGES, SIDE, MEMBERS = 18_000, 101, 10
@@ -21,8 +21,6 @@ DIFFERENT = 2
 """Stores that are written; members take turns in linking to them, for what is read of a file is not private."""
 
 LIMIT_MIB = 1024
-STATUS = Path("/proc/self/status")
-EVERY_SECONDS = 0.002
 
 
 def rows(effort: Effort, folder: Path) -> Sequence[Row]:
@@ -79,32 +77,6 @@ def _blended(folder: Path, members: int, images: int) -> tuple[int, int]:
     done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
     base, peak = json.loads(done.stdout)
     return base, peak
-
-
-def private_bytes() -> int:
-    """Memory of this process that no file backs."""
-    lines = [line.split() for line in STATUS.read_text().splitlines()]
-    return sum(1024 * int(words[1]) for words in lines if words[0] in ("RssAnon:", "RssShmem:"))
-
-
-class Peak:
-    """The most private memory inside the block, looked at from a thread."""
-
-    def __enter__(self) -> "Peak":
-        self.bytes = private_bytes()
-        self._over = threading.Event()
-        self._thread = threading.Thread(target=self._watch)
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._over.set()
-        self._thread.join()
-        self.bytes = max(self.bytes, private_bytes())
-
-    def _watch(self) -> None:
-        while not self._over.wait(EVERY_SECONDS):
-            self.bytes = max(self.bytes, private_bytes())
 
 
 def main(folder: Path, members: int, images: int) -> None:

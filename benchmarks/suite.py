@@ -19,6 +19,8 @@ BENCHMARKS: dict[str, tuple[str, ...]] = {
     "metric": ("metric",),
     "prediction": ("prediction", "prediction-default"),
     "memory": ("memory", "memory-growth"),
+    "attention": ("attention", "attention-memory"),
+    "hypercolumn": ("hypercolumn", "hypercolumn-memory"),
 }
 """Modules of this package, each with the rows that its ``rows`` makes where the machine can."""
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 from benchmarks import __main__ as command
-from benchmarks import document, measure, results, suite
+from benchmarks import document, measure, private_memory, results, suite
 from benchmarks.measure import Effort, Row, difference, interleave, rate
 from benchmarks.suite import BENCHMARKS, CannotMeasureError, benchmark_of, row_names
 from rich.console import Console
@@ -264,7 +264,6 @@ def test_rle_equals_its_peer() -> None:
 
 @pytest.mark.parametrize("per_image", [True, False])
 def test_lovasz_equals_its_peer(per_image: bool) -> None:
-    pytest.importorskip("segmentation_models_pytorch", reason="segmentation_models_pytorch is not installed")
     from benchmarks import lovasz
 
     logits, masks = lovasz.batch(torch.device("cpu"), images=3)
@@ -286,7 +285,6 @@ def test_engine_and_bare_steps_make_the_same_weights(tmp_path: Path) -> None:
 
 
 def test_training_equals_its_peer(tmp_path: Path) -> None:
-    pytest.importorskip("segmentation_models_pytorch", reason="segmentation_models_pytorch is not installed")
     from benchmarks import training
 
     ours, peer = training.pair(tmp_path, 64, 4, [*ALONE])
@@ -304,26 +302,34 @@ def test_multiplications_by_hand() -> None:
     assert not network.training and int(network[1].num_batches_tracked) == 0
 
 
-def test_memory_sees_what_is_allocated_for_a_moment() -> None:
-    memory = pytest.importorskip("benchmarks.memory")
-    if not memory.STATUS.exists():
-        pytest.skip("no /proc")
-    base = memory.private_bytes()
-    with memory.Peak() as peak:
-        block = np.ones(64 << 20, np.uint8)
-        assert block[-1]
-        deadline = time.monotonic() + 10  # the thread that looks may have to wait for a core
-        while peak.bytes - base < 60 << 20 and time.monotonic() < deadline:
-            time.sleep(0.01)
+def _allocates(mebibytes: int) -> Callable[[], object]:
+    before = np.ones(16 << 20, np.uint8)
+
+    def work() -> None:
+        block = np.ones(mebibytes << 20, np.uint8)
+        time.sleep(0.5)
         del block
-    assert 60 << 20 < peak.bytes - base < 100 << 20
-    assert memory.private_bytes() - base < 20 << 20
+
+    return lambda: (before, work())
+
+
+def test_peak_of_work_counts_the_work_alone() -> None:
+    if not private_memory.STATUS.exists():
+        pytest.skip("no /proc")
+    assert 62 << 20 < private_memory.peak_of(_allocates, 64) < 72 << 20
+
+
+def test_attention_and_hypercolumn_equal_what_they_are_timed_against() -> None:
+    from benchmarks import attention, hypercolumn
+
+    assert attention.check(attention.features(16)) < 1e-5
+    assert hypercolumn.check(hypercolumn.features(32)) < 1e-5
 
 
 def test_members_for_the_memory_benchmark_blend(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     from benchmarks import memory
 
-    if not memory.STATUS.exists():
+    if not private_memory.STATUS.exists():
         pytest.skip("no /proc")
     memory.make_members(tmp_path, 9, 4)
     memory.main(tmp_path, 4, 9)
@@ -332,7 +338,6 @@ def test_members_for_the_memory_benchmark_blend(tmp_path: Path, capsys: pytest.C
 
 
 def test_kinds_of_work() -> None:
-    pytest.importorskip("segmentation_models_pytorch", reason="segmentation_models_pytorch is not installed")
     from benchmarks.profile import OTHER, by_kind
 
     costs = {"aten::mkldnn_convolution": 3.0, "aten::native_batch_norm": 1.0, "aten::copy_": 0.5, "aten::add_": 0.25}
