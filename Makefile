@@ -13,7 +13,7 @@ venv := .venv
 run := $(venv)/bin/python -m segfold
 export NO_ALBUMENTATIONS_UPDATE := 1
 
-.PHONY: help setup demo test test-slow check data folds look bench train cv submit check-csv score clean
+.PHONY: help setup demo test test-slow check data folds look bench zoo train cv submit check-csv score clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  \1 — /'
@@ -42,6 +42,10 @@ test-slow: setup ## the tests that take minutes
 bench: setup ## every figure that the README quotes, against its peers: make bench, make bench only=NAME
 	@$(venv)/bin/python -m pip install --quiet -r requirements-bench.txt
 	@$(venv)/bin/python -m benchmarks $(if $(only),--only "$(only)")
+
+zoo: setup ## every system of configs/zoo, and the default's ablations, for 4 minutes each on the real data: make zoo, epochs=30
+	@test -d data/$(competition) || { echo "no data/$(competition): make data from=PATH first" >&2; exit 2; }
+	@$(venv)/bin/python -m benchmarks.zoo $(if $(epochs),--epochs $(epochs)) $(if $(size),--size $(size)) $(if $(only),--only $(only))
 
 check: setup ## formatting, lint, types, import direction
 	@$(venv)/bin/ruff format --check .

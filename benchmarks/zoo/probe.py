@@ -1,0 +1,87 @@
+"""Speed, memory and size of one system, in a process of its own: ``python -m benchmarks.zoo.probe CONFIG OVERRIDES``.
+
+Prints one line of JSON, and leaves nothing behind.
+"""
+
+import json
+import sys
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+import torch
+
+from benchmarks.engine import Trained
+from benchmarks.private_memory import Peak, private_bytes
+from benchmarks.workload import gmacs
+from segfold.cli.experiment import experiment_folds
+from segfold.competition import load_competition
+from segfold.config import load_experiment
+from segfold.data.dataset import Sample
+from segfold.data.images import load_split
+from segfold.inference.device import resolve
+from segfold.inference.networks import build_network
+from segfold.runs import RunFolder
+from segfold.training import FoldJob
+
+WARM_UP, LEAST, SECONDS = 3, 6, 12.0
+
+
+def probe(config: Path, overrides: Sequence[str]) -> dict[str, float]:
+    """What a few seconds of training on fold 0 show.
+
+    Returns:
+        ``images_per_second``, loading included; ``peak_mib`` of private memory above the imports, or of the GPU's;
+        ``parameters``; ``gmacs`` of one image's forward pass; ``all_empty``, the score of predicting nothing.
+    """
+    base = private_bytes()
+    with Peak() as peak:
+        experiment = load_experiment(config, overrides)
+        competition = load_competition(experiment.competition)
+        images = load_split(competition, "train", Path())
+        folds = experiment_folds(experiment, competition, images, Path())
+        job = FoldJob(experiment, competition, images, folds, 0, RunFolder(Path("runs/probe")).fold(0))
+        torch.manual_seed(0)
+        network = build_network(experiment, competition, images)
+        runtime = resolve(experiment.machine, job.total_images)
+        trained = Trained(job, network, runtime)
+        clock = _Clock(job.stages[0].batch_size)
+        trained.engine(clock.until_known(trained.samples()))
+        trained.close()
+    memory = torch.cuda.max_memory_allocated() if runtime.device.type == "cuda" else peak.bytes - base
+    return {
+        "images_per_second": clock.rate,
+        "peak_mib": memory / 2**20,
+        "parameters": sum(parameter.numel() for parameter in network.parameters()),
+        "gmacs": gmacs(network, job.experiment.input.shape[0]),
+        "all_empty": float((images.coverage[job.validation_rows] == 0).mean()),
+    }
+
+
+class _Clock:
+    """Passes batches on until enough of them have been timed."""
+
+    def __init__(self, batch_size: int) -> None:
+        self.rate = 0.0
+        self._batch_size = batch_size
+
+    def until_known(self, batches: Iterable[Sample]) -> Iterator[Sample]:
+        began = 0.0
+        for step, batch in enumerate(batches):
+            if step == WARM_UP:
+                began = _now()
+            done = step - WARM_UP
+            if done >= LEAST and _now() - began >= SECONDS:
+                self.rate = done * self._batch_size / (_now() - began)
+                return
+            yield batch
+
+
+def _now() -> float:
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    return time.perf_counter()
+
+
+if __name__ == "__main__":
+    print(json.dumps(probe(Path(sys.argv[1]), sys.argv[2:])))

@@ -1,0 +1,106 @@
+"""What is compared: every config of ``configs/zoo``, and the zoo's U-Net with one part changed."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+CONFIGS = Path(__file__).parents[2] / "configs" / "zoo"
+DEFAULT = "unet"
+"""The system that the ablations change."""
+
+STAGE = "warm"
+"""The one stage that is trained; minutes are too short for two."""
+
+
+@dataclass(frozen=True)
+class System:
+    """One row of the table: a config, and what is changed in it."""
+
+    name: str
+    config: str
+    overrides: tuple[str, ...] = ()
+
+    @property
+    def is_ablation(self) -> bool:
+        return bool(self.overrides)
+
+
+def _loss(**terms: Any) -> str:
+    # A mapping merges with the config's, so what stands there is taken out by name.
+    return f"stages.{STAGE}.loss.mask={json.dumps({'bce': None, 'dice': None, **terms})}"
+
+
+_HEADS = (
+    "model.heads={levels: true, nonempty: true, image: true}",
+    f"stages.{STAGE}.loss.levels=0.1",
+    f"stages.{STAGE}.loss.nonempty=0.1",
+    f"stages.{STAGE}.loss.image=0.05",
+)
+ABLATIONS: dict[str, tuple[str, ...]] = {
+    "no scSE": ("model.attention=none",),
+    "scSE in the encoder too": ("model.encoder_attention=scse",),
+    "no hypercolumn": ("model.hypercolumn=false",),
+    "hypercolumn by concatenation": ("model.hypercolumn=concat",),
+    "heads (levels, non-empty, image)": _HEADS,
+    "stem pool": ("model.stem_pool=true",),
+    "loss: BCE": (_loss(bce=1),),
+    "loss: Dice": (_loss(dice=1),),
+    "loss: focal": (_loss(focal=1),),
+    "loss: Jaccard": (_loss(jaccard=1),),
+    "loss: Tversky": (_loss(tversky={"weight": 1, "alpha": 0.3, "beta": 0.7}),),
+    "loss: boundary + BCE": (_loss(bce=1, boundary=0.1),),
+    "loss: Lovász + BCE": (_loss(bce=1, lovasz={"weight": 1, "symmetric": True, "activation": "elu"}),),
+}
+"""Name → overrides of the default's config. The centres, and the bootstrapped loss, have configs of their own."""
+
+
+def systems() -> list[System]:
+    """All systems: the default first, then the other configs by name, then the ablations."""
+    names = sorted((path.stem for path in CONFIGS.glob("*.yaml")), key=lambda name: (name != DEFAULT, name))
+    return [
+        *(System(name, f"{name}.yaml") for name in names),
+        *(System(f"{DEFAULT}, {name}", f"{DEFAULT}.yaml", changes) for name, changes in ABLATIONS.items()),
+    ]
+
+
+def run_name(system: System) -> str:
+    """The name as a folder's."""
+    return "".join(letter if letter.isalnum() and letter.isascii() else "-" for letter in system.name).strip("-")
+
+
+def settings(system: System, size: int, images: int, epochs: int = 1) -> list[str]:
+    """Overrides that make a config's training as long as asked, on a square input of ``size`` pixels.
+
+    Args:
+        images: an epoch draws so many.
+    """
+    return [
+        f"input.size={size}",
+        "input.fit=resize",
+        "input.random_offset=false",
+        f"sample.images={images}",
+        f"stages.{STAGE}.epochs={epochs}",
+        f"stages.{STAGE}.warmup=0",
+        f"stages.{STAGE}.schedule=onecycle",
+        "stages.lovasz.epochs=0",
+        *system.overrides,
+    ]
+
+
+def chosen(names: Sequence[str]) -> list[System]:
+    """The systems whose name or folder holds one of ``names``; all if there are none.
+
+    Raises:
+        ValueError: a name that fits none.
+    """
+    known = systems()
+    for name in names:
+        if not any(_fits(system, name) for system in known):
+            raise ValueError(f"no system is called {name!r}; use some of {', '.join(run_name(s) for s in known)}")
+    return [system for system in known if not names or any(_fits(system, name) for name in names)]
+
+
+def _fits(system: System, name: str) -> bool:
+    return name in (system.name, run_name(system), system.config.removesuffix(".yaml"))

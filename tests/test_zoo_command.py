@@ -1,0 +1,129 @@
+"""make zoo: what it compares, that its settings are the configs' own, and what its table says."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from benchmarks import document
+from benchmarks.zoo import __main__ as command
+from benchmarks.zoo import table
+from benchmarks.zoo.systems import ABLATIONS, CONFIGS, DEFAULT, STAGE, chosen, run_name, settings, systems
+
+from segfold.config import differing_keys, load_experiment
+
+SYSTEMS = pytest.mark.parametrize("system", systems(), ids=run_name)
+
+
+def row(name: str, score: float = 0.6, ablation: bool = False, **more: Any) -> table.Record:
+    return {
+        "name": name,
+        "ablation": ablation,
+        "score": score,
+        "standard_error": 0.015,
+        "all_empty": 0.39,
+        "parameters": 21_500_000,
+        "gmacs": 1.234,
+        "images_per_second": 23.46,
+        "peak_mib": 1234.5,
+        "samples": 5632,
+        **more,
+    }
+
+
+def test_every_config_and_every_ablation_is_a_system() -> None:
+    found = systems()
+    assert found[0].name == DEFAULT
+    assert {system.config for system in found if not system.is_ablation} == {path.name for path in CONFIGS.glob("*")}
+    assert sum(system.is_ablation for system in found) == len(ABLATIONS)
+    names = [run_name(system) for system in found]
+    assert len(set(names)) == len(names) and all(name.replace("-", "").isalnum() for name in names)
+
+
+@SYSTEMS
+def test_systems_differ_in_model_and_loss_alone(system) -> None:  # type: ignore[no-untyped-def]
+    common = settings(systems()[0], 64, 320)
+    first = load_experiment(CONFIGS / f"{DEFAULT}.yaml", common)
+    experiment = load_experiment(CONFIGS / system.config, settings(system, 64, 320))
+    assert (experiment.sample.images, experiment.input.size) == (320, 64)
+    assert {name: stage.epochs for name, stage in experiment.stages.items()} == {STAGE: 1, "lovasz": 0}
+    differing = differing_keys(first, experiment)
+    assert all(key.startswith("model.") or f"{STAGE}.loss" in key for key in differing)
+    assert bool(differing) == (system.name != DEFAULT)
+
+
+def test_losses_of_the_ablations_are_the_named_ones() -> None:
+    for name, wanted in (
+        ("loss: BCE", {"bce"}),
+        ("loss: boundary + BCE", {"bce", "boundary"}),
+        ("loss: Dice", {"dice"}),
+    ):
+        (system,) = (system for system in systems() if system.name.endswith(name))
+        loss = load_experiment(CONFIGS / system.config, settings(system, 64, 320)).stages[STAGE].loss
+        assert {key for key, value in loss.mask.model_dump().items() if value is not None} == wanted
+
+
+def test_systems_are_chosen_by_name() -> None:
+    assert [system.name for system in chosen(["linknet", "unet--no-scSE"])] == ["linknet", "unet, no scSE"]
+    assert chosen([]) == systems()
+    with pytest.raises(ValueError, match=r"linkne.*linknet"):
+        chosen(["linkne"])
+
+
+@pytest.mark.parametrize(("score", "expected"), [(0.42, False), (0.4199, False), (0.4201, True)])
+def test_two_standard_errors_above_nothing_are_asked(score: float, expected: bool) -> None:
+    assert table.trained(row("a", score)) is expected
+    assert table.cells(row("a", score))[-1] == ("" if expected else "did not train")
+
+
+def test_the_table_ranks_systems_before_ablations() -> None:
+    records = [row("c", 0.7, ablation=True), row("a", 0.5), row("b", 0.6)]
+    lines = table.markdown(records).splitlines()
+    assert [line.split("|")[1].strip() for line in lines if line] == ["system", "---", "b", "a", "system", "---", "c"]
+    assert "| b | 0.600 ± 0.015 | 21.50 M | 1.23 | 23.5 | 1,234 MiB | 5,632 |  |" in lines
+
+
+def test_images_follow_from_speed_and_time_and_a_stop_leaves_what_is_done(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    readme = tmp_path / "zoo.md"
+    readme.write_text(f"{document.BEGIN.format(command.COMMAND)}\n{document.END}\n")
+    monkeypatch.setattr(command, "DOCUMENT", readme)
+    monkeypatch.setattr(command, "RESULTS", tmp_path / "zoo.json")
+    seen: list[list[str]] = []
+
+    class Finished:
+        stdout = json.dumps(
+            {"images_per_second": 10.0, "peak_mib": 9.0, "parameters": 1, "gmacs": 1.0, "all_empty": 0.4}
+        )
+
+    def run(arguments: list[str], **options: Any) -> Finished:
+        if "benchmarks.zoo.probe" in arguments:
+            return Finished()
+        seen.append(arguments)
+        if len(seen) == 3:
+            raise KeyboardInterrupt
+        folder = command.WORK / "runs" / arguments[arguments.index("--run") + 1] / "fold0"
+        folder.mkdir(parents=True)
+        (folder / "done.json").write_text(
+            json.dumps({"score": 0.5, "standard_error": 0.01, "samples": 2400, "seconds": 240.0})
+        )
+        return Finished()
+
+    monkeypatch.setattr(command.subprocess, "run", run)
+    monkeypatch.setattr(command, "commit", lambda: "abc")
+    assert command.main([]) == 130
+    # 4 minutes at 10 images a second: 150 steps of 16.
+    assert all(arguments[-1] == "sample.images=2400" for arguments in seen)
+    assert (tmp_path / "zoo" / "configs").is_symlink()
+    found = json.loads((tmp_path / "zoo.json").read_text())
+    assert [record["name"] for record in found] == [system.name for system in systems()[:2]]
+    assert document.table_in(readme, command.COMMAND) == table.markdown(found)
+    assert "2 of" in capsys.readouterr().out
+
+
+def test_the_document_shows_the_results_that_are_kept() -> None:
+    found = json.loads(command.RESULTS.read_text())
+    assert document.table_in(command.DOCUMENT, command.COMMAND) == table.markdown(found)
+    assert {record["name"] for record in found} <= {system.name for system in systems()}
