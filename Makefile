@@ -45,7 +45,8 @@ bench: setup ## every figure that the README quotes, against its peers: make ben
 
 zoo: setup ## every system of configs/zoo, and the default's ablations, for 4 minutes each on the real data: make zoo, epochs=30
 	@test -d data/$(competition) || { echo "no data/$(competition): make data from=PATH first" >&2; exit 2; }
-	@$(venv)/bin/python -m benchmarks.zoo $(if $(epochs),--epochs $(epochs)) $(if $(size),--size $(size)) $(if $(only),--only $(only))
+	@$(venv)/bin/python -m benchmarks.zoo $(if $(epochs),--epochs $(epochs)) $(if $(size),--size $(size)) \
+	  $(if $(encoder),--encoder $(encoder)) $(if $(weights),--weights "$(weights)") $(if $(only),--only $(only))
 
 check: setup ## formatting, lint, types, import direction
 	@$(venv)/bin/ruff format --check .

@@ -19,6 +19,7 @@ def row(name: str, score: float = 0.6, ablation: bool = False, **more: Any) -> t
     return {
         "name": name,
         "ablation": ablation,
+        "pretrained": ablation,
         "score": score,
         "standard_error": 0.015,
         "all_empty": 0.39,
@@ -80,7 +81,7 @@ def test_the_table_ranks_systems_before_ablations() -> None:
     records = [row("c", 0.7, ablation=True), row("a", 0.5), row("b", 0.6)]
     lines = table.markdown(records).splitlines()
     assert [line.split("|")[1].strip() for line in lines if line] == ["system", "---", "b", "a", "system", "---", "c"]
-    assert "| b | 0.600 ± 0.015 | 21.50 M | 1.23 | 23.5 | 1,234 MiB | 5,632 |  |" in lines
+    assert "| b | random | 0.600 ± 0.015 | 21.50 M | 1.23 | 23.5 | 1,234 MiB | 5,632 |  |" in lines
 
 
 def test_images_follow_from_speed_and_time_and_a_stop_leaves_what_is_done(

@@ -18,7 +18,7 @@ from rich.console import Console
 from benchmarks import document
 from benchmarks.measure import commit, machine
 from benchmarks.zoo import table
-from benchmarks.zoo.systems import CONFIGS, System, chosen, run_name, settings
+from benchmarks.zoo.systems import CONFIGS, Start, System, chosen, model_of, run_name, settings
 from segfold.files import read_json, write_json
 
 RESULTS = Path(__file__).parents[1] / "zoo.json"
@@ -38,21 +38,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--only", nargs="+", default=[], metavar="NAME", help="systems; nothing is written then")
     parser.add_argument("--minutes", type=float, default=MINUTES, help=f"of training each (default {MINUTES:g})")
     parser.add_argument("--epochs", type=int, help="so many epochs of all images instead of minutes: for a GPU")
+    parser.add_argument("--encoder", default="", metavar="NAME", help="one for all systems that have an encoder")
+    parser.add_argument("--weights", default="none", metavar="PATH", help="of that encoder, under timm's names")
     parser.add_argument("--size", type=int, default=SIZE, help=f"pixels a side of the input (default {SIZE})")
     options = parser.parse_args(arguments)
+    if bool(options.encoder) != (options.weights != "none"):
+        parser.error("--encoder and --weights go together")
+    weights = options.weights if options.weights == "none" else str(Path(options.weights).absolute())
+    start = Start(options.encoder, weights)
     try:
-        wanted = chosen(options.only)
+        wanted = chosen(options.only, start)
     except ValueError as error:
         parser.error(str(error))
     prepare(WORK)
     records: list[table.Record] = []
     code = 0
     try:
-        probes = {system: probed(system, options.size) for system in wanted}
+        probes = {system: probed(system, options.size, start) for system in wanted}
         for number, system in enumerate(wanted, 1):
             print(f"{number} of {len(wanted)}: {system.name}", flush=True)
-            train(system, probes[system], options)
-            records.append(record(system, probes[system]))
+            train(system, probes[system], options, start)
+            records.append(record(system, probes[system], options.size, start))
     except KeyboardInterrupt:
         print("stopped; the same command goes on from here", file=sys.stderr)
         code = 130
@@ -62,7 +68,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if records:
         length = f"{options.epochs} epochs" if options.epochs else f"{options.minutes:g} minutes"
         which = "" if len(records) == len(wanted) else f", {len(records)} of {len(wanted)} systems"
-        title = f"{length} each, {options.size}×{options.size}, fold {FOLD}{which}; {machine()}, commit {commit()}"
+        length += f", encoders {options.encoder} from weights" if options.encoder else ", from random weights"
+        title = f"{length}, {options.size}×{options.size}, fold {FOLD}{which}; {machine()}, commit {commit()}"
         table.show(records, title, Console(width=max(Console().width, WIDTH)))
         if not options.only:
             where = {"length": length, "machine": machine(), "commit": commit()}
@@ -81,37 +88,43 @@ def prepare(folder: Path) -> None:
             link.symlink_to(Path("..") / name, target_is_directory=True)
 
 
-def probed(system: System, size: int) -> dict[str, Any]:
+def key_of(system: System, size: int, start: Start) -> str:
+    """The name of what is kept of a system."""
+    return "-".join([run_name(system), str(size), *([start.encoder] if start.encoder else [])])
+
+
+def probed(system: System, size: int, start: Start) -> dict[str, Any]:
     """What `benchmarks.zoo.probe` finds, from the file of an earlier call if there is one."""
-    path = WORK / f"{run_name(system)}-{size}.json"
+    path = WORK / f"{key_of(system, size, start)}.json"
     if not path.exists():
         print(f"measuring {system.name} …", flush=True)
         command = [sys.executable, "-m", "benchmarks.zoo.probe", str(CONFIGS / system.config)]
-        command += settings(system, size, ENDLESS)
+        command += settings(system, size, ENDLESS, start=start)
         done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
         write_json(path, json.loads(done.stdout.splitlines()[-1]))
     found: dict[str, Any] = read_json(path)
     return found
 
 
-def train(system: System, probe: dict[str, Any], options: argparse.Namespace) -> None:
+def train(system: System, probe: dict[str, Any], options: argparse.Namespace, start: Start) -> None:
     """Train a system to its end, or go on with it, through segfold's own command."""
     if options.epochs:
         images = ["sample.images=null"]
     else:
         steps = max(round(60 * options.minutes * probe["images_per_second"] / BATCH), 1)
         images = [f"sample.images={steps * BATCH}"]
-    overrides = [*settings(system, options.size, BATCH, options.epochs or 1), *images]
+    overrides = [*settings(system, options.size, BATCH, options.epochs or 1, start), *images]
     command = [sys.executable, "-m", "segfold", "train", "--config", str(CONFIGS / system.config)]
-    command += ["--fold", str(FOLD), "--run", run_name(system), *overrides]
+    command += ["--fold", str(FOLD), "--run", key_of(system, options.size, start), *overrides]
     subprocess.run(command, check=True, cwd=WORK)
 
 
-def record(system: System, probe: dict[str, Any]) -> table.Record:
+def record(system: System, probe: dict[str, Any], size: int, start: Start) -> table.Record:
     """A row of the table."""
-    done = read_json(WORK / "runs" / run_name(system) / f"fold{FOLD}" / "done.json")
+    done = read_json(WORK / "runs" / key_of(system, size, start) / f"fold{FOLD}" / "done.json")
     scores = {name: done[name] for name in ("score", "standard_error", "samples", "seconds")}
-    return {"name": system.name, "ablation": system.is_ablation, **scores, **probe}
+    pretrained = start.is_pretrained(model_of(system))
+    return {"name": system.name, "ablation": system.is_ablation, "pretrained": pretrained, **scores, **probe}
 
 
 if __name__ == "__main__":

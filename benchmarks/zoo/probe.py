@@ -19,6 +19,7 @@ from segfold.competition import load_competition
 from segfold.config import load_experiment
 from segfold.data.dataset import Sample
 from segfold.data.images import load_split
+from segfold.errors import SegfoldError
 from segfold.inference.device import resolve
 from segfold.inference.networks import build_network
 from segfold.runs import RunFolder
@@ -84,4 +85,7 @@ def _now() -> float:
 
 
 if __name__ == "__main__":
-    print(json.dumps(probe(Path(sys.argv[1]), sys.argv[2:])))
+    try:
+        print(json.dumps(probe(Path(sys.argv[1]), sys.argv[2:])))
+    except SegfoldError as error:
+        sys.exit(f"error: {error}")

@@ -1,10 +1,12 @@
 """What is compared: every config of ``configs/zoo``, and the zoo's U-Net with one part changed."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from segfold.config import load_experiment
 
 CONFIGS = Path(__file__).parents[2] / "configs" / "zoo"
 DEFAULT = "unet"
@@ -32,6 +34,7 @@ def _loss(**terms: Any) -> str:
     return f"stages.{STAGE}.loss.mask={json.dumps({'bce': None, 'dice': None, **terms})}"
 
 
+STEM_POOL = "model.stem_pool=true"
 _HEADS = (
     "model.heads={levels: true, nonempty: true, image: true}",
     f"stages.{STAGE}.loss.levels=0.1",
@@ -44,7 +47,7 @@ ABLATIONS: dict[str, tuple[str, ...]] = {
     "no hypercolumn": ("model.hypercolumn=false",),
     "hypercolumn by concatenation": ("model.hypercolumn=concat",),
     "heads (levels, non-empty, image)": _HEADS,
-    "stem pool": ("model.stem_pool=true",),
+    "stem pool": (STEM_POOL,),
     "loss: BCE": (_loss(bce=1),),
     "loss: Dice": (_loss(dice=1),),
     "loss: focal": (_loss(focal=1),),
@@ -70,13 +73,47 @@ def run_name(system: System) -> str:
     return "".join(letter if letter.isalnum() and letter.isascii() else "-" for letter in system.name).strip("-")
 
 
-def settings(system: System, size: int, images: int, epochs: int = 1) -> list[str]:
-    """Overrides that make a config's training as long as asked, on a square input of ``size`` pixels.
+@dataclass(frozen=True)
+class Start:
+    """What encoders begin with: their configs' own from random weights, or one encoder for all with weights from a file.
+
+    Minutes from random weights show little on a CPU; a small encoder with ImageNet weights shows more.
+    """
+
+    encoder: str = ""
+    weights: str = "none"
+
+    def overrides(self, model: Mapping[str, Any]) -> list[str]:
+        """Overrides for a model of these settings; a model without an encoder of timm's has none."""
+        if "weights" not in model:
+            return []
+        # Not every encoder has a max-pool in its stem that could be left out.
+        own = [f"model.encoder={self.encoder}", "model.stem_pool=true"] if self.encoder else []
+        return [*own, f"model.weights={self.weights}"]
+
+    def is_pretrained(self, model: Mapping[str, Any]) -> bool:
+        """Whether a model of these settings begins with weights from a file."""
+        return "weights" in model and self.weights != "none"
+
+
+RANDOM = Start()
+
+
+def model_of(system: System) -> dict[str, Any]:
+    """The settings of a system's model."""
+    settings: dict[str, Any] = load_experiment(CONFIGS / system.config).model.model_dump()
+    return settings
+
+
+def settings(system: System, size: int, images: int, epochs: int = 1, start: Start = RANDOM) -> list[str]:
+    """Overrides that make a config's training as long as asked, on a square input.
 
     Args:
+        size: pixels a side of the input.
         images: an epoch draws so many.
     """
     return [
+        *start.overrides(model_of(system)),
         f"input.size={size}",
         "input.fit=resize",
         "input.random_offset=false",
@@ -89,13 +126,18 @@ def settings(system: System, size: int, images: int, epochs: int = 1) -> list[st
     ]
 
 
-def chosen(names: Sequence[str]) -> list[System]:
-    """The systems whose name or folder holds one of ``names``; all if there are none.
+def comparable(start: Start) -> list[System]:
+    """The systems that differ from each other where encoders begin like this."""
+    return [system for system in systems() if not (start.encoder and STEM_POOL in system.overrides)]
+
+
+def chosen(names: Sequence[str], start: Start = RANDOM) -> list[System]:
+    """The comparable systems of these names, of folders or of configs; all if there are none.
 
     Raises:
         ValueError: a name that fits none.
     """
-    known = systems()
+    known = comparable(start)
     for name in names:
         if not any(_fits(system, name) for system in known):
             raise ValueError(f"no system is called {name!r}; use some of {', '.join(run_name(s) for s in known)}")
@@ -103,4 +145,4 @@ def chosen(names: Sequence[str]) -> list[System]:
 
 
 def _fits(system: System, name: str) -> bool:
-    return name in (system.name, run_name(system), system.config.removesuffix(".yaml"))
+    return name in (system.name, run_name(system))

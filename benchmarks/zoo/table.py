@@ -9,7 +9,7 @@ from rich.table import Table
 from benchmarks import document
 
 Record = dict[str, Any]
-COLUMNS = ("system", "score", "parameters", "GMACs", "images/s", "memory", "images seen", "")
+COLUMNS = ("system", "start", "score", "parameters", "GMACs", "images/s", "memory", "images seen", "")
 
 
 def trained(record: Record) -> bool:
@@ -21,6 +21,7 @@ def cells(record: Record) -> tuple[str, ...]:
     """A row's texts, in the order of ``COLUMNS``."""
     return (
         record["name"],
+        "pretrained" if record["pretrained"] else "random",
         f"{record['score']:.3f} ± {record['standard_error']:.3f}",
         f"{record['parameters'] / 1e6:.2f} M",
         f"{record['gmacs']:.2f}",
