@@ -31,16 +31,23 @@ CASES = {
     "lovasz-symmetric": ("lovasz", {"symmetric": True}),
     "lovasz-symmetric-elu": ("lovasz", {"symmetric": True, "activation": "elu"}),
     "lovasz-batch": ("lovasz", {"symmetric": True, "per_image": False}),
+    "lovasz-softmax": ("lovasz_softmax", {}),
+    "lovasz-softmax-all": ("lovasz_softmax", {"classes": "all"}),
+    "lovasz-softmax-batch": ("lovasz_softmax", {"per_image": False}),
     "boundary": ("boundary", {}),
 }
-NOT_ADDITIVE = {"lovasz-batch"}
+NOT_ADDITIVE = {"lovasz-batch", "lovasz-softmax-batch"}
 """Losses that look at the whole batch at once and cannot be put together from parts."""
-NOT_LINEAR = {"dice-batch", "jaccard-batch", "tversky-batch", "lovasz-batch"}
+NOT_LINEAR = {"dice-batch", "jaccard-batch", "tversky-batch", *NOT_ADDITIVE}
 """Losses that are no means over images."""
+SOFTMAX = {"lovasz-softmax", "lovasz-softmax-all", "lovasz-softmax-batch"}
+"""Losses in which classes compete."""
 
 EVERY = {case: LOSSES[name](**settings) for case, (name, settings) in CASES.items()}
 ADDITIVE = {case: loss for case, loss in EVERY.items() if case not in NOT_ADDITIVE}
 every = pytest.mark.parametrize("loss", EVERY.values(), ids=EVERY)
+APART = {case: loss for case, loss in EVERY.items() if case not in SOFTMAX}
+each_class_apart = pytest.mark.parametrize("loss", APART.values(), ids=APART)
 additive = pytest.mark.parametrize("loss", ADDITIVE.values(), ids=ADDITIVE)
 
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from loss_cases import CASES, additive, every, random_batch, value, value_and_gradient
+from loss_cases import CASES, additive, each_class_apart, every, random_batch, value, value_and_gradient
 from segfold.errors import SegfoldError
 from segfold.losses import LOSSES
 
@@ -50,7 +50,7 @@ def test_a_weight_of_two_is_the_image_twice(loss):
     torch.testing.assert_close(weighted, value(loss, z[twice], y[twice], valid[twice]), atol=1e-6, rtol=0)
 
 
-@every
+@each_class_apart
 def test_classes_are_averaged(loss):
     z, y, _ = random_batch(c=2)
     each = [value(loss, z[:, [i]], y[:, [i]]) for i in range(2)]
@@ -190,7 +190,7 @@ def test_the_cases_hold_every_loss_in_every_mode(name):
 )
 def test_every_setting_changes_the_loss(name, setting):
     default = inspect.signature(LOSSES[name]).parameters[setting].default
-    others = {bool: not default, float: 0.3, str: {"image": "batch", "relu": "elu"}.get(default)}
+    others = {bool: not default, float: 0.3, str: {"image": "batch", "relu": "elu", "present": "all"}.get(default)}
     other = 9 if setting == "pixels" else others.get(type(default), 0.3)
     z, y, valid = random_batch()
     changed = value(LOSSES[name](**{setting: other}), z, y, valid)

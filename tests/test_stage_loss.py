@@ -6,6 +6,7 @@ from torch import nn
 from torch.nn.functional import binary_cross_entropy_with_logits as bce
 from torch.nn.functional import elu, relu
 
+from loss_cases import Y, Z
 from segfold.errors import SegfoldError
 from segfold.losses import StageLoss, Term
 
@@ -292,3 +293,8 @@ def test_a_missing_head_is_named_with_the_setting_to_change(head):
 def test_settings_that_cannot_be_are_refused(arguments, message):
     with pytest.raises(SegfoldError, match=message):
         StageLoss(**arguments)
+
+
+def test_cross_entropy_and_dice_of_the_common_vector():
+    loss = StageLoss({"bce": (1.0, {}), "dice": (1.0, {"smooth": 1.0})})
+    assert loss(Z, {}, None, Y)[0].item() == pytest.approx(0.931121, abs=1e-6)

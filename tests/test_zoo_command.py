@@ -8,7 +8,18 @@ import pytest
 from benchmarks import document
 from benchmarks.zoo import __main__ as command
 from benchmarks.zoo import table
-from benchmarks.zoo.systems import ABLATIONS, CONFIGS, DEFAULT, STAGE, chosen, run_name, settings, systems
+from benchmarks.zoo.systems import (
+    ABLATIONS,
+    CONFIGS,
+    DEFAULT,
+    STAGE,
+    Start,
+    chosen,
+    comparable,
+    run_name,
+    settings,
+    systems,
+)
 
 from segfold.config import differing_keys, load_experiment
 
@@ -35,8 +46,10 @@ def row(name: str, score: float = 0.6, ablation: bool = False, **more: Any) -> t
 def test_every_config_and_every_ablation_is_a_system() -> None:
     found = systems()
     assert found[0].name == DEFAULT
-    assert {system.config for system in found if not system.is_ablation} == {path.name for path in CONFIGS.glob("*")}
-    assert sum(system.is_ablation for system in found) == len(ABLATIONS)
+    assert {system.config for system in found if not system.overrides} == {path.name for path in CONFIGS.glob("*")}
+    assert sum(bool(system.overrides) for system in found) == len(ABLATIONS)
+    others = {"unet", "linknet", "dlinknet", "fc-densenet56", "fc-densenet67", "fc-densenet103", "frrn-a", "frrn-b"}
+    assert {system.name for system in found if not system.is_ablation} == others
     names = [run_name(system) for system in found]
     assert len(set(names)) == len(names) and all(name.replace("-", "").isalnum() for name in names)
 
@@ -69,6 +82,20 @@ def test_systems_are_chosen_by_name() -> None:
     assert chosen([]) == systems()
     with pytest.raises(ValueError, match=r"linkne.*linknet"):
         chosen(["linkne"])
+
+
+def test_one_encoder_for_all_that_have_one() -> None:
+    start = Start("tf_efficientnet_lite0", "some.safetensors")
+    names = {run_name(system) for system in systems()}
+    assert names - {run_name(system) for system in comparable(start)} == {"unet--stem-pool"}
+    for name, expected in (("dlinknet", True), ("unet--no-scSE", True), ("frrn-a", False)):
+        (system,) = chosen([name], start)
+        experiment = load_experiment(CONFIGS / system.config, settings(system, 64, 320, start=start))
+        model = experiment.model.model_dump()
+        assert start.is_pretrained(model) is expected
+        assert (model.get("encoder"), model.get("weights")) == (
+            (start.encoder, start.weights) if expected else (None, None)
+        )
 
 
 @pytest.mark.parametrize(("score", "expected"), [(0.42, False), (0.4199, False), (0.4201, True)])

@@ -1,8 +1,9 @@
 """Train every system for the same short time on real data: ``python -m benchmarks.zoo [--only NAME …]``.
 
-First all speeds are measured, then each system trains on as many images as it can see in the time that all are given, in
-the same order and with the same augmentation and optimiser. What is done stays in ``zoo/``: stopped, the same command goes
-on. Delete the folder to begin anew.
+First all speeds are measured, then each architecture trains on as many images as it can see in the time that all are given,
+in the same order
+and with the same augmentation and optimiser. The default with a part changed sees as many as the default. What is done
+stays in ``zoo/``: stopped, the same command goes on. Delete the folder to begin anew.
 """
 
 import argparse
@@ -18,7 +19,7 @@ from rich.console import Console
 from benchmarks import document
 from benchmarks.measure import commit, machine
 from benchmarks.zoo import table
-from benchmarks.zoo.systems import CONFIGS, Start, System, chosen, model_of, run_name, settings
+from benchmarks.zoo.systems import CONFIGS, DEFAULT, Start, System, chosen, run_name, settings
 from segfold.files import read_json, write_json
 
 RESULTS = Path(__file__).parents[1] / "zoo.json"
@@ -54,10 +55,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     records: list[table.Record] = []
     code = 0
     try:
+        (first,) = chosen([DEFAULT], start)
+        default = probed(first, options.size, start)
         probes = {system: probed(system, options.size, start) for system in wanted}
         for number, system in enumerate(wanted, 1):
             print(f"{number} of {len(wanted)}: {system.name}", flush=True)
-            train(system, probes[system], options, start)
+            train(system, default if system.is_ablation else probes[system], options, start)
             records.append(record(system, probes[system], options.size, start))
     except KeyboardInterrupt:
         print("stopped; the same command goes on from here", file=sys.stderr)
@@ -107,7 +110,11 @@ def probed(system: System, size: int, start: Start) -> dict[str, Any]:
 
 
 def train(system: System, probe: dict[str, Any], options: argparse.Namespace, start: Start) -> None:
-    """Train a system to its end, or go on with it, through segfold's own command."""
+    """Train a system to its end, or go on with it, through segfold's own command.
+
+    Args:
+        probe: whose speed says how many images it sees.
+    """
     if options.epochs:
         images = ["sample.images=null"]
     else:
@@ -123,7 +130,7 @@ def record(system: System, probe: dict[str, Any], size: int, start: Start) -> ta
     """A row of the table."""
     done = read_json(WORK / "runs" / key_of(system, size, start) / f"fold{FOLD}" / "done.json")
     scores = {name: done[name] for name in ("score", "standard_error", "samples", "seconds")}
-    pretrained = start.is_pretrained(model_of(system))
+    pretrained = start.is_pretrained(system.model)
     return {"name": system.name, "ablation": system.is_ablation, "pretrained": pretrained, **scores, **probe}
 
 

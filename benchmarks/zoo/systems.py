@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ from segfold.config import load_experiment
 
 CONFIGS = Path(__file__).parents[2] / "configs" / "zoo"
 DEFAULT = "unet"
-"""The system that the ablations change."""
+"""The system that the ablations change, and the name of its model."""
 
 STAGE = "warm"
 """The one stage that is trained; minutes are too short for two."""
@@ -24,9 +25,16 @@ class System:
     config: str
     overrides: tuple[str, ...] = ()
 
+    @cached_property
+    def model(self) -> dict[str, Any]:
+        """The settings of its model."""
+        settings: dict[str, Any] = load_experiment(CONFIGS / self.config).model.model_dump()
+        return settings
+
     @property
     def is_ablation(self) -> bool:
-        return bool(self.overrides)
+        """Whether it is the default with a part changed, rather than another architecture."""
+        return self.model["name"] == DEFAULT and self.name != DEFAULT
 
 
 def _loss(**terms: Any) -> str:
@@ -99,12 +107,6 @@ class Start:
 RANDOM = Start()
 
 
-def model_of(system: System) -> dict[str, Any]:
-    """The settings of a system's model."""
-    settings: dict[str, Any] = load_experiment(CONFIGS / system.config).model.model_dump()
-    return settings
-
-
 def settings(system: System, size: int, images: int, epochs: int = 1, start: Start = RANDOM) -> list[str]:
     """Overrides that make a config's training as long as asked, on a square input.
 
@@ -113,7 +115,7 @@ def settings(system: System, size: int, images: int, epochs: int = 1, start: Sta
         images: an epoch draws so many.
     """
     return [
-        *start.overrides(model_of(system)),
+        *start.overrides(system.model),
         f"input.size={size}",
         "input.fit=resize",
         "input.random_offset=false",

@@ -5,6 +5,7 @@ from segfold.losses.bootstrapped import Bootstrapped
 from segfold.losses.boundary import Boundary
 from segfold.losses.combine import LOSSES, StageLoss, Term
 from segfold.losses.lovasz import Lovasz
+from segfold.losses.lovasz_softmax import LovaszSoftmax
 from segfold.losses.pixel import BCE, Focal
 from segfold.losses.region import Dice, Jaccard, Tversky
 
@@ -18,6 +19,7 @@ __all__ = [
     "Jaccard",
     "Loss",
     "Lovasz",
+    "LovaszSoftmax",
     "MovingLoss",
     "StageLoss",
     "Term",

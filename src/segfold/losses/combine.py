@@ -22,6 +22,7 @@ _PLACES = {
     "jaccard": "region:Jaccard",
     "tversky": "region:Tversky",
     "lovasz": "lovasz:Lovasz",
+    "lovasz_softmax": "lovasz_softmax:LovaszSoftmax",
     "boundary": "boundary:Boundary",
 }
 """A loss's name in settings, its file in this folder, and its class there."""
