@@ -49,7 +49,7 @@ def check(x: tuple[Tensor, Tensor]) -> float:
         assert keys.grad is not None and values.grad is not None
         outcomes.append([result.detach(), keys.grad, values.grad])
     apart = difference(outcomes[0], outcomes[1])
-    assert apart < 1e-5, f"results or gradients differ by {apart:.2g}"
+    assert apart < 2e-4, f"results or gradients differ by {apart:.2g}"
     return apart
 
 
