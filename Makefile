@@ -19,7 +19,7 @@ help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  \1 — /'
 
 setup: $(venv)/.ready ## the virtual environment alone
-$(venv)/.ready: requirements.txt requirements-dev.txt pyproject.toml
+$(venv)/.ready: requirements.txt requirements-dev.txt requirements-bench.txt pyproject.toml
 	$(python) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "segfold needs Python 3.11 or newer")'
 	test -x $(venv)/bin/python || $(python) -m venv $(venv)
 	$(venv)/bin/python -m pip install --quiet --upgrade pip
@@ -40,7 +40,6 @@ test-slow: setup ## the tests that take minutes
 	@$(venv)/bin/python -m pytest -m slow
 
 bench: setup ## every figure that the README quotes, against its peers: make bench, make bench only=NAME
-	@$(venv)/bin/python -m pip install --quiet -r requirements-bench.txt
 	@$(venv)/bin/python -m benchmarks $(if $(only),--only "$(only)")
 
 zoo: setup ## every system of configs/zoo, and the default's ablations, for 4 minutes each on the real data: make zoo, epochs=30

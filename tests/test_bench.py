@@ -251,7 +251,6 @@ def test_metric_equals_its_peer() -> None:
 
 
 def test_rle_equals_its_peer() -> None:
-    pytest.importorskip("pycocotools", reason="pycocotools is not installed")
     from benchmarks import rle
     from benchmarks.peers import coco_rle
 
