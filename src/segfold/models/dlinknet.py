@@ -7,12 +7,10 @@ from segfold.models.blocks import kaiming
 from segfold.models.dblock import DBlock
 from segfold.models.encoders import Encoder
 from segfold.models.image_head import NO_HEADS, ImageOnly, optional_image_head
-from segfold.models.link_blocks import LinkDecoder, check_scales, deconvolution, start_undecided
-from segfold.models.output import Output
-from segfold.models.pixels import check_pixels
+from segfold.models.link_blocks import LinkDecoder, LinkForm, check_scales, deconvolution, start_undecided
 
 
-class DLinkNet(nn.Module):
+class DLinkNet(LinkForm):
     """D-LinkNet (Zhou et al., CVPR workshops 2018), winner of the DeepGlobe road extraction challenge.
 
     Unlike LinkNet, all four decoder blocks double the size, features are added without a ReLU, and the tail has no
@@ -91,14 +89,3 @@ class DLinkNet(nn.Module):
                 x = x + skip
             levels.append(x)
         return levels
-
-    def forward(self, pixels: Tensor) -> Output:
-        """Pixels N×in_channels×H×W in 0..255, uint8 or float, to logits of the same H and W.
-
-        Raises:
-            SegfoldError: height or width is not a multiple of ``stride``, or the channels are others.
-        """
-        check_pixels(pixels, self.in_channels, self.stride, self.encoder.only_size)
-        features = self.encoder(pixels)
-        image = self.image(features[-1])[0] if self.image is not None else None
-        return Output(self.tail(self.decode(features)[-1]), image=image)

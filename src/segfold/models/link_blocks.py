@@ -1,9 +1,12 @@
-"""What LinkNet and D-LinkNet share: four encoder scales, and the decoder block between two of them."""
+"""What LinkNet and D-LinkNet share: four encoder scales, the decoder block between two of them, the way through."""
 
 from torch import Tensor, nn
 
 from segfold.errors import SegfoldError
 from segfold.models.encoders import Encoder
+from segfold.models.heads import ImageHead
+from segfold.models.output import Output
+from segfold.models.pixels import check_pixels
 
 
 def deconvolution(inputs: int, outputs: int, kernel: int, stride: int) -> nn.ConvTranspose2d:
@@ -61,3 +64,28 @@ def check_scales(encoder: Encoder, name: str) -> None:
             f"encoder {name} gives features at strides {', '.join(map(str, encoder.strides))}; LinkNet and D-LinkNet "
             "need the last four to be 4, 8, 16, 32 (or 2, 4, 8, 16); choose another, such as resnet34"
         )
+
+
+class LinkForm(nn.Module):
+    """Encoder, decoder blocks, tail; the two networks differ in how they decode."""
+
+    in_channels: int
+    stride: int
+    encoder: Encoder
+    image: ImageHead | None
+    tail: nn.Module
+
+    def decode(self, features: list[Tensor]) -> list[Tensor]:
+        """The encoder's features, from fine to coarse, to what leaves each decoder block, from coarse to fine."""
+        raise NotImplementedError
+
+    def forward(self, pixels: Tensor) -> Output:
+        """Pixels N×in_channels×H×W in 0..255, uint8 or float, to logits of the same H and W.
+
+        Raises:
+            SegfoldError: height or width is not a multiple of ``stride``, or the channels are others.
+        """
+        check_pixels(pixels, self.in_channels, self.stride, self.encoder.only_size)
+        features = self.encoder(pixels)
+        image = self.image(features[-1])[0] if self.image is not None else None
+        return Output(self.tail(self.decode(features)[-1]), image=image)

@@ -7,12 +7,10 @@ from torch import Tensor, nn
 from segfold.models.blocks import conv_bn_relu, kaiming
 from segfold.models.encoders import Encoder
 from segfold.models.image_head import NO_HEADS, ImageOnly, optional_image_head
-from segfold.models.link_blocks import LinkDecoder, check_scales, deconvolution, start_undecided
-from segfold.models.output import Output
-from segfold.models.pixels import check_pixels
+from segfold.models.link_blocks import LinkDecoder, LinkForm, check_scales, deconvolution, start_undecided
 
 
-class LinkNet(nn.Module):
+class LinkNet(LinkForm):
     """LinkNet (Chaurasia and Culurciello, arXiv 1707.03718).
 
     What enters an encoder block is added to what leaves its decoder block, then ReLU. The outermost sum needs the
@@ -84,14 +82,3 @@ class LinkNet(nn.Module):
                 x = torch.relu(x + skip)
             levels.append(x)
         return levels
-
-    def forward(self, pixels: Tensor) -> Output:
-        """Pixels N×in_channels×H×W in 0..255, uint8 or float, to logits of the same H and W.
-
-        Raises:
-            SegfoldError: height or width is not a multiple of ``stride``, or the channels are others.
-        """
-        check_pixels(pixels, self.in_channels, self.stride, self.encoder.only_size)
-        features = self.encoder(pixels)
-        image = self.image(features[-1])[0] if self.image is not None else None
-        return Output(self.tail(self.decode(features)[-1]), image=image)
