@@ -15,7 +15,6 @@ from benchmarks.zoo.systems import (
     STAGE,
     Start,
     chosen,
-    comparable,
     run_name,
     settings,
     systems,
@@ -24,6 +23,7 @@ from benchmarks.zoo.systems import (
 from segfold.config import differing_keys, load_experiment
 
 SYSTEMS = pytest.mark.parametrize("system", systems(), ids=run_name)
+PRETRAINED = Start("tf_efficientnet_lite0", "some.safetensors")
 
 
 def row(name: str, score: float = 0.6, ablation: bool = False, **more: Any) -> table.Record:
@@ -47,7 +47,7 @@ def test_every_config_and_every_ablation_is_a_system() -> None:
     found = systems()
     assert found[0].name == DEFAULT
     assert {system.config for system in found if not system.overrides} == {path.name for path in CONFIGS.glob("*")}
-    assert sum(bool(system.overrides) for system in found) == len(ABLATIONS)
+    assert sum(bool(system.overrides) for system in found) == len(ABLATIONS) + 1  # and the stem's pool
     others = {"unet", "linknet", "dlinknet", "fc-densenet56", "fc-densenet67", "fc-densenet103", "frrn-a", "frrn-b"}
     assert {system.name for system in found if not system.is_ablation} == others
     names = [run_name(system) for system in found]
@@ -84,18 +84,28 @@ def test_systems_are_chosen_by_name() -> None:
         chosen(["linkne"])
 
 
-def test_one_encoder_for_all_that_have_one() -> None:
-    start = Start("tf_efficientnet_lite0", "some.safetensors")
-    names = {run_name(system) for system in systems()}
-    assert names - {run_name(system) for system in comparable(start)} == {"unet--stem-pool"}
-    for name, expected in (("dlinknet", True), ("unet--no-scSE", True), ("frrn-a", False)):
-        (system,) = chosen([name], start)
-        experiment = load_experiment(CONFIGS / system.config, settings(system, 64, 320, start=start))
-        model = experiment.model.model_dump()
-        assert start.is_pretrained(model) is expected
-        assert (model.get("encoder"), model.get("weights")) == (
-            (start.encoder, start.weights) if expected else (None, None)
-        )
+@pytest.mark.parametrize(("name", "pretrained"), [("dlinknet", True), ("unet--no-scSE", True), ("frrn-a", False)])
+def test_one_encoder_for_all_that_have_one(name: str, pretrained: bool) -> None:
+    (system,) = chosen([name], PRETRAINED)
+    model = load_experiment(CONFIGS / system.config, settings(system, 64, 320)).model.model_dump()
+    expected = (PRETRAINED.encoder, PRETRAINED.weights) if pretrained else (None, None)
+    assert (model.get("encoder"), model.get("weights")) == expected
+    assert system.is_pretrained is pretrained
+
+
+def test_beside_pretrained_systems_the_default_stands_from_random_weights_too() -> None:
+    assert {run_name(system) for system in systems()} - {run_name(system) for system in systems(PRETRAINED)} == {
+        "unet--stem-pool"
+    }
+    for name, stem_pool in (("unet--resnet34", False), ("unet--resnet34--stem-pool", True)):
+        (system,) = chosen([name], PRETRAINED)
+        model = load_experiment(CONFIGS / system.config, settings(system, 64, 320)).model.model_dump()
+        assert (model["encoder"], model["weights"], model["stem_pool"]) == ("resnet34", "none", stem_pool)
+        assert not system.is_pretrained
+        # It sees what it can in the time, as the systems do that it is a control for.
+        assert not system.is_ablation
+    with pytest.raises(ValueError, match="unet--resnet34"):
+        chosen(["unet--resnet34"])
 
 
 @pytest.mark.parametrize(("score", "expected"), [(0.42, False), (0.4199, False), (0.4201, True)])
@@ -154,4 +164,4 @@ def test_images_follow_from_speed_and_time_and_a_stop_leaves_what_is_done(
 def test_the_document_shows_the_results_that_are_kept() -> None:
     found = json.loads(command.RESULTS.read_text())
     assert document.table_in(command.DOCUMENT, command.COMMAND) == table.markdown(found)
-    assert {record["name"] for record in found} <= {system.name for system in systems()}
+    assert {record["name"] for record in found} <= {system.name for system in systems(PRETRAINED)}

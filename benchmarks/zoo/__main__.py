@@ -56,12 +56,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     code = 0
     try:
         (first,) = chosen([DEFAULT], start)
-        default = probed(first, options.size, start)
-        probes = {system: probed(system, options.size, start) for system in wanted}
+        default = probed(first, options.size)
+        probes = {system: probed(system, options.size) for system in wanted}
         for number, system in enumerate(wanted, 1):
             print(f"{number} of {len(wanted)}: {system.name}", flush=True)
-            train(system, default if system.is_ablation else probes[system], options, start)
-            records.append(record(system, probes[system], options.size, start))
+            train(system, default if system.is_ablation else probes[system], options)
+            records.append(record(system, probes[system], options.size))
     except KeyboardInterrupt:
         print("stopped; the same command goes on from here", file=sys.stderr)
         code = 130
@@ -91,25 +91,25 @@ def prepare(folder: Path) -> None:
             link.symlink_to(Path("..") / name, target_is_directory=True)
 
 
-def key_of(system: System, size: int, start: Start) -> str:
+def key_of(system: System, size: int) -> str:
     """The name of what is kept of a system."""
-    return "-".join([run_name(system), str(size), *([start.encoder] if start.encoder else [])])
+    return "-".join([run_name(system), str(size), *([system.start.encoder] if system.start.encoder else [])])
 
 
-def probed(system: System, size: int, start: Start) -> dict[str, Any]:
+def probed(system: System, size: int) -> dict[str, Any]:
     """What `benchmarks.zoo.probe` finds, from the file of an earlier call if there is one."""
-    path = WORK / f"{key_of(system, size, start)}.json"
+    path = WORK / f"{key_of(system, size)}.json"
     if not path.exists():
         print(f"measuring {system.name} …", flush=True)
         command = [sys.executable, "-m", "benchmarks.zoo.probe", str(CONFIGS / system.config)]
-        command += settings(system, size, ENDLESS, start=start)
+        command += settings(system, size, ENDLESS)
         done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
         write_json(path, json.loads(done.stdout.splitlines()[-1]))
     found: dict[str, Any] = read_json(path)
     return found
 
 
-def train(system: System, probe: dict[str, Any], options: argparse.Namespace, start: Start) -> None:
+def train(system: System, probe: dict[str, Any], options: argparse.Namespace) -> None:
     """Train a system to its end, or go on with it, through segfold's own command.
 
     Args:
@@ -120,18 +120,18 @@ def train(system: System, probe: dict[str, Any], options: argparse.Namespace, st
     else:
         steps = max(round(60 * options.minutes * probe["images_per_second"] / BATCH), 1)
         images = [f"sample.images={steps * BATCH}"]
-    overrides = [*settings(system, options.size, BATCH, options.epochs or 1, start), *images]
+    overrides = [*settings(system, options.size, BATCH, options.epochs or 1), *images]
     command = [sys.executable, "-m", "segfold", "train", "--config", str(CONFIGS / system.config)]
-    command += ["--fold", str(FOLD), "--run", key_of(system, options.size, start), *overrides]
+    command += ["--fold", str(FOLD), "--run", key_of(system, options.size), *overrides]
     subprocess.run(command, check=True, cwd=WORK)
 
 
-def record(system: System, probe: dict[str, Any], size: int, start: Start) -> table.Record:
+def record(system: System, probe: dict[str, Any], size: int) -> table.Record:
     """A row of the table."""
-    done = read_json(WORK / "runs" / key_of(system, size, start) / f"fold{FOLD}" / "done.json")
+    done = read_json(WORK / "runs" / key_of(system, size) / f"fold{FOLD}" / "done.json")
     scores = {name: done[name] for name in ("score", "standard_error", "samples", "seconds")}
-    pretrained = start.is_pretrained(system.model)
-    return {"name": system.name, "ablation": system.is_ablation, "pretrained": pretrained, **scores, **probe}
+    kind = {"ablation": system.is_ablation, "pretrained": system.is_pretrained}
+    return {"name": system.name, **kind, **scores, **probe}
 
 
 if __name__ == "__main__":

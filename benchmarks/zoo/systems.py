@@ -1,7 +1,7 @@
 """What is compared: every config of ``configs/zoo``, and the zoo's U-Net with one part changed."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -18,12 +18,35 @@ STAGE = "warm"
 
 
 @dataclass(frozen=True)
+class Start:
+    """What encoders begin with: their configs' own from random weights, or one encoder for all with weights from a file.
+
+    Minutes from random weights show little on a CPU; a small encoder with ImageNet weights shows more.
+    """
+
+    encoder: str = ""
+    weights: str = "none"
+
+    def overrides(self) -> list[str]:
+        """Overrides for a model that has an encoder of timm's."""
+        # Not every encoder has a max-pool in its stem that could be left out.
+        own = [f"model.encoder={self.encoder}", "model.stem_pool=true"] if self.encoder else []
+        return [*own, f"model.weights={self.weights}"]
+
+
+RANDOM = Start()
+
+
+@dataclass(frozen=True)
 class System:
     """One row of the table: a config, and what is changed in it."""
 
     name: str
     config: str
     overrides: tuple[str, ...] = ()
+    start: Start = RANDOM
+    control: bool = False
+    """Whether it is the default from random weights, where the others begin with better ones."""
 
     @cached_property
     def model(self) -> dict[str, Any]:
@@ -34,7 +57,17 @@ class System:
     @property
     def is_ablation(self) -> bool:
         """Whether it is the default with a part changed, rather than another architecture."""
-        return self.model["name"] == DEFAULT and self.name != DEFAULT
+        return self.model["name"] == DEFAULT and self.name != DEFAULT and not self.control
+
+    @property
+    def has_encoder(self) -> bool:
+        """Whether it has an encoder of timm's."""
+        return "weights" in self.model
+
+    @property
+    def is_pretrained(self) -> bool:
+        """Whether it begins with weights from a file."""
+        return self.has_encoder and self.start.weights != "none"
 
 
 def _loss(**terms: Any) -> str:
@@ -55,7 +88,6 @@ ABLATIONS: dict[str, tuple[str, ...]] = {
     "no hypercolumn": ("model.hypercolumn=false",),
     "hypercolumn by concatenation": ("model.hypercolumn=concat",),
     "heads (levels, non-empty, image)": _HEADS,
-    "stem pool": (STEM_POOL,),
     "loss: BCE": (_loss(bce=1),),
     "loss: Dice": (_loss(dice=1),),
     "loss: focal": (_loss(focal=1),),
@@ -67,13 +99,22 @@ ABLATIONS: dict[str, tuple[str, ...]] = {
 """Name → overrides of the default's config. The centres, and the bootstrapped loss, have configs of their own."""
 
 
-def systems() -> list[System]:
-    """All systems: the default first, then the other configs by name, then the ablations."""
+def systems(start: Start = RANDOM) -> list[System]:
+    """All systems that begin so: the default first, then the other configs by name, then the ablations.
+
+    Where one encoder with weights is given, its stem has no max-pool to compare. The default then stands there twice more with
+    its own encoder from random weights, with and without that pool: also what systems without an encoder are to be held against.
+    """
     names = sorted((path.stem for path in CONFIGS.glob("*.yaml")), key=lambda name: (name != DEFAULT, name))
-    return [
-        *(System(name, f"{name}.yaml") for name in names),
-        *(System(f"{DEFAULT}, {name}", f"{DEFAULT}.yaml", changes) for name, changes in ABLATIONS.items()),
-    ]
+    found = [System(name, f"{name}.yaml", start=start) for name in names]
+    pool = {"stem pool": (STEM_POOL,)}
+    for name, changes in (ABLATIONS if start.encoder else ABLATIONS | pool).items():
+        found.append(System(f"{DEFAULT}, {name}", f"{DEFAULT}.yaml", changes, start))
+    if start.encoder:
+        own = f"{DEFAULT}, {found[0].model['encoder']}"
+        found.append(System(own, f"{DEFAULT}.yaml", control=True))
+        found.append(System(f"{own}, stem pool", f"{DEFAULT}.yaml", (STEM_POOL,), control=True))
+    return found
 
 
 def run_name(system: System) -> str:
@@ -81,33 +122,7 @@ def run_name(system: System) -> str:
     return "".join(letter if letter.isalnum() and letter.isascii() else "-" for letter in system.name).strip("-")
 
 
-@dataclass(frozen=True)
-class Start:
-    """What encoders begin with: their configs' own from random weights, or one encoder for all with weights from a file.
-
-    Minutes from random weights show little on a CPU; a small encoder with ImageNet weights shows more.
-    """
-
-    encoder: str = ""
-    weights: str = "none"
-
-    def overrides(self, model: Mapping[str, Any]) -> list[str]:
-        """Overrides for a model of these settings; a model without an encoder of timm's has none."""
-        if "weights" not in model:
-            return []
-        # Not every encoder has a max-pool in its stem that could be left out.
-        own = [f"model.encoder={self.encoder}", "model.stem_pool=true"] if self.encoder else []
-        return [*own, f"model.weights={self.weights}"]
-
-    def is_pretrained(self, model: Mapping[str, Any]) -> bool:
-        """Whether a model of these settings begins with weights from a file."""
-        return "weights" in model and self.weights != "none"
-
-
-RANDOM = Start()
-
-
-def settings(system: System, size: int, images: int, epochs: int = 1, start: Start = RANDOM) -> list[str]:
+def settings(system: System, size: int, images: int, epochs: int = 1) -> list[str]:
     """Overrides that make a config's training as long as asked, on a square input.
 
     Args:
@@ -115,7 +130,7 @@ def settings(system: System, size: int, images: int, epochs: int = 1, start: Sta
         images: an epoch draws so many.
     """
     return [
-        *start.overrides(system.model),
+        *(system.start.overrides() if system.has_encoder else []),
         f"input.size={size}",
         "input.fit=resize",
         "input.random_offset=false",
@@ -128,18 +143,13 @@ def settings(system: System, size: int, images: int, epochs: int = 1, start: Sta
     ]
 
 
-def comparable(start: Start) -> list[System]:
-    """The systems that differ from each other where encoders begin like this."""
-    return [system for system in systems() if not (start.encoder and STEM_POOL in system.overrides)]
-
-
 def chosen(names: Sequence[str], start: Start = RANDOM) -> list[System]:
-    """The comparable systems of these names, of folders or of configs; all if there are none.
+    """The systems of these names, of folders or of configs; all if there are none.
 
     Raises:
         ValueError: a name that fits none.
     """
-    known = comparable(start)
+    known = systems(start)
     for name in names:
         if not any(_fits(system, name) for system in known):
             raise ValueError(f"no system is called {name!r}; use some of {', '.join(run_name(s) for s in known)}")
