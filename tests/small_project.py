@@ -1,5 +1,6 @@
 """A working folder with a small competition and a config that trains in seconds."""
 
+import json
 import os
 import subprocess
 import sys
@@ -116,6 +117,11 @@ def train(job, stopping=None):  # type: ignore[no-untyped-def]
 
     with Progress(False, Console(quiet=True)) as progress:
         return train_fold(job, progress, stopping or Stopping())
+
+
+def lines(job) -> list[dict[str, object]]:  # type: ignore[no-untyped-def]
+    """The lines of a run's log, an epoch each."""
+    return [json.loads(line) for line in job.folder.metrics.read_text().splitlines()]
 
 
 def weights(job) -> dict[str, np.ndarray]:  # type: ignore[no-untyped-def]

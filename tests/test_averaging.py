@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, update_bn
 
 from segfold.errors import SegfoldError
-from segfold.training.averaging import RunningAverage, best_epochs, mean_of_states
+from segfold.training.averaging import ExponentialAverage, RunningAverage, best_epochs, mean_of_states
 from segfold.training.batchnorm import reestimate
 
 
@@ -273,3 +273,32 @@ def test_best_epochs(n: int, epochs: list[int]) -> None:
     scores = [(1, 0.7), (2, 0.6), (3, 0.9), (4, math.nan), (5, 0.9)]
     assert best_epochs(scores, n) == epochs
     assert best_epochs(list(reversed(scores)), n) == epochs
+
+
+def test_exponential_average_is_the_plain_recursion() -> None:
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Linear(3, 2), nn.BatchNorm1d(2))
+    average = ExponentialAverage(network, decay=0.3)
+    expected = {name: value.clone() for name, value in network.state_dict().items()}
+    for step in range(1, 6):
+        with torch.no_grad():
+            for value in network.parameters():
+                value.add_(torch.randn_like(value))
+        network(torch.randn(4, 3))
+        average.update()
+        decay = min(0.3, (1 + step) / (10 + step))
+        for name, value in network.state_dict().items():
+            floats = value.is_floating_point()
+            expected[name] = decay * expected[name] + (1 - decay) * value if floats else value.clone()
+    for name, value in average.network.state_dict().items():
+        torch.testing.assert_close(value, expected[name])
+    assert not average.network.training
+
+
+def test_average_is_a_copy_not_an_alias() -> None:
+    network = nn.Linear(2, 2)
+    average = ExponentialAverage(network, decay=0.9)
+    before = average.network.weight.clone()
+    with torch.no_grad():
+        network.weight.add_(1)
+    assert torch.equal(average.network.weight, before)

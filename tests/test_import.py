@@ -4,13 +4,13 @@ import io
 import os
 import shutil
 import stat
-import sys
 import types
 import zipfile
 from pathlib import Path
 
 import pytest
 
+from import_files import contents, kaggle_files, nothing_left, write_files, zipped
 from segfold.competition import load_competition
 from segfold.data import kaggle
 from segfold.data.images import load_split
@@ -32,42 +32,6 @@ def raw(tmp_path: Path) -> Path:
 def home(tmp_path: Path) -> Path:
     (tmp_path / "home").mkdir()
     return tmp_path / "home"
-
-
-def contents(root: Path) -> dict[str, bytes]:
-    return {path.relative_to(root).as_posix(): path.read_bytes() for path in root.rglob("*") if path.is_file()}
-
-
-def zipped(files: dict[str, bytes]) -> bytes:
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w") as archive:
-        for name, data in files.items():
-            archive.writestr(name, data)
-    return buffer.getvalue()
-
-
-def below(files: dict[str, bytes], folder: str) -> dict[str, bytes]:
-    return {name.removeprefix(folder): data for name, data in files.items() if name.startswith(folder)}
-
-
-def kaggle_files(raw: Path) -> dict[str, bytes]:
-    """As Kaggle packs it: train.zip with images/ and masks/, test.zip with images/, tables beside them."""
-    files = contents(raw)
-    tables = {name: data for name, data in files.items() if name.endswith(".csv")}
-    train = below(files, "train/") | {"__MACOSX/images/._0b.png": b"rubbish", "images/.DS_Store": b"rubbish"}
-    return {"train.zip": zipped(train), "test.zip": zipped(below(files, "test/")), **tables}
-
-
-def write_files(root: Path, files: dict[str, bytes]) -> Path:
-    for name, data in files.items():
-        (root / name).parent.mkdir(parents=True, exist_ok=True)
-        (root / name).write_bytes(data)
-    return root
-
-
-def nothing_left(home: Path) -> bool:
-    """Whether an import has left no more than its lock beside the data."""
-    return {path.name for path in (home / "data").iterdir()} <= {"tiny", ".tiny.lock"}
 
 
 @pytest.mark.parametrize(
@@ -321,74 +285,6 @@ def test_an_archive_too_large_for_the_disk(
     with pytest.raises(SegfoldError, match="make room"):
         import_data(TINY, source, home)
     assert nothing_left(home)
-
-
-# Kaggle's client
-
-
-class RefusedError(Exception):
-    def __init__(self, status: int) -> None:
-        super().__init__(f"({status})\nReason: …")
-        self.response = types.SimpleNamespace(status_code=status)
-
-
-def client(monkeypatch: pytest.MonkeyPatch, authenticate: BaseException | None, download: object) -> None:
-    """Puts a stand-in for the client into place."""
-
-    class KaggleApi:
-        def authenticate(self) -> None:
-            print("a page\nof help")
-            if authenticate is not None:
-                raise authenticate
-
-        def competition_download_files(self, competition: str, path: str, quiet: bool) -> None:
-            if isinstance(download, BaseException):
-                raise download
-            assert isinstance(download, bytes)
-            (Path(path) / f"{competition}.zip").write_bytes(download)
-
-    module = types.ModuleType("kaggle.api.kaggle_api_extended")
-    module.KaggleApi = KaggleApi  # type: ignore[attr-defined]
-    for name in ("kaggle", "kaggle.api"):
-        monkeypatch.setitem(sys.modules, name, types.ModuleType(name))
-    monkeypatch.setitem(sys.modules, "kaggle.api.kaggle_api_extended", module)
-
-
-def test_from_kaggle(raw: Path, home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
-    client(monkeypatch, None, zipped(kaggle_files(raw)))
-    assert import_data(TINY, None, home).endswith(DONE)
-    assert contents(home / "data" / "tiny") == contents(raw)
-    assert nothing_left(home)
-    assert "page" not in capsys.readouterr().out
-
-
-@pytest.mark.parametrize(
-    ("authenticate", "download", "said"),
-    [
-        (OSError("Could not find kaggle.json."), b"", "no Kaggle token"),
-        (SystemExit(1), b"", "no Kaggle token"),
-        (None, RefusedError(401), "refused the token"),
-        (None, RefusedError(403), "accept the rules on https://www.kaggle.com/c/tiny-slug/rules"),
-        (None, RefusedError(404), "no competition tiny-slug"),
-        (None, ConnectionError("no route"), r"failed \(no route\)"),
-    ],
-)
-def test_what_kaggle_refuses(
-    home: Path, monkeypatch: pytest.MonkeyPatch, authenticate: BaseException, download: object, said: str
-) -> None:
-    client(monkeypatch, authenticate, download)
-    with pytest.raises(SegfoldError, match=said) as caught:
-        import_data(TINY, None, home)
-    assert "make data from=PATH" in str(caught.value)
-    assert "\n" not in str(caught.value)
-    assert nothing_left(home)
-
-
-def test_client_is_not_installed(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "kaggle", None)
-    monkeypatch.delitem(sys.modules, "kaggle.api.kaggle_api_extended", raising=False)
-    with pytest.raises(SegfoldError, match="pip install kaggle"):
-        import_data(TINY, None, home)
 
 
 def test_real_data(home: Path) -> None:

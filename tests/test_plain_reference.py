@@ -14,8 +14,7 @@ from segfold.inference.device import resolve
 from segfold.inference.networks import build_network
 from segfold.training.loading import Batches
 from segfold.training.objective import stage_loss
-from small_project import fold_job, make_project, same, train, weights
-from test_training import lines
+from small_project import fold_job, lines, make_project, same, train, weights
 
 PLAIN = ("ema=null", "clip=null", "stages.lovasz.epochs=0", "model.dropout=0", "stages.warm.schedule=constant")
 """No average, no clipping, one stage at a constant rate: what is left is the option under test."""

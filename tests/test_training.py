@@ -1,22 +1,18 @@
 """Training of a fold: every option matters, and a run that was stopped ends where an undisturbed one does."""
 
-import json
 import re
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from torch import nn
 
 from segfold.errors import SegfoldError
 from segfold.losses import StageLoss, Term
 from segfold.stopping import Stopping
 from segfold.training import checkpoint
-from segfold.training.averaging import ExponentialAverage
-from segfold.training.engine import Totals
 from segfold.training.objective import stage_loss
-from small_project import fold_job, make_project, same, train, weights
+from small_project import fold_job, lines, make_project, same, train, weights
 
 
 @pytest.fixture(scope="module")
@@ -30,10 +26,6 @@ def plain(project: Path) -> dict[str, np.ndarray]:
     job = fold_job(project, run="plain")
     train(job)
     return weights(job)
-
-
-def lines(job) -> list[dict[str, object]]:  # type: ignore[no-untyped-def]
-    return [json.loads(line) for line in job.folder.metrics.read_text().splitlines()]
 
 
 def untimed(job) -> list[dict[str, object]]:  # type: ignore[no-untyped-def]
@@ -252,35 +244,6 @@ def test_clipping_bounds_the_step(project: Path) -> None:
     assert moved.item() == pytest.approx(0.001, rel=1e-3)
 
 
-def test_exponential_average_is_the_plain_recursion() -> None:
-    torch.manual_seed(0)
-    network = nn.Sequential(nn.Linear(3, 2), nn.BatchNorm1d(2))
-    average = ExponentialAverage(network, decay=0.3)
-    expected = {name: value.clone() for name, value in network.state_dict().items()}
-    for step in range(1, 6):
-        with torch.no_grad():
-            for value in network.parameters():
-                value.add_(torch.randn_like(value))
-        network(torch.randn(4, 3))
-        average.update()
-        decay = min(0.3, (1 + step) / (10 + step))
-        for name, value in network.state_dict().items():
-            floats = value.is_floating_point()
-            expected[name] = decay * expected[name] + (1 - decay) * value if floats else value.clone()
-    for name, value in average.network.state_dict().items():
-        torch.testing.assert_close(value, expected[name])
-    assert not average.network.training
-
-
-def test_average_is_a_copy_not_an_alias() -> None:
-    network = nn.Linear(2, 2)
-    average = ExponentialAverage(network, decay=0.9)
-    before = average.network.weight.clone()
-    with torch.no_grad():
-        network.weight.add_(1)
-    assert torch.equal(average.network.weight, before)
-
-
 def test_loss_settings_reach_the_loss(project: Path) -> None:
     job = fold_job(
         project,
@@ -302,51 +265,3 @@ def test_loss_settings_reach_the_loss(project: Path) -> None:
     target[0] = 0
     arguments = logits, {"levels": levels, "nonempty": nonempty}, image, target
     assert torch.equal(stage_loss(job.experiment.stages["warm"])(*arguments)[0], expected(*arguments)[0])
-
-
-def test_time_left_counts_pixels(project: Path) -> None:
-    """Two epochs at 32² and one at 64² are 2 + 4 units of work."""
-    job = fold_job(project, "stages.lovasz.size=64")
-    unit = job.stages[0].work_of_an_epoch
-    assert job.work == 6 * unit
-    assert job.work_done(0, 1, 1) == 1.5 * unit
-    assert job.work_done(1, 0, 1) == 4 * unit
-    assert job.work_done(1, 1, 0) == job.work
-
-
-def test_bar_shows_loss_score_rate_speed_and_time_left(project: Path) -> None:
-    import io
-
-    from rich.console import Console
-
-    from segfold.training import Progress, engine, train_fold
-
-    console = Console(file=io.StringIO(), force_terminal=True, width=200)
-    job = fold_job(project, run="bar")
-    with pytest.MonkeyPatch.context() as patch, Progress(True, console) as progress:
-        patch.setattr(engine, "REFRESH_SECONDS", 0.0)
-        train_fold(job, progress, Stopping())
-        bar = progress._bar
-        assert bar is not None
-        progress.step(job.stages[1], checkpoint.Position(1, 0, 1, 2, 5, 20), 3e-4, {"loss": 0.5})
-        shown = bar.tasks[0].description + " " + bar.tasks[0].fields["text"]
-    assert shown.startswith("fold 0 lovasz 1/1 loss 0.5000  score 0.")
-    assert "lr 3.0e-04" in shown and "img/s" in shown and shown.endswith("left")
-
-
-def test_tensorboard_has_every_epoch(project: Path, plain: dict[str, np.ndarray]) -> None:
-    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-
-    job = fold_job(project, run="plain")
-    events = EventAccumulator(str(job.folder.path / "tensorboard"))
-    events.Reload()
-    values = [(event.step, event.value) for event in events.Scalars("loss")]
-    assert values == [(line["epoch"], pytest.approx(line["loss"])) for line in lines(job)]
-
-
-def test_a_loss_that_ramps_in_is_averaged_over_its_own_samples() -> None:
-    totals = Totals()
-    for batch, samples in (({"bce": 1.0}, 4), ({"bce": 2.0, "lovasz": 5.0}, 4), ({"bce": 4.0, "lovasz": 8.0}, 2)):
-        totals.add({name: torch.tensor(value) for name, value in batch.items()}, samples)
-        totals = Totals.from_state(totals.state(), torch.device("cpu"))  # as a stop after each step leaves it
-    assert totals.means() == {"bce": 2.0, "lovasz": 6.0}
