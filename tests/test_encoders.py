@@ -285,6 +285,8 @@ def test_offline_names_both_ways_out(monkeypatch: pytest.MonkeyPatch, tmp_path) 
 def test_encoder_that_was_never_pretrained() -> None:
     with pytest.raises(SegfoldError, match=r"no pretrained weights of convnext_atto_rms.*model\.weights=none"):
         Encoder("convnext_atto_rms", 3, "imagenet")
+    with pytest.raises(SegfoldError, match=r"of seresnet101 \(it has those of legacy_seresnet101\)"):
+        Encoder("seresnet101", 3, "imagenet")
 
 
 def test_batch_norms_of_the_encoder_train() -> None:

@@ -51,3 +51,43 @@ def test_hints_come_from_the_union_member_that_was_meant() -> None:
             Root.model_validate({"model": {"name": name, key: 1}})
         message = explain(error.value, Root, ("first", "second"))
         assert message == f"unknown key model.{key}; did you mean {hint}?"
+
+
+def forms(
+    *,
+    size: int | tuple[int, int] = 1,
+    stages: Literal["all"] | tuple[int, ...] = "all",
+    rate: bool | Literal["auto"] = "auto",
+    shape: Annotated[Any, SHAPES] = "square",
+) -> None: ...
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ({"size": "x"}, "size: Input should be a valid integer or a list, found 'x'"),
+        ({"size": [1, "x"]}, "size.1: Input should be a valid integer, found 'x'"),
+        ({"stages": "some"}, "stages: Input should be 'all' or a list, found 'some'"),
+        ({"rate": "fast"}, "rate: Input should be a valid boolean or 'auto', found 'fast'"),
+        ({"shape": {"round": 3}}, "shape.round: Input should be a mapping, found 3"),
+        (
+            {"size": "x", "sise": 1},
+            "size: Input should be a valid integer or a list, found 'x'; unknown key sise; did you mean size?",
+        ),
+    ],
+)
+def test_a_value_of_several_forms_is_refused_once(values: dict[str, Any], said: str) -> None:
+    model = settings_model("thing", forms)
+    with pytest.raises(ValidationError) as error:
+        model.model_validate(values)
+    assert explain(error.value, model) == said
+
+
+def nothing() -> None: ...
+
+
+def test_a_key_where_there_are_no_settings() -> None:
+    model = choice("family", {"bare": nothing})
+    with pytest.raises(ValidationError) as error:
+        model.model_validate({"bare": {"width": 1}})
+    assert explain(error.value, model) == "unknown key bare.width; there are no settings here"

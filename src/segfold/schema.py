@@ -8,6 +8,7 @@ or as a *choice* (exactly one: ``onecycle`` or ``{cosine: {end: 0.1}}``). An arg
 
 import difflib
 import inspect
+import re
 from collections.abc import Callable, Mapping, Sequence
 from types import UnionType
 from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
@@ -138,26 +139,40 @@ def explain(error: ValidationError, root: type[BaseModel], tags: Sequence[str] =
         root: the model that was to be filled.
         tags: names of union members, which pydantic puts into the location but no user has written.
     """
-    return "; ".join(_explain(item, root, tags) for item in error.errors())
+    by_path: dict[str, list[Any]] = {}
+    for item in error.errors():
+        parts = [str(part) for part in item["loc"] if part not in tags and not _FORM.fullmatch(str(part))]
+        by_path.setdefault(".".join(parts), []).append(item)
+    # A value of several allowed forms has an error for each; one within it says more than those about the whole.
+    paths = [path for path in by_path if not any(other.startswith(f"{path}.") for other in by_path)]
+    return "; ".join(_explain(path, by_path[path], root, tags) for path in paths)
 
 
-def _explain(item: Any, root: type[BaseModel], tags: Sequence[str]) -> str:
-    location = [part for part in item["loc"] if part not in tags]
-    path = ".".join(str(part) for part in location)
-    match item["type"]:
+_FORM = re.compile(r"int|float|bool|str|none|(?:literal|tuple|list|dict)\[.*\]")
+"""What pydantic calls the allowed forms of a value, in the location of an error."""
+
+
+def _explain(path: str, items: Sequence[Any], root: type[BaseModel], tags: Sequence[str]) -> str:
+    first = items[0]
+    match first["type"]:
         case "extra_forbidden":
-            return f"unknown key {path}; {_near(str(location[-1]), _fields_at(root, item['loc'][:-1]))}"
+            return f"unknown key {path}; {_near(path.rpartition('.')[2], _fields_at(root, first['loc'][:-1]))}"
         case "union_tag_invalid":
-            return f"unknown {path} {item['ctx']['tag']!r}; {_near(item['ctx']['tag'], tags)}"
+            return f"unknown {path} {first['ctx']['tag']!r}; {_near(first['ctx']['tag'], tags)}"
         case "missing":
             return f"{path} is missing"
         case _:
-            found = item["input"]
+            found = first["input"]
             shown = "" if isinstance(found, Mapping | BaseModel) else f", found {found!r}"
-            return f"{path}: {item['msg'].removeprefix('Value error, ')}{shown}"
+            said = [item["msg"].removeprefix("Value error, ").partition(", unable to ")[0] for item in items]
+            wanted = " or ".join([said[0], *(text.removeprefix("Input should be ") for text in said[1:])])
+            wanted = re.sub(r"valid dictionary or instance of \S+", "mapping", wanted).replace("valid tuple", "list")
+            return f"{path}: {wanted}{shown}".removeprefix(": ")
 
 
 def _near(name: str, known: Sequence[str]) -> str:
+    if not known:
+        return "there are no settings here"
     near = difflib.get_close_matches(name, known, n=1)
     return f"did you mean {near[0]}?" if near else f"known here: {', '.join(known)}"
 

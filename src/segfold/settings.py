@@ -69,7 +69,7 @@ class Input(Settings):
 
 
 class HeadLoss(Settings):
-    """An extra pixel head's share of the loss, and the images that it is trained on (A 3.12)."""
+    """An extra pixel head's share of the loss, and the images that it is trained on."""
 
     weight: float
     over: Literal["nonempty", "all", "zeroed"] = "nonempty"

@@ -80,6 +80,7 @@ class StageLoss:
         weights: factor of each part in the total at this moment.
         additive: whether ``value`` of added ``sums`` is exactly the loss of the images together, all stage long.
         linear: whether all mask losses are means over images, see ``Loss``, all stage long.
+        exclusive: whether some mask loss takes the classes as excluding each other.
 
     Raises:
         SegfoldError: an unknown loss, a negative weight, a beginning or an end without a mask loss.
@@ -112,6 +113,7 @@ class StageLoss:
             self._head_weights["image"] = image
         self.additive = all(loss.additive for loss in self._losses.values())
         self.linear = all(loss.linear for loss in self._losses.values())
+        self.exclusive = any(getattr(loss, "exclusive", False) for loss in self._losses.values())
         self._weigh(0.0)
 
     def at(self, done: float) -> "StageLoss":
@@ -207,7 +209,7 @@ class StageLoss:
     def _missing(self, name: str) -> SegfoldError:
         return SegfoldError(
             f"loss.{name} is {self.weights[name]:g} but the network has no {HEADS[name]}: "
-            f"set model.heads.{name}=true or loss.{name}=0"
+            f"set loss.{name}=0, or model.heads.{name}=true where the model has that setting"
         )
 
 

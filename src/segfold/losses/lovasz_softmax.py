@@ -14,17 +14,20 @@ class LovaszSoftmax:
 
     The error of a pixel for a class is how far the class's probability is from what it should be, |1[y = c] - p_c|;
     the rest is as for the hinge. A single logit stands for two classes, background and object, whose logits differ by
-    it. Targets, one map a class, are taken as ``> 0.5``. An image without a valid pixel has loss 0 and counts.
+    it. Targets, one map a class, are taken as ``> 0.5``; of several classes each pixel belongs to exactly one, so a
+    background is a class too. An image without a valid pixel has loss 0 and counts.
 
     Args:
         classes: the mean is over the classes that are ``present`` in the targets, or over ``all``; an absent class
             has the loss of its surest pixel.
-        per_image: mean over images; otherwise the batch is one large image, as in the paper's experiments, a loss that
-            does not add up over steps or processes.
+        per_image: mean over images; otherwise the batch is one large image, as by default in the authors' code, a loss
+            that does not add up over steps or processes.
 
     Reference:
         Berman et al., The Lovász-Softmax loss, 2018 (arXiv 1705.08790).
     """
+
+    exclusive = True
 
     def __init__(self, *, classes: Literal["present", "all"] = "present", per_image: bool = True) -> None:
         self.classes = classes

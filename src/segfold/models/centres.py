@@ -16,6 +16,7 @@ from segfold.models.blocks import conv_bn, conv_bn_relu
 from segfold.models.dblock import DBlock
 from segfold.models.object_context import AspOC, BaseOC, PyramidOC, conv_abn
 from segfold.models.pyramid import FeaturePyramidAttention, PyramidPooling
+from segfold.models.ranges import positive, share
 
 
 @dataclass(frozen=True)
@@ -40,8 +41,12 @@ def none(inputs: int) -> Centre:
     return Centre(nn.Identity(), inputs)
 
 
-def plain(inputs: int, channels: tuple[int, int] = (512, 256), bias: bool = False) -> Centre:
+PLAIN_CHANNELS = (512, 256)
+
+
+def plain(inputs: int, channels: tuple[int, int] = PLAIN_CHANNELS, bias: bool = False) -> Centre:
     """Two conv-BN-ReLU and a max-pool, as in the fourth place of TGS salt (SeuTao)."""
+    positive("centre_channels", *channels)
     hidden, outputs = channels
     module = nn.Sequential(conv_bn_relu(inputs, hidden, bias), conv_bn_relu(hidden, outputs, bias), nn.MaxPool2d(2))
     return Centre(module, outputs, halves=True, drawn_last=True)
@@ -57,7 +62,8 @@ def base_oc(
     inputs: int, *, channels: int = 512, scales: tuple[int, ...] = (1,), dropout: float = 0.05, pool: bool = True
 ) -> Centre:
     """OCNet's 3×3 to ``channels`` and base-OC, as in the ninth place of TGS salt (tugstugi)."""
-    _positive("base_oc.channels", channels)
+    positive("centre.base_oc.channels", channels)
+    share("centre.base_oc.dropout", dropout)
     return _pooled([conv_abn(inputs, channels, 3), BaseOC(channels, scales, dropout)], channels, pool)
 
 
@@ -65,7 +71,8 @@ def pyramid_oc(
     inputs: int, *, channels: int = 512, sizes: tuple[int, ...] = (1, 2, 3, 6), dropout: float = 0.05, pool: bool = True
 ) -> Centre:
     """OCNet's 3×3 to ``channels`` and pyramid-OC: attention within parts of the map, ``sizes`` a side."""
-    _positive("pyramid_oc.channels", channels)
+    positive("centre.pyramid_oc.channels", channels)
+    share("centre.pyramid_oc.dropout", dropout)
     return _pooled([conv_abn(inputs, channels, 3), PyramidOC(channels, sizes, dropout)], channels, pool)
 
 
@@ -81,14 +88,15 @@ def asp_oc(
 
     A U-Net's deepest map has 4 to 16 positions a side, where the published dilations 12, 24, 36 see only padding.
     """
-    _positive("asp_oc.channels", channels)
+    positive("centre.asp_oc.channels", channels)
+    share("centre.asp_oc.dropout", dropout)
     wide = 2 * channels
     return _pooled([conv_abn(inputs, wide, 3), AspOC(wide, channels, dilations, dropout)], wide, pool)
 
 
 def psp(inputs: int, *, bins: tuple[int, ...] = (1, 2, 3, 6), channels: int = 256, pool: bool = False) -> Centre:
     """Pyramid pooling and a 3×3 to ``channels``, as in the fifteenth place of TGS salt (adam9500370)."""
-    _positive("psp.channels", channels)
+    positive("centre.psp.channels", channels)
     pooling = PyramidPooling(inputs, bins)
     fuse = conv_bn(pooling.outputs, channels, 3, nn.ReLU(inplace=True))
     return _pooled([pooling, fuse], channels, pool)
@@ -100,7 +108,7 @@ def fpa(inputs: int, *, channels: int = 256, width: int = 512, pool: bool = True
     A feature of more than ``width`` is first reduced to them by 1×1-BN-ReLU: the block's weights grow with the
     square of its width (13.6 million at 512, 161 million at the 2048 of the larger encoders).
     """
-    _positive("fpa.channels", channels)
+    positive("centre.fpa.channels", channels)
     narrow, inside = _narrow("fpa.width", inputs, width)
     return _pooled([*narrow, FeaturePyramidAttention(inside, channels)], channels, pool)
 
@@ -124,7 +132,8 @@ def build_centre(centre: CentreChoice, inputs: int, channels: tuple[int, int], b
     """The chosen centre for ``inputs`` channels; ``channels`` and ``bias`` are those of ``plain``.
 
     Raises:
-        SegfoldError: no or several names, or one that is not in ``CENTRES``.
+        SegfoldError: no or several names, or one that is not in ``CENTRES``; ``channels`` for a centre that does not
+            read them.
     """
     chosen = {centre: {}} if isinstance(centre, str) else {k: v for k, v in centre.items() if v is not None}
     known = ", ".join(CENTRES)
@@ -135,17 +144,16 @@ def build_centre(centre: CentreChoice, inputs: int, channels: tuple[int, int], b
         raise SegfoldError(f"model.centre is {name!r}; it must be one of {known}")
     if name == "plain":
         return plain(inputs, channels, bias)
+    if tuple(channels) != PLAIN_CHANNELS:
+        raise SegfoldError(
+            f"model.centre_channels is for centre plain, but the centre is {name}; leave it out, or see the settings of {name}"
+        )
     return CENTRES[name](inputs, **settings)
-
-
-def _positive(setting: str, value: int) -> None:
-    if value < 1:
-        raise SegfoldError(f"model.centre.{setting} is {value}; it must be 1 or more")
 
 
 def _narrow(setting: str, inputs: int, width: int) -> tuple[list[nn.Module], int]:
     """What brings ``inputs`` channels down to ``width``, if they are more, and how many there are then."""
-    _positive(setting, width)
+    positive(f"centre.{setting}", width)
     if inputs <= width:
         return [], inputs
     return [conv_bn(inputs, width, 1, nn.ReLU(inplace=True))], width

@@ -2,12 +2,12 @@
 
 from torch import Tensor, nn
 
-from segfold.errors import SegfoldError
 from segfold.models.blocks import kaiming
 from segfold.models.dblock import DBlock
 from segfold.models.encoders import Encoder
 from segfold.models.image_head import NO_HEADS, ImageOnly, optional_image_head
 from segfold.models.link_blocks import LinkDecoder, LinkForm, check_scales, deconvolution, start_undecided
+from segfold.models.ranges import positive
 
 
 class DLinkNet(LinkForm):
@@ -62,8 +62,7 @@ class DLinkNet(LinkForm):
 
         self.reduce = nn.Sequential()
         if centre_channels is not None:
-            if centre_channels < 1:
-                raise SegfoldError(f"model.centre_channels is {centre_channels}; give at least 1, or leave it out")
+            positive("centre_channels", centre_channels)
             self.reduce.append(nn.Conv2d(channels[3], centre_channels, 1, bias=False))
             self.reduce.append(nn.BatchNorm2d(centre_channels)).append(nn.ReLU(inplace=True))
             channels[3] = centre_channels

@@ -253,7 +253,11 @@ def _with_weights(name: str, in_channels: int, weights: str, options: Mapping[st
 def _from_hub(name: str, in_channels: int, options: Mapping[str, Any]) -> nn.Module:
     config = timm.get_pretrained_cfg(name)
     if config is None or not config.has_weights:
-        raise SegfoldError(f"timm has no pretrained weights of {name}; set model.weights=none or model.weights=PATH")
+        others = sorted({full.partition(".")[0] for full in timm.list_pretrained(f"*{name.partition('.')[0]}*")})
+        hint = f" (it has those of {', '.join(others)})" if others else ""
+        raise SegfoldError(
+            f"timm has no pretrained weights of {name}{hint}; set model.weights=none or model.weights=PATH"
+        )
     try:
         return _create(name, in_channels, options, pretrained=True)
     # The same call without weights has just worked (_probe), so it is the download: hub, proxy or disk.

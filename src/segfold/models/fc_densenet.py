@@ -13,6 +13,7 @@ from segfold.models.heads import last_layer
 from segfold.models.image_head import NO_HEADS, ImageOnly, optional_image_head
 from segfold.models.output import Output
 from segfold.models.pixels import check_pixels, plain_input
+from segfold.models.ranges import share
 
 
 class DenseLayer(nn.Module):
@@ -105,7 +106,8 @@ class FCDenseNet(nn.Module):
         growth: new maps of each layer.
         first_channels: of the first convolution.
         dropout: in training, after every convolution but the first, the transposed ones and the last.
-        checkpoint: saves memory at the price of a second forward pass, with the same result.
+        checkpoint: saves memory at the price of a second forward pass, with the same result. Where the network is
+            compiled, the compiler decides that by itself.
         heads: the image-level head, on the deepest block.
         head_channels: of its feature.
 
@@ -114,7 +116,7 @@ class FCDenseNet(nn.Module):
         smallest: least height and width, of which one pixel reaches the bottleneck.
 
     Raises:
-        SegfoldError: blocks without layers.
+        SegfoldError: blocks without layers, a dropout that is no share.
     """
 
     def __init__(
@@ -132,6 +134,7 @@ class FCDenseNet(nn.Module):
         head_channels: int = 64,
     ) -> None:
         super().__init__()
+        share("dropout", dropout)
         if min((*layers, bottleneck, growth, first_channels)) < 1:
             raise SegfoldError(
                 f"model.layers {list(layers)}, model.bottleneck {bottleneck}, model.growth {growth} and "

@@ -79,7 +79,7 @@ class PixelHead(nn.Module):
 
 
 class LevelHeads(nn.Module):
-    """Logits of every decoder level for deep supervision: dropout, conv-BN-ReLU, 1×1, upsampled (A 3.12).
+    """Logits of every decoder level for deep supervision: dropout, conv-BN-ReLU, 1×1, upsampled.
 
     Args:
         channels: of each level.

@@ -38,6 +38,10 @@ def check_pixels(
             "change input.size or set model.encoder_options.img_size"
         )
     if height % stride or width % stride:
-        raise SegfoldError(f"{found} height and width must be multiples of {stride}; change input.size")
+        raise SegfoldError(
+            f"{found} height and width must be multiples of {stride}; change input.size or the stage's size"
+        )
     if min(height, width) < smallest:
-        raise SegfoldError(f"{found} height and width must be at least {smallest}; change input.size")
+        raise SegfoldError(
+            f"{found} height and width must be at least {smallest}; change input.size or the stage's size"
+        )

@@ -18,12 +18,13 @@ from segfold.models.blocks import (
     kaiming,
     upsample,
 )
-from segfold.models.centres import CENTRES, CentreChoice, build_centre
+from segfold.models.centres import CENTRES, PLAIN_CHANNELS, CentreChoice, build_centre
 from segfold.models.encoders import Encoder
 from segfold.models.heads import Form, ImageHead, LevelHeads, PixelHead
 from segfold.models.object_context import BaseOC
 from segfold.models.output import Output
 from segfold.models.pixels import check_pixels
+from segfold.models.ranges import positive, share
 
 
 @dataclass(frozen=True)
@@ -70,19 +71,21 @@ class UNet(nn.Module):
         finest_stride: the decoder stops at this stride and the logits are upsampled from there. 2 leaves out
             the block at full resolution, the dearest on a CPU.
         decoder_context: numbers of the decoder's blocks, from 1, the finest, that have base-OC between their two
-            convolutions, as in the ninth place of TGS salt. Its time grows with the fourth power of the side.
+            convolutions. Its time grows with the fourth power of the side. The ninth place of TGS salt had it in
+            its decoder before a block doubles the size, for a sixteenth of that.
         centre: between encoder and decoder: ``none``, ``plain`` (two convolutions and a max-pool), or one of
             ``dblock``, ``base_oc``, ``pyramid_oc``, ``asp_oc``, ``psp`` and ``fpa``, perhaps with its settings.
         centre_skip: with a centre that halves the size, the first decoder block sees the encoder's deepest feature
             as well.
-        centre_channels: of ``plain``'s two convolutions.
+        centre_channels: of ``plain``'s two convolutions; no other centre has them.
         hypercolumn: logits from all decoder levels: ``factorised`` (or true) by one 1×1 convolution,
             ``concat`` by 3×3, ReLU, 1×1; false from the finest level alone.
         heads: extra heads.
         head_channels: of the 3×3 convolutions in the heads and of the image head's feature; 0 leaves the
             heads of ``levels`` without a 3×3.
         dropout: of channels, in decoder blocks and before heads, in training only.
-        conv_bias: biases before batch norms, which undo them; SeuTao's published networks have them.
+        conv_bias: biases before batch norms, which undo them, in the decoder and in ``plain``; SeuTao's published
+            networks have them.
 
     Attributes:
         stride: height and width of the input must be multiples of it.
@@ -109,7 +112,7 @@ class UNet(nn.Module):
         decoder_context: tuple[int, ...] = (),
         centre: Annotated[CentreChoice, CENTRES] = "none",
         centre_skip: bool = True,
-        centre_channels: tuple[int, int] = (512, 256),
+        centre_channels: tuple[int, int] = PLAIN_CHANNELS,
         hypercolumn: bool | Literal["factorised", "concat"] = False,
         heads: Heads = Heads(),
         head_channels: int = 64,
@@ -121,6 +124,11 @@ class UNet(nn.Module):
         form: Form = "finest" if hypercolumn is False else "factorised" if hypercolumn is True else hypercolumn
         if heads.fuse_image and not heads.image:
             raise SegfoldError("model.heads.fuse_image needs the image head's feature; set model.heads.image=true")
+        positive("reduction", reduction)
+        positive("decoder_channels", *([decoder_channels] if isinstance(decoder_channels, int) else decoder_channels))
+        share("dropout", dropout)
+        if head_channels < 0:
+            raise SegfoldError(f"model.head_channels is {head_channels}; it must be 0 or more")
         if head_channels < 1 and (form == "concat" or heads.image):
             raise SegfoldError(
                 f"model.head_channels is {head_channels}; hypercolumn=concat and heads.image need at least 1"

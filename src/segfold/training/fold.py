@@ -23,7 +23,7 @@ from segfold.training.finish import finish_fold
 from segfold.training.initial import start_from
 from segfold.training.job import FoldJob, StagePlan
 from segfold.training.loading import Batches
-from segfold.training.objective import check_stages, stage_loss
+from segfold.training.objective import check_network, check_stages, stage_loss
 from segfold.training.progress import Progress
 from segfold.training.validation import Scores, score_network
 from segfold.training.weights import NamedWeights
@@ -69,6 +69,7 @@ class _FoldTraining:
         # The seed is set here, inside the fold, so that no fold begins where another ended.
         torch.manual_seed(job.seed)
         network = build_network(job.experiment, job.competition, job.images, fresh=saved is None)
+        check_network(network, job, group, synchronises=self.runtime.device.type == "cuda")
         if saved is None and job.experiment.init is not None:
             progress.say(start_from(network, job))
         self.learner = self._learner(network)

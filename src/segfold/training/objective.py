@@ -1,12 +1,18 @@
-"""The loss that a stage's settings describe."""
+"""The loss that a stage's settings describe, and whether the network can be trained with it."""
+
+import torch
+from torch import nn
+from torch.func import functional_call
 
 from segfold.errors import SegfoldError
-from segfold.inference.networks import sizing_of
+from segfold.inference.networks import input_channels, sizing_of
 from segfold.losses import StageLoss, Term
+from segfold.losses.combine import HEADS
+from segfold.models.output import Output
 from segfold.optim import build_schedule
 from segfold.settings import Stage
 from segfold.training.distributed import Group
-from segfold.training.job import FoldJob
+from segfold.training.job import FoldJob, StagePlan
 
 
 def stage_loss(stage: Stage) -> StageLoss:
@@ -31,7 +37,7 @@ def check_stages(job: FoldJob, group: Group) -> None:
 
     Raises:
         SegfoldError: settings of a loss, schedule or size out of range; a loss that cannot be computed in parts, where
-            batches are; batches that cannot be shared out.
+            batches are, or that is not for several classes; batches that cannot be shared out.
     """
     for plan in job.stages:
         build_schedule(plan.settings.schedule.name, **plan.settings.schedule.settings)
@@ -42,8 +48,69 @@ def check_stages(job: FoldJob, group: Group) -> None:
                 f"stage {plan.name}: its loss looks at the whole batch at once and cannot be computed in parts; "
                 "use lovasz.per_image=true, or accumulate=1 in one process"
             )
+        if loss.exclusive and len(job.competition.classes) > 1:
+            raise SegfoldError(
+                f"stage {plan.name}: lovasz_softmax is for classes that exclude each other, but those of "
+                f"{job.competition.name} are predicted each by itself; use lovasz"
+            )
         if plan.batch_size % group.size:
             raise SegfoldError(
                 f"stage {plan.name}: a batch of {plan.batch_size} cannot be shared out evenly to {group.size} processes; "
                 f"set batch_size to a multiple of {group.size}"
             )
+
+
+def check_network(network: nn.Module, job: FoldJob, group: Group, synchronises: bool = False) -> None:
+    """Refuses, before the first step, a stage that the network cannot be trained in.
+
+    Args:
+        network: on the CPU, in training mode; it is left as it was.
+        synchronises: whether batch norms see the images of all processes.
+
+    Raises:
+        SegfoldError: a stage's size or number of images does not fit the network, or its loss asks for a head that the
+            network lacks.
+    """
+    for plan in job.stages:
+        if plan.epochs == 0:
+            continue
+        images = plan.batch_size if synchronises else plan.batch_size // group.size
+        found = _outputs(network, job, plan, max(1, images // job.experiment.accumulate))
+        given = () if found is None else (*found.aux, *(("image",) if found.image is not None else ()))
+        for head in HEADS:
+            weight = stage_loss(plan.settings).weights.get(head, 0)
+            if found is not None and weight > 0 and head not in given:
+                raise SegfoldError(_missing(head, weight, plan, job))
+
+
+def _outputs(network: nn.Module, job: FoldJob, plan: StagePlan, images: int) -> Output | None:
+    """What the network makes of a stage's images, without data: shapes alone. None where only data can tell."""
+    sizing = sizing_of(job.experiment, plan.settings)
+    shape = (images, input_channels(job.experiment, job.images), sizing.height, sizing.width)
+    tensors = {**dict(network.named_parameters()), **dict(network.named_buffers())}
+    with torch.no_grad(), torch.random.fork_rng(devices=[]), torch.device("meta"):
+        shapes = {name: tensor.to("meta") for name, tensor in tensors.items()}
+        try:
+            found: Output = functional_call(network, shapes, (torch.empty(shape, dtype=torch.uint8),))
+        except SegfoldError as error:
+            raise SegfoldError(f"stage {plan.name}: {error}") from None
+        except ValueError as error:
+            if "more than 1 value per channel" not in str(error):
+                raise
+            raise SegfoldError(
+                f"stage {plan.name}: the batch norms of {job.experiment.model.name} cannot learn from {images} image at "
+                "once; use a larger batch_size, or fewer processes or accumulate"
+            ) from None
+        except (RuntimeError, NotImplementedError):
+            return None
+    return found
+
+
+def _missing(head: str, weight: float, plan: StagePlan, job: FoldJob) -> str:
+    model = job.experiment.model
+    known = hasattr(getattr(model, "heads", None), head)
+    where = f"set model.heads.{head}=true" if known else f"{model.name} can have none, unet can; choose another model"
+    return (
+        f"stage {plan.name}: loss.{head} is {weight:g} but the network has no {HEADS[head]}; {where}, "
+        f"or stages.{plan.name}.loss.{head}=0"
+    )

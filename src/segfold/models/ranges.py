@@ -1,0 +1,24 @@
+"""Numbers that a model can be built with, and one line about any other."""
+
+from segfold.errors import SegfoldError
+
+
+def positive(setting: str, *values: int) -> None:
+    """Refuses a count below 1, of channels for example.
+
+    Raises:
+        SegfoldError: names ``model.<setting>`` and the number.
+    """
+    for value in values:
+        if value < 1:
+            raise SegfoldError(f"model.{setting} is {value}; it must be 1 or more")
+
+
+def share(setting: str, value: float) -> None:
+    """Refuses a share of channels to drop that is below 0, or leaves none.
+
+    Raises:
+        SegfoldError: names ``model.<setting>`` and the number.
+    """
+    if not 0 <= value < 1:
+        raise SegfoldError(f"model.{setting} is {value:g}; it must be at least 0 and less than 1")

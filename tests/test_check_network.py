@@ -1,0 +1,95 @@
+"""What a network cannot be trained in is refused before the first step, whichever stage asks for it."""
+
+import re
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from segfold.errors import SegfoldError
+from segfold.inference.networks import build_network
+from segfold.models import MODELS
+from segfold.training import objective
+from segfold.training.distributed import Group
+from segfold.training.job import FoldJob
+from small_project import EXPERIMENT, fold_job, make_project, train
+from test_comparison_models import SMALL
+
+MODEL_LINE = re.search(r"^model: .*$", EXPERIMENT, re.MULTILINE)[0]  # type: ignore[index]
+NARROW = {**SMALL, "unet": {"encoder": "test_resnet", "weights": "none", "decoder_channels": 8}}
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_project(tmp_path_factory.mktemp("refused"))
+
+
+def with_model(home: Path, name: str, *overrides: str, **settings: Any) -> FoldJob:
+    """A job whose model is another; YAML reads Python's words for these values."""
+    model = str({"name": name, **NARROW[name], **settings}).replace("(", "[").replace(")", "]")
+    (home / "configs" / "small.yaml").write_text(EXPERIMENT.replace(MODEL_LINE, f"model: {model}"))
+    job: FoldJob = fold_job(home, *overrides, run=name)
+    return job
+
+
+@pytest.mark.parametrize(
+    ("name", "override", "said"),
+    [
+        (
+            "unet",
+            "stages.lovasz.loss.levels=0.1",
+            r"stage lovasz: .*no level heads; set model\.heads\.levels=true, or stages\.lovasz\.loss\.levels=0",
+        ),
+        ("unet", "stages.lovasz.loss.nonempty=0.5", r"stage lovasz: .*no nonempty head; set model\.heads\.nonempty"),
+        ("frrn", "stages.lovasz.loss.image=0.1", r"stage lovasz: .*no image head; set model\.heads\.image=true"),
+        ("linknet", "stages.lovasz.loss.levels=0.1", "stage lovasz: .*linknet can have none, unet can"),
+        ("unet", "stages.lovasz.size=50", "stage lovasz: .*50×50.* multiples of 32; .*the stage's size"),
+        ("fc_densenet", "stages.lovasz.size=2", "stage lovasz: .*2×2.*at least 4"),
+    ],
+)
+def test_a_later_stage_is_refused_before_the_first_has_begun(home: Path, name: str, override: str, said: str) -> None:
+    job = with_model(home, name, override)
+    with pytest.raises(SegfoldError, match=said) as caught:
+        train(job)
+    assert "\n" not in str(caught.value)
+    assert not job.folder.last.exists() and not job.folder.metrics.exists()
+
+
+def test_batch_norms_of_single_images_are_refused(home: Path) -> None:
+    job = with_model(home, "unet", centre="psp")
+    network = build_network(job.experiment, job.competition, job.images)
+    objective.check_network(network, job, Group(0, 2))
+    with pytest.raises(SegfoldError, match="batch norms of unet cannot learn from 1 image"):
+        objective.check_network(network, job, Group(0, 4))
+    objective.check_network(network, job, Group(0, 4), synchronises=True)
+    # A stage of no epochs asks for nothing.
+    job = with_model(home, "unet", "stages.lovasz.epochs=0", "stages.lovasz.size=50")
+    objective.check_network(build_network(job.experiment, job.competition, job.images), job, Group())
+
+
+def test_classes_that_exclude_each_other_are_refused_where_they_do_not(home: Path) -> None:
+    job = with_model(home, "unet", "stages.lovasz.loss.mask={lovasz: null, lovasz_softmax: 1}")
+    objective.check_stages(job, Group())
+    several = replace(job, competition=job.competition.model_copy(update={"classes": ("disc", "ring")}))
+    with pytest.raises(SegfoldError, match=r"stage lovasz: lovasz_softmax .* use lovasz"):
+        objective.check_stages(several, Group())
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_shapes_are_those_of_real_images_and_the_network_is_left_alone(home: Path, name: str) -> None:
+    heads = {"levels": True, "nonempty": True, "image": True} if name == "unet" else {"image": True}
+    job = with_model(home, name, heads=heads)
+    network = build_network(job.experiment, job.competition, job.images)
+    before = {key: value.clone() for key, value in network.state_dict().items()}
+    drawn = torch.get_rng_state()
+    found = objective._outputs(network, job, job.stages[0], 4)
+    assert torch.equal(torch.get_rng_state(), drawn)
+    for key, value in network.state_dict().items():
+        assert torch.equal(value, before[key])
+    channels = int(job.images.images.shapes[0, 2])
+    real = network(torch.zeros(4, channels, 32, 32, dtype=torch.uint8))
+    assert found is not None and found.logits.shape == real.logits.shape and found.image.shape == real.image.shape
+    assert {key: value.shape for key, value in found.aux.items()} == {k: v.shape for k, v in real.aux.items()}
+    assert set(found.aux) == set(heads) - {"image"}
