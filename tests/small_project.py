@@ -60,14 +60,14 @@ def write_split(root: Path, split: str, count: int, rng: np.random.Generator) ->
     return texts
 
 
-def make_project(home: Path, seed: int = 0) -> Path:
-    """A working folder: competition, data, one experiment at ``configs/small.yaml``."""
+def make_project(home: Path, seed: int = 0, count: int = TRAIN) -> Path:
+    """A working folder: competition, data with ``count`` training images, one experiment at ``configs/small.yaml``."""
     rng = np.random.default_rng(seed)
     (home / "configs" / "competitions").mkdir(parents=True)
     (home / "configs" / "competitions" / "small.yaml").write_text(COMPETITION)
     (home / "configs" / "small.yaml").write_text(EXPERIMENT)
     root = home / "data" / "small"
-    train = write_split(root, "train", TRAIN, rng)
+    train = write_split(root, "train", count, rng)
     test = write_split(root, "test", TEST, rng)
     for name, texts in (("train.csv", train), ("solution.csv", test)):
         lines = [f"{key},{text}" for key, text in texts.items()]

@@ -6,8 +6,9 @@ import pytest
 import torch
 
 from segfold.config import differing_keys, dump_yaml, load_experiment
-from segfold.models import MODELS, build_model
+from segfold.models import build_model
 from segfold.training.objective import stage_loss
+from test_comparison_models import SMALL
 
 ZOO = Path(__file__).parents[1] / "configs" / "zoo"
 PATHS = sorted(ZOO.glob("*.yaml"))
@@ -38,8 +39,8 @@ def test_its_network_and_losses_can_be_built(path: Path) -> None:
         assert stage_loss(stage).linear
 
 
-def test_no_two_are_the_same_and_every_model_has_one() -> None:
+def test_no_two_are_the_same_and_every_system_of_the_comparison_has_one() -> None:
     experiments = [load_experiment(path) for path in PATHS]
-    assert {experiment.model.name for experiment in experiments} == set(MODELS)
+    assert {experiment.model.name for experiment in experiments} >= {"unet", *SMALL}
     for i, first in enumerate(experiments):
         assert all(differing_keys(first, other) for other in experiments[:i])

@@ -61,7 +61,10 @@ def dblock(inputs: int, *, dilations: tuple[int, ...] = (1, 2, 4), channels: int
 def base_oc(
     inputs: int, *, channels: int = 512, scales: tuple[int, ...] = (1,), dropout: float = 0.05, pool: bool = True
 ) -> Centre:
-    """OCNet's 3×3 to ``channels`` and base-OC, as in the ninth place of TGS salt (tugstugi)."""
+    """OCNet's 3×3 to ``channels`` and base-OC, after the ninth place of TGS salt (tugstugi).
+
+    There the result was also the deepest skip and what the image head saw; here both see the encoder's own feature.
+    """
     positive("centre.base_oc.channels", channels)
     share("centre.base_oc.dropout", dropout)
     return _pooled([conv_abn(inputs, channels, 3), BaseOC(channels, scales, dropout)], channels, pool)
