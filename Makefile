@@ -37,7 +37,7 @@ test: setup ## the test suite
 	@OMP_NUM_THREADS=1 $(venv)/bin/python -m pytest -n 2 --dist loadfile -m "not slow"
 
 test-slow: setup ## the tests that take minutes
-	@$(venv)/bin/python -m pytest -m slow
+	@OMP_NUM_THREADS=1 $(venv)/bin/python -m pytest -n 2 -m slow
 
 bench: setup ## every figure that the README quotes, against its peers: make bench, make bench only=NAME
 	@$(venv)/bin/python -m benchmarks $(if $(only),--only "$(only)")
