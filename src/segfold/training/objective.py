@@ -76,11 +76,13 @@ def check_network(network: nn.Module, job: FoldJob, group: Group, synchronises: 
             continue
         images = plan.batch_size if synchronises else plan.batch_size // group.size
         found = _outputs(network, job, plan, max(1, images // job.experiment.accumulate))
-        given = () if found is None else (*found.aux, *(("image",) if found.image is not None else ()))
+        if found is None:
+            continue
+        given = found.aux if found.image is None else {**found.aux, "image": found.image}
+        weights = stage_loss(plan.settings).weights
         for head in HEADS:
-            weight = stage_loss(plan.settings).weights.get(head, 0)
-            if found is not None and weight > 0 and head not in given:
-                raise SegfoldError(_missing(head, weight, plan, job))
+            if head in weights and head not in given:
+                raise SegfoldError(_missing(head, weights[head], plan, job))
 
 
 def _outputs(network: nn.Module, job: FoldJob, plan: StagePlan, images: int) -> Output | None:
@@ -101,7 +103,7 @@ def _outputs(network: nn.Module, job: FoldJob, plan: StagePlan, images: int) -> 
                 f"stage {plan.name}: the batch norms of {job.experiment.model.name} cannot learn from {images} image at "
                 "once; use a larger batch_size, or fewer processes or accumulate"
             ) from None
-        except (RuntimeError, NotImplementedError):
+        except RuntimeError:
             return None
     return found
 
