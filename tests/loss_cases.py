@@ -11,6 +11,9 @@ Y = torch.tensor([1.0, 1.0, 0.0, 0.0]).reshape(1, 1, 2, 2)
 CASES = {
     "bce": ("bce", {}),
     "bce-smoothed": ("bce", {"smoothing": 0.1}),
+    "weighted": ("weighted", {}),
+    "weighted-classes": ("weighted", {"positive": 3.0, "balance": True}),
+    "weighted-border": ("weighted", {"border": 10.0, "sigma": 2.0}),
     "focal": ("focal", {}),
     "focal-alpha": ("focal", {"gamma": 1.5, "alpha": 0.25}),
     "focal-smoothed": ("focal", {"smoothing": 0.2}),
@@ -18,6 +21,7 @@ CASES = {
     "bootstrapped-pixels": ("bootstrapped", {"pixels": 9}),
     "bootstrapped-fraction": ("bootstrapped", {"fraction": 0.3}),
     "bootstrapped-warmup": ("bootstrapped", {"warmup": 0.5}),
+    "bootstrapped-below": ("bootstrapped", {"fraction": 0.1, "below": 0.7}),
     "dice": ("dice", {}),
     "dice-unsmoothed": ("dice", {"smooth": 0.0}),
     "dice-batch": ("dice", {"mode": "batch"}),

@@ -64,6 +64,33 @@ def test_the_mean_of_the_hardest_by_sorting(settings, k, with_valid):
     torch.testing.assert_close(ours, theirs)
 
 
+@pytest.mark.parametrize(
+    ("k", "below", "expected"),
+    [
+        (1, 0.3, 1.313262),  # probabilities of the class: 0.880797 0.268941 0.377541 0.952574
+        (1, 0.7, 1.143669),  # the mean of 1.313262 and 0.974077
+        (1, 0.9, 0.804756),
+        (3, 0.7, 0.804756),  # never fewer than K
+        (1, 1.0, 0.615713),
+    ],
+)
+def test_every_pixel_below_a_probability_teaches(k, below, expected):
+    assert value(Bootstrapped(pixels=k, below=below), Z, Y).item() == pytest.approx(expected, abs=1e-6)
+
+
+@pytest.mark.parametrize("below", [0.1, 0.7])
+def test_hard_example_mining_as_in_the_code_of_ocnet(below):
+    """Image by image: keep what is no likelier than the larger of the bound and the K-th least likely."""
+    z, y, valid = random_batch(h=16, w=13)
+    means = []
+    for i in range(len(z)):
+        likely = torch.where(y[i] > 0, z[i].sigmoid(), 1 - z[i].sigmoid())[valid[i]]
+        bound = max(below, likely.sort().values[7].item())
+        means.append(-likely[likely <= bound].log().mean())
+    found = value(Bootstrapped(pixels=8, below=below), z, y, valid)
+    torch.testing.assert_close(found, torch.stack(means).mean())
+
+
 def test_all_pixels_are_plain_cross_entropy():
     z, y, valid = random_batch(c=2)
     for loss in (Bootstrapped(fraction=1.0), Bootstrapped(pixels=10_000)):
@@ -125,6 +152,7 @@ def test_a_stage_moves_the_warm_up():
         ({"pixels": 0}, "loss.mask.bootstrapped.pixels is 0: use a number of at least 1"),
         ({"fraction": 0.0}, "loss.mask.bootstrapped.fraction is 0.0: use a number from 1e-06 to 1"),
         ({"fraction": 1.5}, "loss.mask.bootstrapped.fraction is 1.5"),
+        ({"below": 1.5}, "loss.mask.bootstrapped.below is 1.5: use a number from 1e-06 to 1"),
         ({"warmup": -0.1}, "loss.mask.bootstrapped.warmup is -0.1: use a number from 0 to 1"),
         ({"pixels": 5, "fraction": 0.5}, "loss.mask.bootstrapped.pixels is 5 and fraction is 0.5: give one of the two"),
     ],

@@ -192,9 +192,10 @@ def test_every_setting_changes_the_loss(name, setting):
     default = inspect.signature(LOSSES[name]).parameters[setting].default
     others = {bool: not default, float: 0.3, str: {"image": "batch", "relu": "elu", "present": "all"}.get(default)}
     other = 9 if setting == "pixels" else others.get(type(default), 0.3)
+    beside = {"border": 10.0} if setting == "sigma" else {}
     z, y, valid = random_batch()
-    changed = value(LOSSES[name](**{setting: other}), z, y, valid)
-    assert abs(value(LOSSES[name](), z, y, valid) - changed) > 1e-4
+    changed = value(LOSSES[name](**beside, **{setting: other}), z, y, valid)
+    assert abs(value(LOSSES[name](**beside), z, y, valid) - changed) > 1e-4
 
 
 @pytest.mark.parametrize(

@@ -90,11 +90,14 @@ ABLATIONS: dict[str, tuple[str, ...]] = {
     "heads (levels, non-empty, image)": _HEADS,
     "loss: BCE": (_loss(bce=1),),
     "loss: Dice": (_loss(dice=1),),
+    "loss: weighted BCE (balanced, borders)": (_loss(weighted={"balance": True, "border": 10}),),
     "loss: focal": (_loss(focal=1),),
+    "loss: hard examples (below 0.7)": (_loss(bootstrapped={"below": 0.7}),),
     "loss: Jaccard": (_loss(jaccard=1),),
     "loss: Tversky": (_loss(tversky={"weight": 1, "alpha": 0.3, "beta": 0.7}),),
     "loss: boundary + BCE": (_loss(bce=1, boundary=0.1),),
     "loss: Lovász + BCE": (_loss(bce=1, lovasz={"weight": 1, "symmetric": True, "activation": "elu"}),),
+    "loss: Lovász-softmax + BCE": (_loss(bce=1, lovasz_softmax=1),),
 }
 """Name → overrides of the default's config. The centres, and the bootstrapped loss, have configs of their own."""
 

@@ -8,6 +8,7 @@ from segfold.losses.lovasz import Lovasz
 from segfold.losses.lovasz_softmax import LovaszSoftmax
 from segfold.losses.pixel import BCE, Focal
 from segfold.losses.region import Dice, Jaccard, Tversky
+from segfold.losses.weighted import WeightedBCE
 
 __all__ = [
     "BCE",
@@ -24,4 +25,5 @@ __all__ = [
     "StageLoss",
     "Term",
     "Tversky",
+    "WeightedBCE",
 ]

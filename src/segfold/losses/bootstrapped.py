@@ -1,6 +1,7 @@
 """Online bootstrapped cross-entropy: in each image only the hardest pixels teach."""
 
 import copy
+import math
 from collections.abc import Callable
 
 import torch
@@ -26,19 +27,29 @@ class Bootstrapped:
             as for FRRN-B (32,768 of 512×1024).
         warmup: share of the stage over which K falls, in a straight line, from all pixels to its own value; a
             network that knows nothing yet has no hard pixels.
+        below: every pixel whose class gets less than this probability teaches too, so that K is the least number
+            (online hard example mining, OHEM; 0.7 for OCNet); None: K pixels, no more.
 
     Raises:
         SegfoldError: a setting out of range, or both ``pixels`` and ``fraction``.
 
     Reference:
         Wu et al., Bridging category-level and instance-level semantic image segmentation, 2016 (arXiv 1605.06885);
-        Pohlen et al., Full-resolution residual networks, 2016 (arXiv 1611.08323).
+        Pohlen et al., Full-resolution residual networks, 2016 (arXiv 1611.08323); for ``below``
+        Yuan et al., OCNet, 2018 (arXiv 1809.00916), which counts over the batch, not the image.
     """
 
     additive = True
     linear = True
 
-    def __init__(self, *, pixels: int | None = None, fraction: float | None = None, warmup: float = 0.0) -> None:
+    def __init__(
+        self,
+        *,
+        pixels: int | None = None,
+        fraction: float | None = None,
+        warmup: float = 0.0,
+        below: float | None = None,
+    ) -> None:
         if pixels is not None and fraction is not None:
             raise SegfoldError(
                 f"loss.mask.bootstrapped.pixels is {pixels} and fraction is {fraction:g}: give one of the two"
@@ -49,6 +60,7 @@ class Bootstrapped:
         self.fraction = in_range("mask.bootstrapped.fraction", _SHARE if fraction is None else fraction, 1e-6, 1)
         self.warmup = in_range("mask.bootstrapped.warmup", warmup, 0, 1)
         self._warm = 0.0 if self.warmup else 1.0
+        self.below = None if below is None else in_range("mask.bootstrapped.below", below, 1e-6, 1)
 
     def at(self, done: float) -> "Bootstrapped":
         """The loss when a share ``done`` of the stage is over (0 to 1)."""
@@ -60,7 +72,8 @@ class Bootstrapped:
         """Weighted sum of the images' losses, and sum of the weights (2). See ``Loss.sums``."""
         z, y, inside, w = flatten(logits, target, valid, weight)
         loss = F.binary_cross_entropy_with_logits(z, y, reduction="none")
-        return mean_sums(hardest_mean(loss, self._count, inside).mean(dim=1), w)
+        hard = math.inf if self.below is None else -math.log(self.below)
+        return mean_sums(hardest_mean(loss, self._count, inside, hard).mean(dim=1), w)
 
     def value(self, sums: Tensor) -> Tensor:
         """The mean over images."""
@@ -71,13 +84,16 @@ class Bootstrapped:
         return (valid + self._warm * (own - valid)).round()
 
 
-def hardest_mean(loss: Tensor, count: Callable[[Tensor], Tensor], valid: Tensor | None = None) -> Tensor:
-    """Mean of the K largest of each row.
+def hardest_mean(
+    loss: Tensor, count: Callable[[Tensor], Tensor], valid: Tensor | None = None, hard: float = math.inf
+) -> Tensor:
+    """Mean of the K largest of each row, and of any others above a bound.
 
     Args:
         loss: N×C×P.
         count: numbers of valid pixels to numbers K of pixels that are taken, more of more; 0 is made 1.
         valid: N×1×P or N×C×P bool, those that may be taken (None: all).
+        hard: losses above this are all taken.
 
     Returns:
         N×C; 0 where no pixel is valid.
@@ -90,6 +106,8 @@ def hardest_mean(loss: Tensor, count: Callable[[Tensor], Tensor], valid: Tensor 
         ranked = ranked.masked_fill(~valid, -torch.inf)
     # A bound for all rows that is known without asking the device.
     most = max(1, int(count(torch.tensor(float(pixels)))))
+    if hard < math.inf:
+        k, most = torch.maximum(k, (ranked > hard).sum(dim=2)), pixels
     place = (k.clamp(min=1) - 1).long().expand(loss.shape[:2]).unsqueeze(2)
     threshold = ranked.topk(most, dim=2).values.gather(2, place)
     above, tied = ranked > threshold, ranked == threshold

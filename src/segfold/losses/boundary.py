@@ -1,13 +1,10 @@
 """The boundary loss: probability times the distance from the true boundary."""
 
-import cv2
 import numpy as np
-import torch
 from torch import Tensor
 
 from segfold.losses.base import flatten, mean_over_pixels, mean_sums, mean_value
-
-_BACKGROUND, _OBJECT = 1, 2
+from segfold.losses.mask_maps import BACKGROUND, OBJECT, MaskMaps, distance_to
 
 
 class Boundary:
@@ -34,28 +31,17 @@ class Boundary:
     linear = True
 
     def __init__(self) -> None:
-        self._marks = np.empty(0, np.uint8)
-        self._distance = np.empty(0, np.float32)
+        self._distances = MaskMaps(signed_distance)
 
     def sums(self, logits: Tensor, target: Tensor, valid: Tensor | None = None, weight: Tensor | None = None) -> Tensor:
         """Weighted sum of the images' losses, and sum of the weights (2). See ``Loss.sums``."""
         z, y, inside, w = flatten(logits, target, valid, weight)
-        marks = (y > 0.5).to(torch.uint8) * (_OBJECT - _BACKGROUND) + _BACKGROUND
-        if inside is not None:
-            marks = marks * inside
-        distance = self._distances(marks.reshape(logits.shape).cpu().numpy())
-        loss = z.sigmoid() * torch.from_numpy(distance).to(z.device).reshape(z.shape)
+        loss = z.sigmoid() * self._distances(y, inside, logits.shape[2:])
         return mean_sums(mean_over_pixels(loss, inside), w)
 
     def value(self, sums: Tensor) -> Tensor:
         """The mean over images."""
         return mean_value(sums)
-
-    def _distances(self, marks: np.ndarray) -> np.ndarray:
-        # All heads of a network are compared with the same masks, one call after the other.
-        if not np.array_equal(marks, self._marks):
-            self._marks, self._distance = marks, signed_distance(marks)
-        return self._distance
 
 
 def signed_distance(marks: np.ndarray) -> np.ndarray:
@@ -71,12 +57,8 @@ def signed_distance(marks: np.ndarray) -> np.ndarray:
     distance = np.zeros(marks.shape, np.float32)
     size = marks.shape[-2:]
     for mark, signed in zip(marks.reshape(-1, *size), distance.reshape(-1, *size), strict=True):
-        object_, background = mark == _OBJECT, mark == _BACKGROUND
+        object_, background = mark == OBJECT, mark == BACKGROUND
         if object_.any() and background.any():
-            np.copyto(signed, _distance_to(object_), where=background)
-            np.copyto(signed, 1 - _distance_to(background), where=object_)
+            np.copyto(signed, distance_to(object_), where=background)
+            np.copyto(signed, 1 - distance_to(background), where=object_)
     return distance
-
-
-def _distance_to(pixels: np.ndarray) -> np.ndarray:
-    return cv2.distanceTransform((~pixels).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)

@@ -16,6 +16,7 @@ from segfold.losses.base import Loss, MovingLoss, in_range, mean_sums, mean_valu
 
 _PLACES = {
     "bce": "pixel:BCE",
+    "weighted": "weighted:WeightedBCE",
     "focal": "pixel:Focal",
     "bootstrapped": "bootstrapped:Bootstrapped",
     "dice": "region:Dice",
