@@ -80,6 +80,25 @@ def test_poly_of_the_second_place() -> None:
     assert build_schedule("poly", power=1.0, end=0.2)(0.5) == pytest.approx(0.6)
 
 
+@pytest.mark.parametrize("drops", [None, 1, 13])
+def test_exponential_matches_torch(drops: int | None) -> None:
+    """×0.995 an epoch as FC-DenseNet, and ÷1.25 at intervals as FRRN."""
+    steps = 280
+    gamma = 0.995 if drops is None else 1 / 1.25
+    optimizer = torch_optimizer()
+    theirs = (
+        lr_scheduler.ExponentialLR(optimizer, gamma)
+        if drops is None
+        else lr_scheduler.StepLR(optimizer, steps // (drops + 1), gamma)
+    )
+    ours = build_schedule("exponential", end=gamma ** (drops or steps), drops=drops)
+    for step in range(steps):
+        assert ours(step / steps) == pytest.approx(theirs.get_last_lr()[0], abs=1e-9)
+        optimizer.step()
+        theirs.step()
+    assert ours(1.0) == pytest.approx(gamma ** (drops or steps))
+
+
 @pytest.mark.parametrize("name", ["cosine", "poly"])
 def test_a_cycle_begins_at_its_boundary(name: str) -> None:
     # 49 · (1 / 49) is below 1 in floating point.
@@ -113,6 +132,8 @@ def test_the_steps_of_an_epoch_restart_with_it(epochs: int) -> None:
         ("cosine", {"end": 0.3, "cycles": 3, "decay": 0.5}, "would rise"),
         ("plateau", {"factor": 1.0}, "factor is 1"),
         ("plateau", {"patience": -1}, "patience is -1"),
+        ("exponential", {"end": 0.0}, "end is 0"),
+        ("exponential", {"drops": 0}, "drops is 0"),
         ("noam", {"warmup": 0.0}, "warmup is 0"),
     ],
 )

@@ -96,6 +96,27 @@ def poly(*, power: float = 0.9, end: float = 0.0, cycles: int = 1, decay: float 
     return factor
 
 
+def exponential(*, end: float = 0.01, drops: int | None = None) -> Schedule:
+    """Down to ``end``, by the same factor with every step or in ``drops`` drops at equal intervals.
+
+    FC-DenseNet (arXiv 1611.09326): ×0.995 an epoch, which over 750 epochs is ``end=0.0233``. FRRN's code (of arXiv 1611.08323):
+    ÷1.25 every 5,000 steps down to a twentieth, ``end=0.055, drops=13``.
+
+    Args:
+        end: factor at the end, above 0.
+        drops: how many drops, so that there are ``drops + 1`` rates; None: smoothly.
+    """
+    _check("exponential", "end", end, end > 0, "a number above 0")
+    if drops is not None:
+        _check("exponential", "drops", drops, drops >= 1, "at least 1")
+
+    def factor(done: float, scores: Sequence[float] = ()) -> float:
+        share = done if drops is None else _cycle(done, drops + 1)[0] / drops
+        return end**share
+
+    return factor
+
+
 def onecycle(*, warmup: float = 0.3, start: float = 0.04, end: float = 1e-4) -> Schedule:
     """One cycle (Smith, arXiv 1708.07120): ``start`` up to 1 over the share ``warmup``, then down to ``end``."""
 
@@ -153,6 +174,7 @@ def plateau(*, factor: float = 0.25, patience: int = 10, minimum: float = 0.0, t
 SCHEDULES: dict[str, Callable[..., Schedule]] = {
     "constant": constant,
     "cosine": cosine,
+    "exponential": exponential,
     "noam": noam,
     "onecycle": onecycle,
     "plateau": plateau,
