@@ -1,5 +1,6 @@
 """Test-time augmentation, prediction at the original size, and the store around it."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ from torch import Tensor, nn
 
 from segfold.data.sizing import Sizing
 from segfold.data.tta import TRANSFORMS
+from segfold.errors import SegfoldError
 from segfold.inference import predict as predicting
 from segfold.inference import stored
 from segfold.inference.device import Runtime
@@ -65,6 +67,26 @@ def test_tta_is_the_mean_of_its_parts() -> None:
     assert not torch.allclose(found, probabilities(Position(), images, ["identity"], RUNTIME))
 
 
+class Doubtful(nn.Module):
+    """Every pixel is object; the image head looks at the first pixel."""
+
+    def forward(self, pixels: Tensor) -> Output:
+        logits = pixels[:, :1].float() * 0 + 3
+        return Output(logits, image=pixels[:, 0, 0, :1].float() / 100 - 1)
+
+
+def test_the_gate_empties_images_by_their_mean_over_the_transforms() -> None:
+    """Image logits of an image and its mirror: -1 -1, 1 1, -1 1.5; their mean probabilities: .269, .731, .543."""
+    images = torch.zeros(3, 1, 2, 4)
+    images[1], images[2, ..., 2:] = 200, 250
+    plain = probabilities(Doubtful(), images, ["identity", "hflip"], RUNTIME)
+    for gate, kept in ((0.0, [1, 1, 1]), (0.25, [1, 1, 1]), (0.5, [0, 1, 1]), (0.6, [0, 1, 0]), (0.8, [0, 0, 0])):
+        found = probabilities(Doubtful(), images, ["identity", "hflip"], RUNTIME, gate)
+        assert torch.equal(found, plain * torch.tensor(kept).reshape(3, 1, 1, 1))
+    with pytest.raises(SegfoldError, match=r"^predict\.gate is 0\.5 but the network has no image head; [^\n]*$"):
+        probabilities(Brightness(), images, ["identity"], RUNTIME, 0.5)
+
+
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_project(tmp_path_factory.mktemp("project"))
@@ -87,8 +109,8 @@ def test_predictions_have_the_original_size_and_order(project: Path, fit: str) -
             assert np.abs(values[0] - expected).mean() < 0.1
 
 
-def trained(project: Path, run: str):  # type: ignore[no-untyped-def]
-    job = fold_job(project, run=run)
+def trained(project: Path, run: str, *overrides: str):  # type: ignore[no-untyped-def]
+    job = fold_job(project, *overrides, run=run)
     done = train(job)
     network = load_weights(
         build_network(job.experiment, job.competition, job.images, fresh=False), job.folder.weights()
@@ -141,9 +163,11 @@ def test_predicted_once(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert all(np.array_equal(first.codes(row), again.codes(row)) for row in range(10))
 
 
-@pytest.mark.parametrize("change", [{"predict": {"tta": ("identity",)}}, {"input": {"size": 64}}])
+@pytest.mark.parametrize(
+    "change", [{"predict": {"tta": ("identity",)}}, {"input": {"size": 64}}, {"predict": {"gate": 0.5}}]
+)
 def test_other_settings_are_predicted_anew(project: Path, change: dict[str, dict[str, object]]) -> None:
-    job, done, network = trained(project, f"anew{len(str(change))}")
+    job, done, network = trained(project, "anew" + "".join(filter(str.isalnum, str(change))))
     store(job, done, network)
     ((key, values),) = change.items()
     part = getattr(job.experiment, key).model_copy(update=values)
@@ -151,6 +175,32 @@ def test_other_settings_are_predicted_anew(project: Path, change: dict[str, dict
     assert find_predictions(done["weights"]["model"], job.folder, job.experiment, job.images, "test") is not None
     assert find_predictions(done["weights"]["model"], job.folder, other, job.images, "test") is None
     assert find_predictions("other weights", job.folder, job.experiment, job.images, "test") is None
+
+
+def test_a_gated_store_is_the_plain_one_with_some_images_emptied(project: Path) -> None:
+    job, done, network = trained(project, "gated", "model.heads.image=true", "stages.lovasz.loss.image=0.1")
+    plain = store(job, done, network)
+    sizing, transforms = Sizing(32, 32, "pad", "reflect"), ("identity", "hflip")
+
+    def emptied(gate: float) -> list[bool]:
+        settings = {"tta": transforms, "batch_size": 8, "runtime": RUNTIME, "gate": gate}
+        return [not values.any() for _, values in predict(network, job.images, np.arange(10), sizing, **settings)]  # type: ignore[arg-type]
+
+    gate = next(gate for gate in np.arange(0, 1, 0.001) if sum(emptied(float(gate))) >= 3)
+    expected = emptied(float(gate))
+    assert 3 <= sum(expected) < 10
+    gated = job.experiment.predict.model_copy(update={"gate": float(gate)})
+    found = store(replace(job, experiment=job.experiment.model_copy(update={"predict": gated})), done, network)
+    for row, empty in enumerate(expected):
+        assert np.array_equal(found.codes(row), plain.codes(row) * (not empty))
+
+
+def test_a_gate_without_a_trained_head_is_refused_before_training(project: Path) -> None:
+    for overrides in ((), ("model.heads.image=true",)):
+        job = fold_job(project, "predict.gate=0.5", *overrides, run="ungated")
+        with pytest.raises(SegfoldError, match=r"^predict\.gate is 0\.5 but no stage trains an image head; [^\n]*$"):
+            train(job)
+        assert not job.folder.last.exists()
 
 
 def test_interrupted_prediction_goes_on(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:

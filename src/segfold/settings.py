@@ -182,6 +182,7 @@ class Predict(Settings):
     weights: tuple[str, ...] = ("model",)
     tta: tuple[str, ...] = ("identity", "hflip")
     batch_size: int = Field(default=64, ge=1)
+    gate: float = Field(default=0.0, ge=0, le=1)
 
     @field_validator("weights")
     @classmethod

@@ -11,27 +11,41 @@ from segfold.data.dataset import PredictionSet
 from segfold.data.images import ImageSet
 from segfold.data.sizing import Sizing
 from segfold.data.tta import TRANSFORMS
+from segfold.errors import SegfoldError
 from segfold.inference.device import Runtime
 
 
-def probabilities(network: nn.Module, images: Tensor, tta: Sequence[str], runtime: Runtime) -> Tensor:
+def probabilities(
+    network: nn.Module, images: Tensor, tta: Sequence[str], runtime: Runtime, gate: float = 0.0
+) -> Tensor:
     """Mean probability over the transforms of ``tta``, each undone on the network's output.
 
     Args:
         images: N×C×H×W, raw pixels, on the runtime's device.
+        gate: an image that the network's image head holds for not empty with less than this mean probability is
+            0 everywhere; 0 leaves every image as it is.
 
     Returns:
         N×classes×H×W float32 in 0…1.
+
+    Raises:
+        SegfoldError: there is a gate but the network has no image head.
     """
-    total: Tensor | None = None
+    total: Tensor | float = 0.0
+    filled: Tensor | float = 0.0
     for name in tta:
         transform = TRANSFORMS[name]
         with runtime.autocast():
-            logits = network(transform.forward(images).contiguous(memory_format=torch.channels_last)).logits
-        part = transform.inverse(logits.float().sigmoid())
-        total = part if total is None else total + part
-    assert total is not None
-    return total / len(tta)
+            found = network(transform.forward(images).contiguous(memory_format=torch.channels_last))
+        total = total + transform.inverse(found.logits.float().sigmoid())
+        if gate > 0:
+            if found.image is None:
+                raise SegfoldError(f"predict.gate is {gate:g} but the network has no image head; set predict.gate=0")
+            filled = filled + found.image.float().sigmoid()
+    mean = torch.as_tensor(total / len(tta))
+    if gate > 0:
+        mean = mean * (torch.as_tensor(filled / len(tta)) >= gate).reshape(-1, 1, 1, 1)
+    return mean
 
 
 @torch.inference_mode()
@@ -45,6 +59,7 @@ def predict(
     tta: Sequence[str],
     batch_size: int,
     runtime: Runtime,
+    gate: float = 0.0,
     on_batch: Callable[[int], None] = lambda samples: None,
 ) -> Iterator[tuple[str, np.ndarray]]:
     """Id and probabilities (classes×height×width of the original image, float32) of each row, in order.
@@ -52,6 +67,7 @@ def predict(
     Args:
         network: in eval mode, on the runtime's device.
         rows: indices into ``images``.
+        gate: see :func:`probabilities`.
         on_batch: called with the number of images of each finished batch.
     """
     loader = DataLoader(
@@ -62,7 +78,7 @@ def predict(
     )
     for batch in loader:
         pixels = batch["image"].to(runtime.device, non_blocking=True, memory_format=torch.channels_last)
-        found = probabilities(network, pixels, tta, runtime).cpu().numpy()
+        found = probabilities(network, pixels, tta, runtime, gate).cpu().numpy()
         for row, values in zip(batch["row"].tolist(), found):
             height, width = images.images.shapes[row][:2]
             yield str(images.ids[row]), sizing.restore(values, (int(height), int(width)))

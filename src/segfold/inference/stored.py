@@ -37,6 +37,7 @@ def prediction_meta(digest: str, experiment: Experiment, images: ImageSet) -> di
         "activation": "sigmoid",
         "data": images.fingerprint,
         "fast": experiment.fast,
+        **({"gate": experiment.predict.gate} if experiment.predict.gate else {}),
         **({"depth": list(images.limits["depth"])} if "depth" in experiment.input.channels else {}),
     }
 
@@ -150,6 +151,7 @@ def store_predictions(
             tta=experiment.predict.tta,
             batch_size=experiment.predict.batch_size,
             runtime=runtime,
+            gate=experiment.predict.gate,
             on_batch=lambda samples: on_progress(writer.count, len(rows)),
         )
         for image_id, values in predictions:
