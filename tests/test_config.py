@@ -93,6 +93,25 @@ def test_another_centre_replaces_the_first() -> None:
     assert merge({"centre": {"dblock": {"dilations": [1, 2]}}}, {"centre": {"psp": {}}}) == {"centre": {"psp": {}}}
 
 
+def test_another_model_keeps_what_both_have(tmp_path: Path) -> None:
+    """``model.name=linknet`` on a U-Net's config: the encoder stays, scSE and hypercolumn have no place in it."""
+    unet = CONFIGS / "unet-resnet34.yaml"
+    model = load_experiment(unet, ["model.name=linknet", "model.encoder=resnet50"]).model
+    assert (model.name, model.encoder, model.stem_pool) == ("linknet", "resnet50", False)
+    assert (
+        load_experiment(unet, ["model.name=frrn"]).model
+        == check_experiment({**SMALL, "model": {"name": "frrn"}}, "here").model
+    )
+    child = write(tmp_path, f"extends: {unet}\nmodel: {{name: dlinknet}}\n")
+    assert load_experiment(child).model.encoder == "resnet34"
+    with pytest.raises(SegfoldError, match=r"unknown key model\.attention; did you mean|known here"):
+        load_experiment(unet, ["model.name=linknet", "model.attention=scse"])
+    child = write(tmp_path, f"extends: {unet}\nmodel: {{atention: scse}}\n")
+    with pytest.raises(SegfoldError, match=r"unknown key model\.atention"):
+        load_experiment(child, ["model.name=linknet"])
+    assert load_experiment(unet, ["model.name=unet", "model.encoder=resnet50"]).model.hypercolumn
+
+
 def test_extends_one_level(tmp_path: Path) -> None:
     write(
         tmp_path,

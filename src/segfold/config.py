@@ -1,5 +1,6 @@
 """An experiment is read from one YAML file and dotted overrides, and written back whole."""
 
+import inspect
 import io
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -23,12 +24,29 @@ _CHOICES = ("schedule", "optimizer", "centre")
 
 
 def merge(base: Any, over: Any, key: str = "") -> Any:
-    """``over`` laid on ``base``: mappings merge by key, anything else replaces; another choice replaces whole."""
+    """``over`` laid on ``base``: mappings merge by key, anything else replaces; another choice replaces whole.
+
+    Another model keeps what it has in common with the one before, such as the encoder.
+    """
     if not isinstance(base, Mapping) or not isinstance(over, Mapping):
         return over
     if key in _CHOICES and set(over) - set(base):
         return over
+    if key == "model":
+        base = {name: value for name, value in base.items() if _is_kept(name, base, over)}
     return {**base, **{name: merge(base.get(name), value, name) for name, value in over.items()}}
+
+
+def _is_kept(setting: str, base: Mapping[str, Any], over: Mapping[str, Any]) -> bool:
+    """Whether the model named in ``over`` has a setting of that in ``base``, with the same meaning.
+
+    What neither has stays, to be refused with its name.
+    """
+    before, after = (str(values.get("name", base.get("name", "unet"))) for values in (base, over))
+    if before == after or before not in MODELS or after not in MODELS:
+        return True
+    old, new = (inspect.signature(MODELS[name]).parameters.get(setting) for name in (before, after))
+    return old is None or (new is not None and old.annotation == new.annotation)
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
