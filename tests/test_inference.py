@@ -16,7 +16,7 @@ from segfold.inference import stored
 from segfold.inference.device import Runtime
 from segfold.inference.networks import build_network, load_weights
 from segfold.inference.predict import predict, probabilities
-from segfold.inference.stored import find_predictions, store_predictions
+from segfold.inference.stored import Task, find_predictions, store_predictions
 from segfold.models import Output
 from small_project import fold_job, make_project, train
 
@@ -119,19 +119,8 @@ def trained(project: Path, run: str, *overrides: str):  # type: ignore[no-untype
 
 
 def store(job, done, network, on_progress=lambda done, total: None):  # type: ignore[no-untyped-def]
-    digest = done["weights"]["model"]
-    return store_predictions(
-        network,
-        digest,
-        job.folder,
-        job.experiment,
-        job.competition,
-        job.images,
-        np.arange(10),
-        "test",
-        RUNTIME,
-        on_progress,
-    )
+    task = Task(job.folder, job.experiment, job.images, np.arange(10), "test", 1, RUNTIME)
+    return store_predictions(task, network, done["weights"]["model"], on_progress=on_progress)
 
 
 def test_stored_scores_are_those_of_the_loaded_weights(project: Path) -> None:

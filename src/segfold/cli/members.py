@@ -18,7 +18,7 @@ from segfold.errors import SegfoldError
 from segfold.files import size_text
 from segfold.inference.device import resolve
 from segfold.inference.networks import build_network, load_weights
-from segfold.inference.stored import predict_named, tta_name, weights_names
+from segfold.inference.stored import Task, predict_named, tta_name, weights_names
 from segfold.runs import RunFolder, find_runs, read_json
 from segfold.settings import Experiment, Machine
 from segfold.store_mean import Probabilities
@@ -122,28 +122,23 @@ def _predictions(
     rows = np.arange(len(images)) if split == "test" else images.position(done["held_out"])
     runtime = resolve(machine)
     with Bar(transient=True) as bar:
-        task = bar.add_task("", total=len(rows), visible=False)
+        shown = bar.add_task("", total=len(rows), visible=False)
 
         def network_of(name: str) -> nn.Module:
             pixels = int(images.images.shapes[rows, :2].prod(axis=1).sum())
             needed = size_text(2 * len(competition.classes) * pixels)
             print(f"predicting {folder.path} {split} with {name}: {len(rows):,} images, {needed} on disk")
             title = f"{folder.path} {split} {name} {tta_name(experiment.predict.tta)}"
-            bar.update(task, description=title, visible=True)
+            bar.update(shown, description=title, visible=True)
             network = build_network(experiment, competition, images, fresh=False)
             load_weights(network, folder.weights(name))
             return network.to(runtime.device).to(memory_format=torch.channels_last)
 
+        classes = len(competition.classes)
         return predict_named(
+            Task(folder, experiment, images, rows, split, classes, runtime),
             names,
             digests,
             network_of,
-            folder,
-            experiment,
-            competition,
-            images,
-            rows,
-            split,
-            runtime,
-            lambda count, total: bar.update(task, completed=count),
+            lambda count, total: bar.update(shown, completed=count),
         )

@@ -1,12 +1,12 @@
 """Predictions in the probability store: made once, resumed when interrupted, never mixed up."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from torch import nn
 
-from segfold.competition import Competition
 from segfold.data.images import ImageSet
 from segfold.errors import SegfoldError
 from segfold.inference.device import Runtime
@@ -57,6 +57,21 @@ def weights_names(wanted: Sequence[str], made: Iterable[str], folder: FoldFolder
     return names
 
 
+@dataclass(frozen=True)
+class Task:
+    """Some images that a fold of a run is to predict into its stores."""
+
+    folder: FoldFolder
+    experiment: Experiment
+    images: ImageSet
+    rows: np.ndarray
+    """Indices into ``images``."""
+    split: str
+    """``oof`` or ``test``."""
+    classes: int
+    runtime: Runtime
+
+
 def find_predictions(
     digest: str, folder: FoldFolder, experiment: Experiment, images: ImageSet, split: str, weights: str = "model"
 ) -> ProbabilityStore | None:
@@ -66,16 +81,10 @@ def find_predictions(
 
 
 def predict_named(
+    task: Task,
     names: Sequence[str],
     digests: Mapping[str, str],
     network_of: Callable[[str], nn.Module],
-    folder: FoldFolder,
-    experiment: Experiment,
-    competition: Competition,
-    images: ImageSet,
-    rows: np.ndarray,
-    split: str,
-    runtime: Runtime,
     on_progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Probabilities:
     """Mean prediction of some named sets of weights, each from its store; what is missing is predicted.
@@ -84,76 +93,62 @@ def predict_named(
         names: see :func:`weights_names`.
         digests: sha256 of each set's file.
         network_of: the network with a set's weights, on the runtime's device; not called for what is stored.
+        on_progress: called with images done and in total.
     """
     stores = []
     for name in names:
-        store = find_predictions(digests[name], folder, experiment, images, split, name)
-        if store is None or not np.array_equal(store.ids, images.ids[rows]):
-            network = network_of(name).eval()
-            store = store_predictions(
-                network,
-                digests[name],
-                folder,
-                experiment,
-                competition,
-                images,
-                rows,
-                split,
-                runtime,
-                on_progress,
-                weights=name,
-            )
+        store = _stored(task, digests[name], name)
+        if store is None:
+            store = store_predictions(task, network_of(name).eval(), digests[name], name, on_progress)
         stores.append(store)
     return stores[0] if len(stores) == 1 else MeanStore(stores)
 
 
 def store_predictions(
+    task: Task,
     network: nn.Module,
     digest: str,
-    folder: FoldFolder,
-    experiment: Experiment,
-    competition: Competition,
-    images: ImageSet,
-    rows: np.ndarray,
-    split: str,
-    runtime: Runtime,
-    on_progress: Callable[[int, int], None] = lambda done, total: None,
     weights: str = "model",
+    on_progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> ProbabilityStore:
-    """Predict ``rows`` of ``images`` into the fold's store, unless it holds them already.
+    """Predict the images of ``task`` into the fold's store, unless it holds them already.
 
     Args:
         network: in eval mode, on the runtime's device, with the weights whose file has sha256 ``digest``.
-        split: ``oof`` or ``test``.
-        on_progress: called with images done and in total.
         weights: name of the set of weights.
+        on_progress: called with images done and in total.
     """
-    ready = find_predictions(digest, folder, experiment, images, split, weights)
-    if ready is not None and np.array_equal(ready.ids, images.ids[rows]):
+    ready = _stored(task, digest, weights)
+    if ready is not None:
         return ready
-    classes = len(competition.classes)
-    shapes = [(classes, int(height), int(width)) for height, width, _ in images.images.shapes[rows]]
+    images, rows, settings = task.images, task.rows, task.experiment.predict
     writer = StoreWriter(
-        folder.predictions(weights, tta_name(experiment.predict.tta)),
-        split,
+        task.folder.predictions(weights, tta_name(settings.tta)),
+        task.split,
         images.ids[rows],
-        shapes,
-        prediction_meta(digest, experiment, images),
-        batch=experiment.predict.batch_size,
+        [(task.classes, int(height), int(width)) for height, width, _ in images.images.shapes[rows]],
+        prediction_meta(digest, task.experiment, images),
+        batch=settings.batch_size,
     )
     with writer:
         predictions = predict(
             network,
             images,
             rows[writer.count :],
-            sizing_of(experiment),
-            channels=experiment.input.channels,
-            tta=experiment.predict.tta,
-            batch_size=experiment.predict.batch_size,
-            runtime=runtime,
-            gate=experiment.predict.gate,
+            sizing_of(task.experiment),
+            channels=task.experiment.input.channels,
+            tta=settings.tta,
+            batch_size=settings.batch_size,
+            runtime=task.runtime,
+            gate=settings.gate,
             on_batch=lambda samples: on_progress(writer.count, len(rows)),
         )
         for image_id, values in predictions:
             writer.append(image_id, values)
         return writer.finish()
+
+
+def _stored(task: Task, digest: str, weights: str) -> ProbabilityStore | None:
+    """The store of just the images of ``task``, if there is one."""
+    store = find_predictions(digest, task.folder, task.experiment, task.images, task.split, weights)
+    return store if store is not None and np.array_equal(store.ids, task.images.ids[task.rows]) else None

@@ -9,7 +9,7 @@ from torch import nn
 from segfold.faults import fault
 from segfold.inference.device import Runtime
 from segfold.inference.networks import load_weights, save_weights
-from segfold.inference.stored import predict_named, weights_names
+from segfold.inference.stored import Task, predict_named, weights_names
 from segfold.runs import write_json
 from segfold.training.batchnorm import reestimate
 from segfold.training.checkpoint import Position
@@ -38,17 +38,12 @@ def finish_fold(
     fault("weights")
     started = time.monotonic()
 
+    classes = len(job.competition.classes)
     store = predict_named(
+        Task(job.folder, job.experiment, job.images, job.validation_rows, "oof", classes, runtime),
         weights_names(job.experiment.predict.weights, digests, job.folder),
         digests,
         lambda name: load_weights(predictor, job.folder.weights(name)),
-        job.folder,
-        job.experiment,
-        job.competition,
-        job.images,
-        job.validation_rows,
-        "oof",
-        runtime,
         progress.predicting,
     )
     scores = score_store(store, job.images, job.competition)
