@@ -8,6 +8,7 @@ import pytest
 from benchmarks import document
 from benchmarks.zoo import __main__ as command
 from benchmarks.zoo import table
+from benchmarks.zoo.paired import difference, image_scores
 from benchmarks.zoo.systems import (
     ABLATIONS,
     CONFIGS,
@@ -20,7 +21,8 @@ from benchmarks.zoo.systems import (
     systems,
 )
 
-from segfold.config import differing_keys, load_experiment
+from segfold.config import differing_keys, dump_yaml, load_experiment
+from small_project import fold_job, make_project, train
 
 SYSTEMS = pytest.mark.parametrize("system", systems(), ids=run_name)
 PRETRAINED = Start("tf_efficientnet_lite0", "some.safetensors")
@@ -118,7 +120,27 @@ def test_the_table_ranks_systems_before_ablations() -> None:
     records = [row("c", 0.7, ablation=True), row("a", 0.5), row("b", 0.6)]
     lines = table.markdown(records).splitlines()
     assert [line.split("|")[1].strip() for line in lines if line] == ["system", "---", "b", "a", "system", "---", "c"]
-    assert "| b | random | 0.600 ± 0.015 | 21.50 M | 1.23 | 23.5 | 1,234 MiB | 5,632 |  |" in lines
+    assert "| b | random | 0.600 ± 0.015 |  | 21.50 M | 1.23 | 23.5 | 1,234 MiB | 5,632 |  |" in lines
+
+
+def test_differences_are_image_by_image() -> None:
+    """1, 0 and 1 apart: the mean is 2/3, its error √(1/3) / √3."""
+    found, error = difference({"a": 1.0, "b": 0.5, "c": 1.0}, {"c": 0.0, "b": 0.5, "a": 0.0})
+    assert (found, error) == pytest.approx((2 / 3, 1 / 3))
+    assert "+0.667 ± 0.333" in table.cells(row("a", against=found, against_error=error))
+    assert "-0.050 ± 0.010" in table.cells(row("a", against=-0.05, against_error=0.01))
+    with pytest.raises(ValueError, match="not the same"):
+        difference({"a": 1.0}, {"b": 1.0})
+
+
+def test_scores_of_images_are_those_of_the_run(tmp_path: Path) -> None:
+    home = make_project(tmp_path)
+    job = fold_job(home, run="one")
+    done = train(job)
+    (home / "runs" / "one" / "config.yaml").write_text(dump_yaml(job.experiment))
+    scores = image_scores(home, "one", 0)
+    assert list(scores) == done["held_out"] and len(set(scores.values())) > 1
+    assert sum(scores.values()) / len(scores) == pytest.approx(done["score"], abs=1e-6)
 
 
 def test_images_follow_from_speed_and_time_and_a_stop_leaves_what_is_done(
@@ -150,6 +172,9 @@ def test_images_follow_from_speed_and_time_and_a_stop_leaves_what_is_done(
         return Finished()
 
     monkeypatch.setattr(command.subprocess, "run", run)
+    monkeypatch.setattr(
+        command, "image_scores", lambda home, run, fold: {"a": 0.5, "b": 0.75 if "unet" in run else 0.25}
+    )
     monkeypatch.setattr(command, "commit", lambda: "abc")
     assert command.main([]) == 130
     # 4 minutes at 10 images a second: 150 steps of 16.
@@ -157,6 +182,7 @@ def test_images_follow_from_speed_and_time_and_a_stop_leaves_what_is_done(
     assert (tmp_path / "zoo" / "configs").is_symlink()
     found = json.loads((tmp_path / "zoo.json").read_text())
     assert [record["name"] for record in found] == [system.name for system in systems()[:2]]
+    assert "against" not in found[0] and found[1]["against"] == -0.25
     assert document.table_in(readme, command.COMMAND) == table.markdown(found)
     assert "2 of" in capsys.readouterr().out
 

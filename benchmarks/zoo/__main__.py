@@ -19,6 +19,7 @@ from rich.console import Console
 from benchmarks import document
 from benchmarks.measure import commit, machine
 from benchmarks.zoo import table
+from benchmarks.zoo.paired import difference, image_scores
 from benchmarks.zoo.systems import CONFIGS, DEFAULT, Start, System, chosen, run_name, settings
 from segfold.files import read_json, write_json
 
@@ -30,7 +31,7 @@ FOLD, SIZE, MINUTES, BATCH = 0, 64, 4.0, 16
 ENDLESS = 1_000_000
 """Images of an epoch that a probe leaves long before its end."""
 
-WIDTH = 120
+WIDTH = 150
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -61,7 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for number, system in enumerate(wanted, 1):
             print(f"{number} of {len(wanted)}: {system.name}", flush=True)
             train(system, default if system.is_ablation else probes[system], options)
-            records.append(record(system, probes[system], options.size))
+            records.append(record(system, probes[system], options.size, first))
     except KeyboardInterrupt:
         print("stopped; the same command goes on from here", file=sys.stderr)
         code = 130
@@ -126,12 +127,23 @@ def train(system: System, probe: dict[str, Any], options: argparse.Namespace) ->
     subprocess.run(command, check=True, cwd=WORK)
 
 
-def record(system: System, probe: dict[str, Any], size: int) -> table.Record:
-    """A row of the table."""
-    done = read_json(WORK / "runs" / key_of(system, size) / f"fold{FOLD}" / "done.json")
+def record(system: System, probe: dict[str, Any], size: int, default: System) -> table.Record:
+    """A row of the table.
+
+    Args:
+        default: what it is compared with image by image, where that has been trained.
+    """
+    done = read_json(_done(system, size))
     scores = {name: done[name] for name in ("score", "standard_error", "samples", "seconds")}
+    if system != default and _done(default, size).exists():
+        mine, others = (image_scores(WORK, key_of(each, size), FOLD) for each in (system, default))
+        scores["against"], scores["against_error"] = (round(value, 6) for value in difference(mine, others))
     kind = {"ablation": system.is_ablation, "pretrained": system.is_pretrained}
     return {"name": system.name, **kind, **scores, **probe}
+
+
+def _done(system: System, size: int) -> Path:
+    return WORK / "runs" / key_of(system, size) / f"fold{FOLD}" / "done.json"
 
 
 if __name__ == "__main__":

@@ -7,9 +7,21 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks import document
+from benchmarks.zoo.systems import DEFAULT
 
 Record = dict[str, Any]
-COLUMNS = ("system", "start", "score", "parameters", "GMACs", "images/s", "memory", "images seen", "")
+COLUMNS = (
+    "system",
+    "start",
+    "score",
+    f"against {DEFAULT}",
+    "parameters",
+    "GMACs",
+    "images/s",
+    "memory",
+    "images seen",
+    "",
+)
 
 
 def trained(record: Record) -> bool:
@@ -23,6 +35,7 @@ def cells(record: Record) -> tuple[str, ...]:
         record["name"],
         "pretrained" if record["pretrained"] else "random",
         f"{record['score']:.3f} ± {record['standard_error']:.3f}",
+        f"{record['against']:+.3f} ± {record['against_error']:.3f}" if "against" in record else "",
         f"{record['parameters'] / 1e6:.2f} M",
         f"{record['gmacs']:.2f}",
         f"{record['images_per_second']:.1f}",

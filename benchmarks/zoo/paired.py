@@ -1,0 +1,56 @@
+"""By how much two runs differ on the images that both have held out."""
+
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+
+from segfold.cli.experiment import read_run
+from segfold.competition import Competition, load_competition
+from segfold.data.images import ImageSet, load_split
+from segfold.errors import SegfoldError
+from segfold.files import read_json
+from segfold.inference.stored import find_predictions
+from segfold.metrics import METRICS, overlap
+from segfold.runs import RunFolder
+from segfold.store import HALF
+
+
+def image_scores(home: Path, run: str, fold: int) -> dict[str, float]:
+    """The metric of each held-out image of a finished fold, by id, at threshold 0.5.
+
+    Raises:
+        SegfoldError: its predictions are not in their store.
+    """
+    folder = RunFolder(home / "runs" / run)
+    experiment = read_run(folder)
+    competition, images = _data(experiment.competition, home)
+    assert images.masks is not None
+    digest = read_json(folder.fold(fold).done)["weights"]["model"]
+    store = find_predictions(digest, folder.fold(fold), experiment, images, "oof")
+    if store is None:
+        raise SegfoldError(
+            f"{folder.path} has no predictions of fold {fold} by its own weights; delete it to train anew"
+        )
+    masks = [store.codes(index)[0] >= HALF for index in range(len(store.ids))]
+    counts = overlap(masks, [images.masks[row] for row in images.position(store.ids)])
+    return dict(zip(map(str, store.ids), METRICS[competition.metric](*counts).tolist(), strict=True))
+
+
+@cache
+def _data(competition: str, home: Path) -> tuple[Competition, ImageSet]:
+    loaded = load_competition(competition, home)
+    return loaded, load_split(loaded, "train", home)
+
+
+def difference(scores: Mapping[str, float], others: Mapping[str, float]) -> tuple[float, float]:
+    """Mean of ``scores`` minus ``others``, image by image, and its standard error.
+
+    Raises:
+        ValueError: they are not of the same images.
+    """
+    if scores.keys() != others.keys():
+        raise ValueError(f"{len(scores)} and {len(others)} images are not the same ones")
+    apart = np.array([value - others[name] for name, value in scores.items()])
+    return float(apart.mean()), float(apart.std(ddof=1) / np.sqrt(len(apart)))
