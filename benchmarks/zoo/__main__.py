@@ -31,7 +31,7 @@ FOLD, SIZE, MINUTES, BATCH = 0, 64, 4.0, 16
 ENDLESS = 1_000_000
 """Images of an epoch that a probe leaves long before its end."""
 
-WIDTH = 150
+WIDTH = 170
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
