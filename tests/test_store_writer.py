@@ -38,6 +38,53 @@ with StoreWriter(folder, "test", ids, shapes, {"w": 1}, sync_seconds=seconds) as
 """
 
 
+class KilledError(BaseException):
+    pass
+
+
+def test_killed_at_any_line_of_its_end_it_leaves_nothing_over(tmp_path):
+    """Whatever a kill leaves, the next start ends with the files of an undisturbed one and no others."""
+
+    def finish_until(writer, last):
+        lines = 0
+
+        def at_line(frame, event, arg):
+            nonlocal lines
+            lines += event == "line"
+            if lines > last:
+                raise KilledError
+            return at_line
+
+        sys.settrace(lambda frame, event, arg: at_line if frame.f_code is StoreWriter.finish.__code__ else None)
+        try:
+            writer.finish()
+        except KilledError:
+            return True
+        finally:
+            sys.settrace(None)
+        return False
+
+    def written(folder, last):
+        writer = StoreWriter(folder, "oof", IDS, SHAPES, META).__enter__()
+        for image_id, values in list(zip(IDS, images(), strict=True))[writer.count :]:
+            writer.append(image_id, values)
+        killed = finish_until(writer, last)
+        writer._file and writer._file.close()
+        writer._lock.__exit__()
+        return killed
+
+    assert not written(tmp_path / "whole", 1000)
+    expected = {path.name: path.read_bytes() for path in (tmp_path / "whole").iterdir() if path.suffix != ".lock"}
+    for last in range(1000):
+        folder = tmp_path / str(last)
+        if not written(folder, last):
+            break
+        if open_store(folder, "oof", META) is None:
+            assert not written(folder, 1000)
+        assert {path.name: path.read_bytes() for path in folder.iterdir() if path.suffix != ".lock"} == expected, last
+    assert last > 10
+
+
 def start_writer(folder, kill_at, seconds=0.0, **options):
     arguments = [sys.executable, "-c", WRITER, str(folder), str(kill_at), str(seconds)]
     environment = {**os.environ, "PYTHONPATH": str(SOURCE)}

@@ -1,5 +1,7 @@
 """configs/zoo end to end: every config trains, stops, goes on, blends and submits; and learns eight images by heart."""
 
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -45,6 +47,13 @@ SMALLER = (
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_project(tmp_path_factory.mktemp("zoo"), count=72)
+
+
+@pytest.fixture(autouse=True)
+def room_on_the_disk(home: Path) -> Iterator[None]:
+    """Whole architectures: each leaves checkpoints of hundreds of megabytes."""
+    yield
+    shutil.rmtree(home / "runs", ignore_errors=True)
 
 
 def encoder_only_random(path: Path) -> tuple[str, ...]:

@@ -165,8 +165,9 @@ class StoreWriter:
             self._part.replace(path)
         with write_atomic(self.folder / f"{self.split}.csv") as file:
             file.write(table)
-        self._write_entry(entry)
+        # Before the entry, for what is finished is not written again, and so not tidied.
         self._progress.unlink(missing_ok=True)
+        self._write_entry(entry)
         self._file.close()
         self._file = None
         store = open_store(self.folder, self.split, self.meta)
