@@ -78,6 +78,14 @@ def test_every_pixel_below_a_probability_teaches(k, below, expected):
     assert value(Bootstrapped(pixels=k, below=below), Z, Y).item() == pytest.approx(expected, abs=1e-6)
 
 
+def test_a_fitted_soft_target_is_not_hard():
+    """A target of 0.75 with probability 0.75 is easy, however large its cross-entropy; 0.6 is below 0.7."""
+    y = torch.tensor([0.75, 0.6, 1.0, 0.0]).reshape(1, 1, 2, 2)
+    z = torch.tensor([0.75, 0.6, 0.65, 0.01]).reshape(1, 1, 2, 2).logit()
+    _, gradient = value_and_gradient(Bootstrapped(pixels=1, below=0.7), z * 1.001, y)
+    assert (gradient != 0).flatten().tolist() == [False, True, True, False]
+
+
 @pytest.mark.parametrize("below", [0.1, 0.7])
 def test_hard_example_mining_as_in_the_code_of_ocnet(below):
     """Image by image: keep what is no likelier than the larger of the bound and the K-th least likely."""

@@ -96,16 +96,24 @@ def test_another_centre_replaces_the_first() -> None:
 def test_another_model_keeps_what_both_have(tmp_path: Path) -> None:
     """``model.name=linknet`` on a U-Net's config: the encoder stays, scSE and hypercolumn have no place in it."""
     unet = CONFIGS / "unet-resnet34.yaml"
+    assert load_experiment(unet, ["model.name=linknet"]).model.heads.image
     model = load_experiment(unet, ["model.name=linknet", "model.encoder=resnet50"]).model
     assert (model.name, model.encoder, model.stem_pool) == ("linknet", "resnet50", False)
     assert (
         load_experiment(unet, ["model.name=frrn"]).model
-        == check_experiment({**SMALL, "model": {"name": "frrn"}}, "here").model
+        == check_experiment({**SMALL, "model": {"name": "frrn", "heads": {"image": True}}}, "here").model
     )
     child = write(tmp_path, f"extends: {unet}\nmodel: {{name: dlinknet}}\n")
     assert load_experiment(child).model.encoder == "resnet34"
-    with pytest.raises(SegfoldError, match=r"unknown key model\.attention; did you mean|known here"):
+    with pytest.raises(SegfoldError, match=r"unknown key model\.attention; known here"):
         load_experiment(unet, ["model.name=linknet", "model.attention=scse"])
+    with pytest.raises(SegfoldError, match=r"unknown key model\.attention; known here"):
+        load_experiment(unet, ["model.attention=scse", "model.name=linknet"])
+    with pytest.raises(SegfoldError, match=r"unknown key model\.heads\.levels|model\.heads\.levels: Unexpected"):
+        load_experiment(unet, ["model.heads.levels=true", "model.name=linknet"])
+    dlinknet = ["model.centre_channels=256", "model.name=dlinknet"]
+    for overrides in (dlinknet, dlinknet[::-1]):
+        assert load_experiment(CONFIGS / "zoo" / "dlinknet.yaml", overrides).model.centre_channels == 256
     child = write(tmp_path, f"extends: {unet}\nmodel: {{atention: scse}}\n")
     with pytest.raises(SegfoldError, match=r"unknown key model\.atention"):
         load_experiment(child, ["model.name=linknet"])

@@ -184,12 +184,11 @@ def test_a_gated_store_is_the_plain_one_with_some_images_emptied(project: Path) 
         assert np.array_equal(found.codes(row), plain.codes(row) * (not empty))
 
 
-def test_a_gate_without_a_trained_head_is_refused_before_training(project: Path) -> None:
-    for overrides in ((), ("model.heads.image=true",)):
-        job = fold_job(project, "predict.gate=0.5", *overrides, run="ungated")
-        with pytest.raises(SegfoldError, match=r"^predict\.gate is 0\.5 but no stage trains an image head; [^\n]*$"):
-            train(job)
-        assert not job.folder.last.exists()
+@pytest.mark.parametrize("override", [(), ("model.heads.image=true",), ("stages.warm={epochs: 0, loss: {image: 1}}",)])
+def test_a_gate_without_a_trained_head_is_refused_with_the_settings(project: Path, override: tuple[str, ...]) -> None:
+    with pytest.raises(SegfoldError, match=r"predict\.gate is 0\.5 but no stage trains an image head; [^\n]*$"):
+        fold_job(project, "predict.gate=0.5", *override)
+    assert fold_job(project, "predict.gate=0.5", *override, "init=runs/other").experiment.predict.gate == 0.5
 
 
 def test_interrupted_prediction_goes_on(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:

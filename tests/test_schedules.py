@@ -82,7 +82,7 @@ def test_poly_of_the_second_place() -> None:
 
 @pytest.mark.parametrize("drops", [None, 1, 13])
 def test_exponential_matches_torch(drops: int | None) -> None:
-    """×0.995 an epoch as FC-DenseNet, and ÷1.25 at intervals as FRRN."""
+    """×0.995 an epoch as FC-DenseNet, and ÷1.25 at intervals."""
     steps = 280
     gamma = 0.995 if drops is None else 1 / 1.25
     optimizer = torch_optimizer()
@@ -133,6 +133,7 @@ def test_the_steps_of_an_epoch_restart_with_it(epochs: int) -> None:
         ("plateau", {"factor": 1.0}, "factor is 1"),
         ("plateau", {"patience": -1}, "patience is -1"),
         ("exponential", {"end": 0.0}, "end is 0"),
+        ("exponential", {"end": 2.0}, "end is 2"),
         ("exponential", {"drops": 0}, "drops is 0"),
         ("noam", {"warmup": 0.0}, "warmup is 0"),
     ],

@@ -38,12 +38,13 @@ with StoreWriter(folder, "test", ids, shapes, {"w": 1}, sync_seconds=seconds) as
 """
 
 
-class KilledError(BaseException):
+class StoppedError(BaseException):
     pass
 
 
-def test_killed_at_any_line_of_its_end_it_leaves_nothing_over(tmp_path):
-    """Whatever a kill leaves, the next start ends with the files of an undisturbed one and no others."""
+@pytest.mark.parametrize("tidies", [False, True], ids=["killed", "interrupted"])
+def test_stopped_at_any_line_of_its_end_it_leaves_nothing_over(tmp_path, tidies):
+    """Whatever a kill or Ctrl-C leaves, the next start ends with the files of an undisturbed one and no others."""
 
     def finish_until(writer, last):
         lines = 0
@@ -52,13 +53,13 @@ def test_killed_at_any_line_of_its_end_it_leaves_nothing_over(tmp_path):
             nonlocal lines
             lines += event == "line"
             if lines > last:
-                raise KilledError
+                raise StoppedError
             return at_line
 
         sys.settrace(lambda frame, event, arg: at_line if frame.f_code is StoreWriter.finish.__code__ else None)
         try:
             writer.finish()
-        except KilledError:
+        except StoppedError:
             return True
         finally:
             sys.settrace(None)
@@ -68,10 +69,13 @@ def test_killed_at_any_line_of_its_end_it_leaves_nothing_over(tmp_path):
         writer = StoreWriter(folder, "oof", IDS, SHAPES, META).__enter__()
         for image_id, values in list(zip(IDS, images(), strict=True))[writer.count :]:
             writer.append(image_id, values)
-        killed = finish_until(writer, last)
-        writer._file and writer._file.close()
+        stopped = finish_until(writer, last)
+        if tidies:
+            writer.__exit__()
+        elif writer._file is not None:
+            writer._file.close()
         writer._lock.__exit__()
-        return killed
+        return stopped
 
     assert not written(tmp_path / "whole", 1000)
     expected = {path.name: path.read_bytes() for path in (tmp_path / "whole").iterdir() if path.suffix != ".lock"}

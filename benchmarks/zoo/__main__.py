@@ -21,6 +21,7 @@ from benchmarks.measure import commit, machine
 from benchmarks.zoo import table
 from benchmarks.zoo.paired import difference, image_scores
 from benchmarks.zoo.systems import CONFIGS, DEFAULT, Start, System, chosen, run_name, settings
+from segfold.errors import SegfoldError
 from segfold.files import read_json, write_json
 
 RESULTS = Path(__file__).parents[1] / "zoo.json"
@@ -69,6 +70,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except subprocess.CalledProcessError as error:
         print(f"{' '.join(map(str, error.cmd))} ended with {error.returncode}", file=sys.stderr)
         code = 2 if error.returncode > 0 else 128 - error.returncode
+    except SegfoldError as error:
+        print(error, file=sys.stderr)
+        code = 2
     if records:
         length = f"{options.epochs} epochs" if options.epochs else f"{options.minutes:g} minutes"
         which = "" if len(records) == len(wanted) else f", {len(records)} of {len(wanted)} systems"

@@ -12,9 +12,9 @@ from segfold.data.images import ImageSet, load_split
 from segfold.errors import SegfoldError
 from segfold.files import read_json
 from segfold.inference.stored import find_predictions
-from segfold.metrics import METRICS, overlap
+from segfold.metrics import METRICS
 from segfold.runs import RunFolder
-from segfold.store import HALF
+from segfold.training.validation import store_counts
 
 
 def image_scores(home: Path, run: str, fold: int) -> dict[str, float]:
@@ -26,16 +26,14 @@ def image_scores(home: Path, run: str, fold: int) -> dict[str, float]:
     folder = RunFolder(home / "runs" / run)
     experiment = read_run(folder)
     competition, images = _data(experiment.competition, home)
-    assert images.masks is not None
     digest = read_json(folder.fold(fold).done)["weights"]["model"]
     store = find_predictions(digest, folder.fold(fold), experiment, images, "oof")
     if store is None:
         raise SegfoldError(
             f"{folder.path} has no predictions of fold {fold} by its own weights; delete it to train anew"
         )
-    masks = [store.codes(index)[0] >= HALF for index in range(len(store.ids))]
-    counts = overlap(masks, [images.masks[row] for row in images.position(store.ids)])
-    return dict(zip(map(str, store.ids), METRICS[competition.metric](*counts).tolist(), strict=True))
+    scores = METRICS[competition.metric](*store_counts(store, images))
+    return dict(zip(map(str, store.ids), scores.tolist(), strict=True))
 
 
 @cache

@@ -4,6 +4,7 @@ import inspect
 import io
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,29 +25,42 @@ _CHOICES = ("schedule", "optimizer", "centre")
 
 
 def merge(base: Any, over: Any, key: str = "") -> Any:
-    """``over`` laid on ``base``: mappings merge by key, anything else replaces; another choice replaces whole.
-
-    Another model keeps what it has in common with the one before, such as the encoder.
-    """
+    """``over`` laid on ``base``: mappings merge by key, anything else replaces; another choice replaces whole."""
     if not isinstance(base, Mapping) or not isinstance(over, Mapping):
         return over
     if key in _CHOICES and set(over) - set(base):
         return over
-    if key == "model":
-        base = {name: value for name, value in base.items() if _is_kept(name, base, over)}
     return {**base, **{name: merge(base.get(name), value, name) for name, value in over.items()}}
 
 
-def _is_kept(setting: str, base: Mapping[str, Any], over: Mapping[str, Any]) -> bool:
-    """Whether the model named in ``over`` has a setting of that in ``base``, with the same meaning.
+def lay(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """An experiment's values with others laid on them: ``merge``, but another model takes over only what it knows.
 
-    What neither has stays, to be refused with its name.
+    So ``model.name=linknet`` on a U-Net's config keeps the encoder and the image head, and leaves scSE behind.
     """
-    before, after = (str(values.get("name", base.get("name", "unet"))) for values in (base, over))
-    if before == after or before not in MODELS or after not in MODELS:
-        return True
-    old, new = (inspect.signature(MODELS[name]).parameters.get(setting) for name in (before, after))
-    return old is None or (new is not None and old.annotation == new.annotation)
+    old, new = base.get("model"), over.get("model")
+    if isinstance(old, Mapping) and isinstance(new, Mapping):
+        before, after = (MODELS.get(str(values.get("name", old.get("name", "unet")))) for values in (old, new))
+        if before and after and before is not after:
+            base = {**base, "model": _shared(old, _arguments(before), _arguments(after))}
+    merged: dict[str, Any] = merge(base, over)
+    return merged
+
+
+def _arguments(model: type[Any]) -> dict[str, Any]:
+    return {name: argument.annotation for name, argument in inspect.signature(model).parameters.items()}
+
+
+def _shared(values: Mapping[str, Any], before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings of one model that another has too. What the first does not know stays, to be refused by name."""
+    kept = {}
+    for name, value in values.items():
+        if name not in before or after.get(name) == before[name]:
+            kept[name] = value
+        elif name in after and isinstance(value, Mapping) and is_dataclass(before[name]) and is_dataclass(after[name]):
+            mine, others = ({field.name: field.type for field in fields(part[name])} for part in (before, after))
+            kept[name] = _shared(value, mine, others)
+    return kept
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
@@ -95,8 +109,8 @@ def load_experiment(path: Path, overrides: Sequence[str] = ()) -> Experiment:
         parent = read_yaml(path.parent / str(values.pop("extends")))
         if "extends" in parent:
             raise SegfoldError(f"{path}: extends a file that itself extends another; only one level is read")
-        values = merge(parent, values)
-    return check_experiment(merge(values, read_overrides(overrides)), str(path))
+        values = lay(parent, values)
+    return check_experiment(lay(values, read_overrides(overrides)), str(path))
 
 
 def check_experiment(values: Mapping[str, Any], source: str) -> Experiment:

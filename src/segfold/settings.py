@@ -250,6 +250,12 @@ class Experiment(Settings):
             if re.sub(r"\d+$", "s", name) not in made:
                 hint = {"best": "set best=1 or more", "swa": "set swa={}"}.get(name, "set snapshots in a stage")
                 raise ValueError(f"predict.weights names {name}, which this training does not make; {hint}")
+        heads_are_trained = any(stage.epochs > 0 and stage.loss.image > 0 for stage in self.stages.values())
+        if self.predict.gate > 0 and not heads_are_trained and self.init is None:
+            raise ValueError(
+                f"predict.gate is {self.predict.gate:g} but no stage trains an image head; "
+                "set predict.gate=0, or loss.image above 0 in a stage"
+            )
         for name, stage in self.stages.items():
             size = stage.batch_size or self.batch_size
             if self.accumulate > size // 2:

@@ -156,6 +156,9 @@ class StoreWriter:
         if self._file is None or self.count != len(self.ids):
             raise ValueError(f"{self.count} of {len(self.ids)} images written")
         self._sync()
+        # From here on a stop must not record progress once more: the part may be gone.
+        part, self._file = self._file, None
+        part.close()
         path = self.folder / f"{self.split}.u16"
         table = table_text(self.ids, self.shapes, self.offsets).encode()
         entry = {"meta": self.meta, "table": hashlib.sha256(table).hexdigest(), "bytes": self.bytes_needed}
@@ -168,8 +171,6 @@ class StoreWriter:
         # Before the entry, for what is finished is not written again, and so not tidied.
         self._progress.unlink(missing_ok=True)
         self._write_entry(entry)
-        self._file.close()
-        self._file = None
         store = open_store(self.folder, self.split, self.meta)
         assert store is not None
         return store

@@ -1,7 +1,6 @@
 """Online bootstrapped cross-entropy: in each image only the hardest pixels teach."""
 
 import copy
-import math
 from collections.abc import Callable
 
 import torch
@@ -28,7 +27,8 @@ class Bootstrapped:
         warmup: share of the stage over which K falls, in a straight line, from all pixels to its own value; a
             network that knows nothing yet has no hard pixels.
         below: every pixel whose class gets less than this probability teaches too, so that K is the least number
-            (online hard example mining, OHEM; 0.7 for OCNet); None: K pixels, no more.
+            (online hard example mining, OHEM; 0.7 for OCNet); None: K pixels, no more. The class of a soft target goes
+            by ``> 0.5``.
 
     Raises:
         SegfoldError: a setting out of range, or both ``pixels`` and ``fraction``.
@@ -72,7 +72,10 @@ class Bootstrapped:
         """Weighted sum of the images' losses, and sum of the weights (2). See ``Loss.sums``."""
         z, y, inside, w = flatten(logits, target, valid, weight)
         loss = F.binary_cross_entropy_with_logits(z, y, reduction="none")
-        hard = math.inf if self.below is None else -math.log(self.below)
+        hard = None
+        if self.below is not None:
+            hard = torch.where(y > 0.5, z, -z).sigmoid() < self.below
+            hard = hard if inside is None else hard & inside
         return mean_sums(hardest_mean(loss, self._count, inside, hard).mean(dim=1), w)
 
     def value(self, sums: Tensor) -> Tensor:
@@ -85,15 +88,15 @@ class Bootstrapped:
 
 
 def hardest_mean(
-    loss: Tensor, count: Callable[[Tensor], Tensor], valid: Tensor | None = None, hard: float = math.inf
+    loss: Tensor, count: Callable[[Tensor], Tensor], valid: Tensor | None = None, hard: Tensor | None = None
 ) -> Tensor:
-    """Mean of the K largest of each row, and of any others above a bound.
+    """Mean of the K largest of each row, and of others that are taken anyway.
 
     Args:
         loss: N×C×P.
         count: numbers of valid pixels to numbers K of pixels that are taken, more of more; 0 is made 1.
         valid: N×1×P or N×C×P bool, those that may be taken (None: all).
-        hard: losses above this are all taken.
+        hard: N×C×P bool, valid ones that are taken anyway (None: no others).
 
     Returns:
         N×C; 0 where no pixel is valid.
@@ -106,11 +109,12 @@ def hardest_mean(
         ranked = ranked.masked_fill(~valid, -torch.inf)
     # A bound for all rows that is known without asking the device.
     most = max(1, int(count(torch.tensor(float(pixels)))))
-    if hard < math.inf:
-        k, most = torch.maximum(k, (ranked > hard).sum(dim=2)), pixels
     place = (k.clamp(min=1) - 1).long().expand(loss.shape[:2]).unsqueeze(2)
     threshold = ranked.topk(most, dim=2).values.gather(2, place)
     above, tied = ranked > threshold, ranked == threshold
     share = (k - above.sum(dim=2)) / tied.sum(dim=2).clamp(min=1)
     chosen = above + tied * share.unsqueeze(2)
+    if hard is not None:
+        chosen = torch.maximum(chosen, hard.to(chosen.dtype))
+        k = chosen.sum(dim=2)
     return (loss * chosen).sum(dim=2) / k.clamp(min=1)

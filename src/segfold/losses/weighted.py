@@ -18,8 +18,9 @@ class WeightedBCE:
 
     Args:
         positive: w_c of the object, that of the background is 1.
-        balance: divides w_c by the share of the class's pixels in the image, so that object and background weigh alike
-            however small the object is. An image with one class only has the plain mean.
+        balance: divides w_c by twice the share of the class's pixels in the image, so that object and background weigh
+            alike (before ``positive`` and ``border``) however small the object is. An image with one class only has the
+            plain mean.
         border: w0, for pixels of the background between two objects, d1 and d2 away from the nearest and second nearest;
             0: none; U-Net has 10. Objects are the 8-connected parts of the mask, so those that touch are one.
             A mask with fewer than two objects has no such pixels.

@@ -99,14 +99,13 @@ def poly(*, power: float = 0.9, end: float = 0.0, cycles: int = 1, decay: float 
 def exponential(*, end: float = 0.01, drops: int | None = None) -> Schedule:
     """Down to ``end``, by the same factor with every step or in ``drops`` drops at equal intervals.
 
-    FC-DenseNet (arXiv 1611.09326): ×0.995 an epoch, which over 750 epochs is ``end=0.0233``. FRRN's code (of arXiv 1611.08323):
-    ÷1.25 every 5,000 steps down to a twentieth, ``end=0.055, drops=13``.
+    FC-DenseNet (arXiv 1611.09326): ×0.995 an epoch, which over 750 epochs is ``end=0.0233``.
 
     Args:
-        end: factor at the end, above 0.
+        end: factor at the end, above 0 and at most 1.
         drops: how many drops, so that there are ``drops + 1`` rates; None: smoothly.
     """
-    _check("exponential", "end", end, end > 0, "a number above 0")
+    _check("exponential", "end", end, 0 < end <= 1, "a number above 0 and at most 1")
     if drops is not None:
         _check("exponential", "drops", drops, drops >= 1, "at least 1")
 

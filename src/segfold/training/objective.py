@@ -37,14 +37,8 @@ def check_stages(job: FoldJob, group: Group) -> None:
 
     Raises:
         SegfoldError: settings of a loss, schedule or size out of range; a loss that cannot be computed in parts, where
-            batches are, or that is not for several classes; batches that cannot be shared out; a gate on predictions by an
-            image head that no stage trains.
+            batches are, or that is not for several classes; batches that cannot be shared out.
     """
-    gate = job.experiment.predict.gate
-    if gate > 0 and not any("image" in stage_loss(plan.settings).weights for plan in job.stages):
-        raise SegfoldError(
-            f"predict.gate is {gate:g} but no stage trains an image head; set predict.gate=0, or loss.image above 0 in a stage"
-        )
     for plan in job.stages:
         build_schedule(plan.settings.schedule.name, **plan.settings.schedule.settings)
         sizing_of(job.experiment, plan.settings)

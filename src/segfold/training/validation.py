@@ -50,16 +50,6 @@ def scores_of(counts: Counts, metric: str) -> Scores:
     )
 
 
-def score_masks(predicted: list[np.ndarray], truth: list[np.ndarray], metric: str) -> Scores:
-    """Scores of binary masks, pair by pair.
-
-    Args:
-        predicted, truth: masks height×width of one image each, non-zero = foreground.
-        metric: name in ``METRICS``.
-    """
-    return scores_of(overlap(predicted, truth), metric)
-
-
 def score_network(
     network: nn.Module,
     images: ImageSet,
@@ -92,8 +82,13 @@ def score_network(
 
 
 def score_store(store: Probabilities, images: ImageSet, competition: Competition) -> Scores:
-    """Scores of stored probabilities; ids pair them with the masks."""
+    """Scores of stored probabilities at threshold 0.5."""
+    return scores_of(store_counts(store, images), competition.metric)
+
+
+def store_counts(store: Probabilities, images: ImageSet) -> Counts:
+    """Pixel counts of a store's images in its order, at threshold 0.5; ids pair them with the masks."""
     assert images.masks is not None
     rows = images.position(store.ids)
     masks = [store.codes(index)[0] >= HALF for index in range(len(store.ids))]
-    return score_masks(masks, [images.masks[row] for row in rows], competition.metric)
+    return overlap(masks, [images.masks[row] for row in rows])
