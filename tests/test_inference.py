@@ -175,10 +175,13 @@ def test_a_gated_store_is_the_plain_one_with_some_images_emptied(project: Path) 
         settings = {"tta": transforms, "batch_size": 8, "runtime": RUNTIME, "gate": gate}
         return [not values.any() for _, values in predict(network, job.images, np.arange(10), sizing, **settings)]  # type: ignore[arg-type]
 
-    gate = next(gate for gate in np.arange(0, 1, 0.001) if sum(emptied(float(gate))) >= 3)
-    expected = emptied(float(gate))
+    low, gate = 0.0, 1.0
+    for _ in range(20):
+        middle = (low + gate) / 2
+        low, gate = (low, middle) if sum(emptied(middle)) >= 3 else (middle, gate)
+    expected = emptied(gate)
     assert 3 <= sum(expected) < 10
-    gated = job.experiment.predict.model_copy(update={"gate": float(gate)})
+    gated = job.experiment.predict.model_copy(update={"gate": gate})
     found = store(replace(job, experiment=job.experiment.model_copy(update={"predict": gated})), done, network)
     for row, empty in enumerate(expected):
         assert np.array_equal(found.codes(row), plain.codes(row) * (not empty))
