@@ -22,6 +22,7 @@ from benchmarks.zoo.systems import (
 )
 
 from segfold.config import differing_keys, dump_yaml, load_experiment
+from segfold.errors import SegfoldError
 from small_project import fold_job, make_project, train
 
 SYSTEMS = pytest.mark.parametrize("system", systems(), ids=run_name)
@@ -185,6 +186,31 @@ def test_images_follow_from_speed_and_time_and_a_stop_leaves_what_is_done(
     assert "against" not in found[0] and found[1]["against"] == -0.25
     assert document.table_in(readme, command.COMMAND) == table.markdown(found)
     assert "2 of" in capsys.readouterr().out
+
+
+def test_predictions_that_are_gone_are_one_line_and_what_is_done_is_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def train(system: Any, probe: Any, options: Any) -> None:
+        done = command._done(system, options.size)
+        done.parent.mkdir(parents=True)
+        done.write_text(json.dumps({"score": 0.5, "standard_error": 0.01, "samples": 16, "seconds": 1.0}))
+
+    def image_scores(home: Path, run: str, fold: int) -> dict[str, float]:
+        raise SegfoldError(f"{run} has no predictions")
+
+    probe = {"images_per_second": 10.0, "peak_mib": 9.0, "parameters": 1, "gmacs": 1.0, "all_empty": 0.4}
+    written: list[Any] = []
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(command, "probed", lambda system, size: probe)
+    monkeypatch.setattr(command, "train", train)
+    monkeypatch.setattr(command, "image_scores", image_scores)
+    monkeypatch.setattr(command, "commit", lambda: "abc")
+    monkeypatch.setattr(command, "write_json", lambda path, records: written.extend(records))
+    monkeypatch.setattr(command.document, "put_into", lambda *_: None)
+    assert command.main([]) == 2
+    assert capsys.readouterr().err == "base-64 has no predictions\n"
+    assert [record["name"] for record in written] == [DEFAULT]
 
 
 def test_the_document_shows_the_results_that_are_kept() -> None:

@@ -17,6 +17,7 @@ from segfold.runs import RunFolder
 from segfold.training.validation import store_counts
 
 
+@cache
 def image_scores(home: Path, run: str, fold: int) -> dict[str, float]:
     """The metric of each held-out image of a finished fold, by id, at threshold 0.5.
 

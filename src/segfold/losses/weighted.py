@@ -61,12 +61,11 @@ class WeightedBCE:
         """N×C×P, 0 where a pixel is not valid."""
         is_object = target > 0.5
         classes = [~is_object, is_object] if valid is None else [~is_object & valid, is_object & valid]
-        counts = [part.sum(dim=2, keepdim=True) for part in classes]
-        weight = classes[0] + self.positive * classes[1]
         if self.balance:
+            counts = [part.sum(dim=2, keepdim=True) for part in classes]
             pixels = counts[0] + counts[1]
-            shares = [part * pixels / (2 * count.clamp(min=1)) for part, count in zip(classes, counts, strict=True)]
-            weight = shares[0] + self.positive * shares[1]
+            classes = [part * pixels / (2 * count.clamp(min=1)) for part, count in zip(classes, counts, strict=True)]
+        weight = classes[0] + self.positive * classes[1]
         if self.border > 0:
             weight = weight + border_weight(self._gaps(target, valid, size), self.border, self.sigma)
         return weight

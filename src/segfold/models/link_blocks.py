@@ -1,5 +1,7 @@
 """What LinkNet and D-LinkNet share: four encoder scales, the decoder block between two of them, the way through."""
 
+from abc import ABC, abstractmethod
+
 from torch import Tensor, nn
 
 from segfold.errors import SegfoldError
@@ -66,7 +68,7 @@ def check_scales(encoder: Encoder, name: str) -> None:
         )
 
 
-class LinkForm(nn.Module):
+class LinkForm(nn.Module, ABC):
     """Encoder, decoder blocks, tail; the two networks differ in how they decode."""
 
     in_channels: int
@@ -75,9 +77,9 @@ class LinkForm(nn.Module):
     image: ImageHead | None
     tail: nn.Module
 
+    @abstractmethod
     def decode(self, features: list[Tensor]) -> list[Tensor]:
         """The encoder's features, from fine to coarse, to what leaves each decoder block, from coarse to fine."""
-        raise NotImplementedError
 
     def forward(self, pixels: Tensor) -> Output:
         """Pixels N×in_channels×H×W in 0..255, uint8 or float, to logits of the same H and W.
