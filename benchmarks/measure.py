@@ -1,7 +1,6 @@
 """What all benchmarks share: a row of the table, how hard to measure, and two things timed in turn."""
 
 import math
-import os
 import platform
 import statistics
 import time
@@ -13,6 +12,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from segfold.cores import cores
 from segfold.environment import git_state
 
 MOST_ROUNDS = 500
@@ -128,11 +128,6 @@ def difference(ours: Iterable[Tensor], peer: Iterable[Tensor]) -> float:
 def has_amx() -> bool:
     """Whether the processor multiplies bfloat16 matrices in tiles (Intel AMX)."""
     return bool(getattr(torch.cpu, "_is_amx_tile_supported", bool)())
-
-
-def cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def machine() -> str:

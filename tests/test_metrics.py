@@ -2,7 +2,6 @@
 
 from fractions import Fraction
 
-import numba
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -116,7 +115,7 @@ def test_counts_equal_numpy(dtype: type) -> None:
 
 @pytest.mark.parametrize("threads", [1, 3])
 def test_thresholds_in_one_pass_equal_one_after_the_other(monkeypatch: pytest.MonkeyPatch, threads: int) -> None:
-    monkeypatch.setattr(numba.config, "NUMBA_NUM_THREADS", threads)
+    monkeypatch.setattr("segfold.metrics.areas.cores", lambda: threads)
     monkeypatch.setattr("segfold.metrics.areas._PIXELS_PER_THREAD", 1000)
     codes, truth = blobs(25, 31, 29, seed=2)
     thresholds = np.random.default_rng(3).permutation(np.r_[0, 1, 65535, np.arange(100, 65535, 2500), 32768, 32768])
@@ -180,7 +179,7 @@ class Lazy:
 
 @pytest.mark.parametrize("threads", [1, 2])
 def test_images_of_any_sizes(monkeypatch: pytest.MonkeyPatch, threads: int) -> None:
-    monkeypatch.setattr(numba.config, "NUMBA_NUM_THREADS", threads)
+    monkeypatch.setattr("segfold.metrics.areas.cores", lambda: threads)
     monkeypatch.setattr("segfold.metrics.areas._PIXELS_PER_PIECE", 3000)
     codes, truth, expected = [], [], []
     for i, (height, width) in enumerate([(20, 30), (31, 7), (50, 50), (1, 9), (20, 30)]):

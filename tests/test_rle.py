@@ -4,7 +4,6 @@ import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import numba
 import numpy as np
 import pandas as pd
 import pytest
@@ -140,7 +139,7 @@ def test_foreground_is_above_zero_in_any_dtype_and_layout(order: str) -> None:
 @pytest.mark.parametrize("order", ORDERS)
 @pytest.mark.parametrize("threads", [1, 3])
 def test_batch_equals_one_by_one(monkeypatch: pytest.MonkeyPatch, order: str, threads: int) -> None:
-    monkeypatch.setattr(numba.config, "NUMBA_NUM_THREADS", threads)
+    monkeypatch.setattr("segfold.data.rle.cores", lambda: threads)
     monkeypatch.setattr("segfold.data.rle._PIXELS_PER_THREAD", 1000)
     masks = smooth_masks(37, 50, 61, seed=2)
     masks[3] = np.random.default_rng(1).random((50, 61)) < 0.5  # much longer than the others

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import segfold
+from segfold.cores import cores
 
 _ROOT = Path(__file__).resolve().parents[2]
 _PACKAGES = (
@@ -78,6 +79,6 @@ def environment() -> dict[str, Any]:
         "python": platform.python_version(),
         "platform": platform.platform(),
         "machine": platform.machine(),
-        "cores": os.cpu_count(),
+        "cores": cores(),
         "packages": {package: _version(package) for package in _PACKAGES},
     }

@@ -1,7 +1,6 @@
 """Image and mask files to arrays: 8 or 16 bits and any channel count are kept, masks are read with ``>
 0``."""
 
-import os
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -12,6 +11,7 @@ from typing import TypeVar
 import cv2
 import numpy as np
 
+from segfold.cores import cores
 from segfold.errors import SegfoldError
 
 _PNG = b"\x89PNG\r\n\x1a\n"
@@ -60,7 +60,7 @@ def read_mask(path: Path) -> np.ndarray:
 def map_files(function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
     """``map`` on one thread a core (OpenCV decodes without the GIL), in order, a few hundred files ahead."""
     remaining = iter(items)
-    with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+    with ThreadPoolExecutor(cores()) as pool:
         while chunk := list(islice(remaining, _CHUNK)):
             yield from pool.map(function, chunk)
 

@@ -9,9 +9,9 @@ from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 from typing import Literal
 
-import numba
 import numpy as np
 
+from segfold.cores import cores
 from segfold.data.rle_kernels import (
     FINE,
     LENGTH,
@@ -161,9 +161,7 @@ def _chunks(count: int, pixels: int) -> list[slice]:
     """Even shares of `count` images, one a thread, as few as the work is worth."""
     if count == 0:
         return []
-    # `numba.config` and not `get_num_threads()`, which would start numba's own pool.
-    cores: int = numba.config.NUMBA_NUM_THREADS  # type: ignore[attr-defined]
-    threads = min(cores, 1 + count * pixels // _PIXELS_PER_THREAD, count)
+    threads = min(cores(), 1 + count * pixels // _PIXELS_PER_THREAD, count)
     edges = [count * i // threads for i in range(threads + 1)]
     return [slice(a, b) for a, b in pairwise(edges)]
 

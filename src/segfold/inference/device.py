@@ -2,11 +2,14 @@
 
 import os
 import platform
-from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 
+from segfold.cores import cores
 from segfold.errors import SegfoldError
 from segfold.settings import Machine
 
@@ -44,13 +47,13 @@ def resolve(machine: Machine, images: int = 0) -> Runtime:
     """
     device = _device(machine.device)
     # torchrun starts several processes on one machine, each with its share of the cores.
-    cores = max(_cores() // int(os.environ.get("LOCAL_WORLD_SIZE", "1")), 1)
-    threads = cores if machine.threads == "auto" else machine.threads
+    share = max(cores() // int(os.environ.get("LOCAL_WORLD_SIZE", "1")), 1)
+    threads = share if machine.threads == "auto" else machine.threads
     torch.set_num_threads(threads)
     precision = _precision(device) if machine.precision == "auto" else machine.precision
     if machine.workers == "auto":
         # A CPU that trains has no core to spare: one worker overlaps decoding with the step.
-        workers = max(1, min(8, cores - 1)) if device.type == "cuda" else 1
+        workers = max(1, min(8, share - 1)) if device.type == "cuda" else 1
     else:
         workers = machine.workers
     compiled = machine.compile
@@ -61,17 +64,71 @@ def resolve(machine: Machine, images: int = 0) -> Runtime:
     return Runtime(device, precision, compiled, threads, workers)
 
 
+def resume(machine: Machine, images: int, decided: Mapping[str, Any]) -> tuple[Runtime, list[str]]:
+    """Runtime of a job that has begun, perhaps on another machine.
+
+    What a setting names is obeyed. What was left to us stays as it was decided, so that the job goes on to the bit,
+    for as long as this machine can do it.
+
+    Args:
+        images: as for :func:`resolve`.
+        decided: what the beginning kept of its runtime: ``device``, ``precision``, ``compile``, ``threads``.
+
+    Returns:
+        The runtime, and a line for each decision that is another one now.
+    """
+    now = resolve(machine, images)
+    if decided["device"] == now.device.type:
+        if machine.precision == "auto" and decided["precision"] in _able(now.device):
+            now = replace(now, precision=decided["precision"])
+        if machine.compile == "auto":
+            now = replace(now, compile=decided["compile"])
+        if machine.threads == "auto":
+            now = replace(now, threads=min(decided["threads"], cores()))
+    torch.set_num_threads(now.threads)
+    found = {"device": now.device.type, "precision": now.precision, "compile": now.compile, "threads": now.threads}
+    changed = [name for name, value in found.items() if value != decided[name]]
+    return now, [f"begun with {name} {decided[name]}, going on with {found[name]}" for name in changed]
+
+
+def _able(device: torch.device) -> set[str]:
+    """Precisions that a device computes in hardware."""
+    if device.type == "cuda":
+        return {"fp32", "fp16"} | ({"bf16"} if _precision(device) == "bf16" else set())
+    return {"fp32", _precision(device)}
+
+
+_OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "not enough memory", "status_alloc_failed")
+
+
+@contextmanager
+def memory_errors(runtime: Runtime, advice: str) -> Iterator[None]:
+    """Turns memory that is used up, the GPU's or the machine's, into one line.
+
+    Args:
+        advice: what to do, such as ``lower batch_size``.
+
+    Raises:
+        SegfoldError: in place of whatever torch, CUDA's libraries or Python said.
+    """
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        text = str(error).lower()
+        if not isinstance(error, torch.OutOfMemoryError | MemoryError) and not any(s in text for s in _OUT_OF_MEMORY):
+            raise
+        raise SegfoldError(
+            f"out of memory on {runtime.device}: {advice}; the same command goes on from here"
+        ) from error
+
+
 def on_share(fold: int, jobs: int) -> list[str]:
     """Overrides for one of ``jobs`` trainings that share this machine: a part of the cores, or a GPU of its own."""
     if jobs <= 1:
         return []
     if torch.cuda.is_available():
         return [f"machine.device=cuda:{fold % torch.cuda.device_count()}"]
-    return [f"machine.threads={max(_cores() // jobs, 1)}"]
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return [f"machine.threads={max(cores() // jobs, 1)}"]
 
 
 def _device(name: str) -> torch.device:
@@ -115,9 +172,17 @@ def _precision(device: torch.device) -> str:
 
 
 def _cpu_has_bf16() -> bool:
-    """Whether the CPU multiplies bfloat16 in hardware (AMX or AVX512-BF16); emulated it is slower than float32."""
+    """Whether the CPU multiplies bfloat16 in hardware (AMX or AVX512-BF16); emulated it is slower than float32.
+
+    oneDNN, which does it, must be there and may be told to leave such instructions alone (``ONEDNN_MAX_CPU_ISA``).
+    """
     tests = ("_is_amx_tile_supported", "_is_avx512_bf16_supported")
-    return any(bool(getattr(torch.cpu, test, bool)()) for test in tests)
+    if not any(bool(getattr(torch.cpu, test, bool)()) for test in tests):
+        return False
+    try:
+        return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+    except (AttributeError, RuntimeError):  # a torch without oneDNN
+        return False
 
 
 def device_name(machine: Machine) -> str:

@@ -10,6 +10,8 @@ from typing import NamedTuple
 import numba
 import numpy as np
 
+from segfold.cores import cores
+
 Images = np.ndarray | Sequence[np.ndarray]
 
 _CODES = 1 << 16  # probabilities are stored as uint16 codes
@@ -94,9 +96,7 @@ def _over_images(
         raise ValueError(f"{len(one)} predictions and {len(other)} truths: expected one for one")
     rows = np.empty((len(one), columns), np.int64)
     size = one[0].size if len(one) else 0
-    # `numba.config` and not `get_num_threads()`, which would start numba's own pool.
-    cores: int = numba.config.NUMBA_NUM_THREADS  # type: ignore[attr-defined]
-    threads = min(cores, 1 + len(one) * size // _PIXELS_PER_THREAD)
+    threads = min(cores(), 1 + len(one) * size // _PIXELS_PER_THREAD)
     step = max(1, min(_PIXELS_PER_PIECE // max(size, 1), -(-len(one) // threads)))
 
     def piece(a: int) -> None:
