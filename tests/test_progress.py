@@ -49,7 +49,8 @@ def test_bar_shows_loss_score_rate_speed_and_time_left(project: Path) -> None:
         train_fold(job, progress, Stopping())
         bar = progress._bar
         assert bar is not None
-        progress.step(job.stages[1], checkpoint.Position(1, 0, 1, 2, 5, 20), 3e-4, {"loss": 0.5})
+        for step in range(8):
+            progress.step(job.stages[1], checkpoint.Position(1, 0, step, 2, 4 + step, 20), 3e-4, {"loss": 0.5})
         shown = bar.tasks[0].description + " " + bar.tasks[0].fields["text"]
     assert shown.startswith("fold 0 lovasz 1/1 loss 0.5000  score 0.")
     assert "lr 3.0e-04" in shown and "img/s" in shown and shown.endswith("left")

@@ -19,6 +19,8 @@ class Compiled:
     def __call__(self, images: Tensor) -> Any:
         try:
             output = self._forward(images)
+        except torch.OutOfMemoryError:
+            raise  # the plain network needs no less
         except Exception as error:
             if self._worked or self._forward is self._plain:
                 raise

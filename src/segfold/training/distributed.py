@@ -14,6 +14,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from segfold.errors import SegfoldError
 
@@ -133,3 +134,23 @@ def synchronised(network: nn.Module, device: torch.device, group: Group) -> nn.M
     if group.size == 1 or device.type != "cuda":
         return network
     return nn.SyncBatchNorm.convert_sync_batchnorm(network)
+
+
+class _LocalNorm(_BatchNorm):
+    """Batch norm of any number of dimensions, over this process's images alone."""
+
+    def _check_input_dim(self, input: Tensor) -> None:
+        pass
+
+
+def unsynchronised(network: nn.Module) -> nn.Module:
+    """The network with batch norms that wait for no other process, as the first one needs when it works alone.
+
+    Weights, statistics and their names stay as they are.
+    """
+    for name, module in list(network.named_modules()):
+        if isinstance(module, nn.SyncBatchNorm):
+            local = _LocalNorm(module.num_features, module.eps, module.momentum, module.affine)
+            local.__dict__.update({key: module.__dict__[key] for key in ("_parameters", "_buffers", "training")})
+            network.set_submodule(name, local)
+    return network

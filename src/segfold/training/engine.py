@@ -65,10 +65,15 @@ class Totals:
             self.parts[name] = self.parts.get(name, torch.zeros((), device=value.device)) + value * samples
             self.samples[name] = self.samples.get(name, 0) + samples
 
-    def means(self) -> dict[str, float]:
-        """Mean of each part of the loss. Raises NotFiniteError if one is NaN or infinite."""
+    @property
+    def finite(self) -> bool:
+        """Whether no part of the loss has become NaN or infinite."""
+        return all(bool(torch.isfinite(value)) for value in self.parts.values())
+
+    def means(self, checked: bool = True) -> dict[str, float]:
+        """Mean of each part of the loss. Raises NotFiniteError if one is NaN or infinite, unless not ``checked``."""
         means = {name: float(value) / self.samples[name] for name, value in self.parts.items()}
-        if not all(math.isfinite(value) for value in means.values()):
+        if checked and not all(math.isfinite(value) for value in means.values()):
             raise NotFiniteError(", ".join(f"{name} is {value}" for name, value in means.items()))
         return means
 
@@ -120,14 +125,20 @@ def train_epoch(
         position.seconds = seconds + now - started
         if now - refreshed >= REFRESH_SECONDS:
             refreshed = now
-            on_refresh(totals.means())
+            # All processes of a group must fail at the same step, so there the end of the epoch finds it.
+            on_refresh(totals.means(checked=learner.group.size == 1))
         if learner.group.any(stopping.asked):
             return False
     totals.means()
-    if not all(bool(torch.isfinite(parameter).all()) for parameter in learner.network.parameters()):
-        raise NotFiniteError("a weight is not a finite number")
+    check_weights(learner.network)
     position.seconds = seconds + time.monotonic() - started
     return True
+
+
+def check_weights(network: nn.Module) -> None:
+    """Raises NotFiniteError if a weight is NaN or infinite."""
+    if not all(bool(torch.isfinite(parameter).all()) for parameter in network.parameters()):
+        raise NotFiniteError("a weight is not a finite number")
 
 
 def _step(learner: Learner, batch: Sample, loss: StageLoss, rate: float, step: int) -> dict[str, Tensor]:

@@ -1,6 +1,8 @@
 """Train one fold: stages in order, checkpoints, validation, out-of-fold predictions, and the proof that it is done."""
 
+import time
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -8,17 +10,25 @@ from torch import nn
 
 from segfold.data.dataset import Sample
 from segfold.errors import SegfoldError
-from segfold.inference.device import Runtime, resolve
+from segfold.inference.device import Runtime, memory_errors, resolve, resume
 from segfold.inference.networks import build_network
 from segfold.optim import build_optimizer, build_schedule, cycle_count, set_frozen, stopped_early, with_warmup
 from segfold.runs import append_line, truncate_lines
-from segfold.stopping import Stopping
+from segfold.stopping import Interrupted, Stopping
 from segfold.training import checkpoint as checkpoints
 from segfold.training.averaging import ExponentialAverage
 from segfold.training.checkpoint import Checkpoint, Position
 from segfold.training.compiling import Compiled
 from segfold.training.distributed import ALONE, Group, synchronised
-from segfold.training.engine import Learner, NotFiniteError, Totals, share_done, stage_rates, train_epoch
+from segfold.training.engine import (
+    Learner,
+    NotFiniteError,
+    Totals,
+    check_weights,
+    share_done,
+    stage_rates,
+    train_epoch,
+)
 from segfold.training.finish import finish_fold
 from segfold.training.initial import start_from
 from segfold.training.job import FoldJob, StagePlan
@@ -27,6 +37,13 @@ from segfold.training.objective import check_network, check_stages, stage_loss
 from segfold.training.progress import Progress
 from segfold.training.validation import Scores, score_network
 from segfold.training.weights import NamedWeights
+
+SAVE_SECONDS = 300
+"""How much work of an epoch a kill may cost."""
+
+
+class _TooNarrowError(Exception):
+    """Float16, which was our choice, has not the range that the training needs."""
 
 
 def train_fold(job: FoldJob, progress: Progress, stopping: Stopping, group: Group = ALONE) -> dict[str, Any] | None:
@@ -42,6 +59,16 @@ def train_fold(job: FoldJob, progress: Progress, stopping: Stopping, group: Grou
         SegfoldError: the loss became NaN or infinite, or the checkpoint is of other data.
         Interrupted: a signal came; the state is saved.
     """
+    try:
+        return _trained(job, progress, stopping, group)
+    except _TooNarrowError as error:
+        progress.say(f"fold {job.fold}: {error} in float16; going on in float32 from the last checkpoint")
+    machine = job.experiment.machine.model_copy(update={"precision": "fp32"})
+    wider = job.experiment.model_copy(update={"machine": machine})
+    return _trained(replace(job, experiment=wider), progress, stopping, group)
+
+
+def _trained(job: FoldJob, progress: Progress, stopping: Stopping, group: Group) -> dict[str, Any] | None:
     training = _FoldTraining(job, progress, stopping, group)
     try:
         if not training.run():
@@ -76,6 +103,7 @@ class _FoldTraining:
         self.weights = NamedWeights(job, self.learner.network)
         self.totals = Totals()
         self.trained = False
+        self._saved = time.monotonic()
         self._loading: tuple[int, Batches] | None = None
         self._freezes = any(plan.settings.freeze_encoder for plan in job.stages)
         if saved is None:
@@ -87,17 +115,13 @@ class _FoldTraining:
             truncate_lines(job.folder.metrics, self.position.epochs)
 
     def _runtime(self, saved: Checkpoint | None) -> Runtime:
-        runtime = resolve(self.job.experiment.machine, self.job.total_images)
-        if saved is None or saved.decided["device"] != runtime.device.type:
-            return runtime
-        torch.set_num_threads(saved.decided["threads"])
-        return Runtime(
-            runtime.device,
-            saved.decided["precision"],
-            saved.decided["compile"],
-            saved.decided["threads"],
-            runtime.workers,
-        )
+        machine, images = self.job.experiment.machine, self.job.total_images
+        if saved is None:
+            return resolve(machine, images)
+        runtime, changed = resume(machine, images, saved.decided)
+        for line in changed:
+            self.progress.say(f"fold {self.job.fold}: {line}")
+        return runtime
 
     def _learner(self, network: nn.Module) -> Learner:
         experiment, runtime = self.job.experiment, self.runtime
@@ -127,7 +151,8 @@ class _FoldTraining:
         learner = self.learner
         learner.network.load_state_dict(saved.network)
         learner.optimizer.load_state_dict(saved.optimizer)
-        learner.scaler.load_state_dict(saved.scaler)
+        if saved.scaler:  # empty where the training began in another precision
+            learner.scaler.load_state_dict(saved.scaler)
         if learner.average is not None and saved.average is not None:
             learner.average.network.load_state_dict(saved.average)
             learner.average.updates = saved.average_updates
@@ -161,6 +186,12 @@ class _FoldTraining:
             ),
         )
         self.weights.tidy()
+        self._saved = time.monotonic()
+
+    def _save_within_epoch(self) -> None:
+        self.totals.means()
+        check_weights(self.learner.network)
+        self._save()
 
     @property
     def plan(self) -> StagePlan:
@@ -206,7 +237,7 @@ class _FoldTraining:
         rates = stage_rates(schedule, stage.lr, position.epoch, plan.epochs, plan.steps, scores)
         epoch, seconds, samples = position.epoch, position.seconds, position.samples
         try:
-            with self.stopping.deferred():
+            with self.stopping.deferred(), memory_errors(self.runtime, self._smaller_steps()):
                 finished = train_epoch(
                     self.learner,
                     self._batches(plan),
@@ -215,17 +246,20 @@ class _FoldTraining:
                     position,
                     self.totals,
                     self.stopping,
-                    lambda means: self.progress.step(plan, position, rates(position.step), means),
+                    lambda means: self._within_epoch(rates(position.step), means),
                 )
                 if not finished:
-                    self._save()
+                    self._save_within_epoch()
                     return False
         except NotFiniteError as error:
+            if self.runtime.precision == "fp16" and self.job.experiment.machine.precision == "auto":
+                raise _TooNarrowError(str(error)) from None
             raise SegfoldError(
                 f"fold {self.job.fold}, stage {plan.name}, epoch {position.epoch + 1}, step {position.step}: {error}; the "
                 f"state before this epoch is kept in {self.job.folder.last}; lower stages.{plan.name}.lr, set clip=1 or "
                 "machine.precision=fp32, and use --run NAME"
             ) from None
+        found = self._validated()
         rate = rates(position.step - 1)
         position.epoch, position.epochs, position.step = position.epoch + 1, position.epochs + 1, 0
         line = {
@@ -237,15 +271,36 @@ class _FoldTraining:
             "seconds": round(position.seconds, 3),
             "images_per_second": round((position.samples - samples) / max(position.seconds - seconds, 1e-9), 2),
         }
-        self._after_epoch(line)
+        self._after_epoch(line, found)
         return True
 
-    def _after_epoch(self, line: dict[str, Any]) -> None:
-        plan, position = self.plan, self.position
+    def _within_epoch(self, rate: float, means: dict[str, float]) -> None:
+        self.progress.step(self.plan, self.position, rate, means)
+        # In a group only the first process is here, and must not leave the others alone with a broken state.
+        if time.monotonic() - self._saved >= SAVE_SECONDS and self.group.leads and self.totals.finite:
+            self._save_within_epoch()
+
+    def _smaller_steps(self) -> str:
+        accumulate = self.job.experiment.accumulate
+        return f"lower batch_size (now {self.plan.batch_size}) or raise accumulate (now {accumulate})"
+
+    def _validated(self) -> Scores | None:
+        """Scores of the epoch whose steps are all taken, if they are due; a stop saves what was trained first."""
         for module in (self.learner.network, self.predictor):
             self.group.alike(module)  # batch-norm statistics differ between processes on CPUs
-        if self._validates():
-            scores = self._validate()
+        if not self._validates():
+            return None
+        if time.monotonic() - self._saved >= SAVE_SECONDS:
+            self._save()
+        try:
+            return self._validate()
+        except (Interrupted, KeyboardInterrupt):
+            self._save()
+            raise
+
+    def _after_epoch(self, line: dict[str, Any], scores: Scores | None) -> None:
+        plan, position = self.plan, self.position
+        if scores is not None:
             line.update(scores.as_record())
             self.weights.scores.append((position.stage, position.epochs, scores.score))
         cycles = cycle_count(plan.settings.schedule.name, plan.settings.schedule.settings)
@@ -260,8 +315,9 @@ class _FoldTraining:
         self._save()
 
     def _validates(self) -> bool:
-        last = self.position.epochs >= self.job.epochs
-        due = self.position.epochs % self.job.experiment.validate_.every == 0
+        epochs = self.position.epochs + 1
+        last = epochs >= self.job.epochs
+        due = epochs % self.job.experiment.validate_.every == 0
         # The last epoch's own score follows from the out-of-fold predictions, unless epochs are compared.
         return self.job.experiment.best > 0 if last else due
 

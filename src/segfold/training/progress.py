@@ -10,6 +10,7 @@ from rich.progress import BarColumn, TaskID, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Bar
 
 from segfold.training.curves import Curves
+from segfold.training.remaining import TimeLeft
 
 if TYPE_CHECKING:
     from segfold.training.checkpoint import Position
@@ -57,12 +58,14 @@ class Progress:
             self._bar.stop()
         if self._board is not None:
             self._board.close()
+        self._bar = self._board = None
 
     def start(self, job: "FoldJob", position: "Position") -> None:
-        """Training begins or goes on at ``position``."""
+        """Training begins, or goes on, at ``position``."""
+        self.__exit__()  # of a first start, from which the training went back
         self._job = job
         self._began, self._steps_before = time.monotonic(), position.steps
-        self._work_before = job.work_done(position.stage, position.epoch, position.step)
+        self._remaining = TimeLeft()
         self._warned = False
         if position.steps:
             self.say(f"fold {job.fold}: going on after {position.epochs} epochs ({position.samples:,} samples)")
@@ -90,8 +93,9 @@ class Progress:
         taken = position.steps - self._steps_before
         elapsed = time.monotonic() - self._began
         work = self._job.work_done(position.stage, position.epoch, position.step)
-        left = (self._job.work - work) * elapsed / max(work - self._work_before, 1e-9)
-        if not self._warned and elapsed > ESTIMATE_AFTER_SECONDS:
+        self._remaining.step(time.monotonic(), work, position.stage, position.epochs)
+        left = self._remaining.left(self._job.work - work)
+        if not self._warned and left is not None and elapsed > ESTIMATE_AFTER_SECONDS:
             self._warned = True
             if left > LONG_HOURS * 3600:
                 self.say(
@@ -101,11 +105,12 @@ class Progress:
             return
         speed = taken * stage.batch_size / max(elapsed, 1e-9)
         score = "" if self._score is None else f"  score {self._score:.4f}"
+        until = "" if left is None else f"  {duration(left)} left"
         self._bar.update(
             self._task,
             completed=position.steps,
             description=f"fold {self._job.fold} {stage.name} {position.epoch + 1}/{stage.epochs}",
-            text=f"loss {means['loss']:.4f}{score}  lr {rate:.1e}  {speed:.0f} img/s  {duration(left)} left",
+            text=f"loss {means['loss']:.4f}{score}  lr {rate:.1e}  {speed:.0f} img/s{until}",
         )
 
     def note(self, text: str) -> None:

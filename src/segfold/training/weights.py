@@ -10,6 +10,7 @@ from torch import nn
 from segfold.inference.networks import save_weights, weights_digest
 from segfold.training.averaging import RunningAverage, best_epochs, mean_of_states
 from segfold.training.checkpoint import Checkpoint, Position
+from segfold.training.distributed import unsynchronised
 from segfold.training.job import FoldJob, StagePlan
 
 Score = tuple[int, int, float]
@@ -98,7 +99,7 @@ class NamedWeights:
         folder, epochs = self.job.folder, self._best()
         found = {f"snapshot{number}": folder.weights(f"snapshot{number}") for number in range(1, self.snapshots + 1)}
         digests = {name: weights_digest(path) for name, path in found.items()}
-        scratch = copy.deepcopy(network)
+        scratch = unsynchronised(copy.deepcopy(network))
         if epochs:
             paths = [folder.weights(f"epoch{epoch}") for epoch in epochs]
             scratch.load_state_dict(mean_of_states(paths))
