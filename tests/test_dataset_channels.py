@@ -6,12 +6,17 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from torch import nn
 
 from segfold.data.augment import Augmenter
 from segfold.data.dataset import PredictionSet
 from segfold.data.images import ImageSet, load_split
 from segfold.data.sizing import Sizing
+from segfold.data.tta import TRANSFORMS
 from segfold.errors import SegfoldError
+from segfold.inference.device import Runtime
+from segfold.inference.predict import predict
+from segfold.models import Output
 from small_images import PAD, image_set, training_set
 from tiny_competition import TEST_IDS, TINY, TRAIN_IDS, write_tiny
 
@@ -89,3 +94,55 @@ def test_an_image_without_depth_is_refused() -> None:
     with pytest.raises(SegfoldError, match=r"^no depth of 001: [^\n]*$"):
         PredictionSet(lacking, np.arange(3), PAD, channels=("image", "depth"))
     training_set(lacking, channels=("image", "y"))
+
+
+SIZINGS = [PAD, Sizing(128, 128, "pad", "zero"), Sizing(64, 64, "resize"), Sizing(256, 256, resize=(150, 202))]
+
+
+@pytest.mark.parametrize("sizing", SIZINGS)
+@pytest.mark.parametrize("name", TRANSFORMS)
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_planes_are_made_after_the_transforms_of_tta(sizing: Sizing, name: str, dtype: type) -> None:
+    """The image turns, and the height still grows from the top of what the network sees to its bottom."""
+    images = image_set(1, shape=(101, 90), dtype=dtype)
+    channels = ("image", "y", "image_y")
+    seen = PredictionSet(images, np.array([0]), sizing, channels=channels, tta=["identity", name])[0]["image"]
+    plain = PredictionSet(images, np.array([0]), sizing, channels=channels)[0]["image"]
+    np.testing.assert_array_equal(seen[0], plain)
+    turn = TRANSFORMS[name].forward
+    # The pixels are those of the transformed input, as without planes.
+    np.testing.assert_allclose(seen[1][:-2], turn(plain[:-2]), atol=1e-2)
+    height, image_height = seen[1][-2].numpy(), seen[1][-1].numpy()
+    inside = turn(torch.from_numpy(sizing.valid((101, 90)))).numpy()
+    rows = np.flatnonzero(inside.any(1))
+    ramp = np.linspace(0, 255, len(rows))
+    step = 255 / (len(rows) - 1)
+    for column in np.flatnonzero(inside.any(0)):
+        assert np.abs(height[rows, column] - ramp).max() < step  # stretching moves the ends by half a pixel
+        assert height[rows[0], column] < height[rows[-1], column]
+    grey = seen[1][:-2].mean(0).numpy()
+    assert np.abs(image_height - grey * height / 255)[inside].max() < 255 * step / 128
+
+
+def test_a_network_that_knows_up_from_down_is_asked_the_same_way_round() -> None:
+    """Its answer depends on the height alone: training never turned that plane, so no transform may."""
+
+    class Height(nn.Module):
+        def forward(self, pixels: torch.Tensor) -> Output:
+            return Output((pixels[:, 3:4] - 128) / 32)
+
+    images = image_set(3)
+    runtime = Runtime(torch.device("cpu"), "fp32", False, 1, 0)
+    settings: dict[str, Any] = {"channels": ("image", "y"), "batch_size": 2, "runtime": runtime}
+    (plain, flipped) = (
+        dict(predict(Height(), images, np.arange(3), PAD, tta=tta, **settings))
+        for tta in (("identity",), ("identity", "vflip"))
+    )
+    for name, values in plain.items():
+        upside_down = values[:, ::-1]
+        np.testing.assert_allclose(flipped[name], (values + upside_down) / 2, atol=1e-6)
+
+
+def test_a_transform_that_swaps_the_axes_needs_a_square_input_with_planes() -> None:
+    with pytest.raises(SegfoldError, match=r"rot90, which with input\.channels image, y needs a square input"):
+        PredictionSet(image_set(1), np.array([0]), Sizing(128, 160), channels=("image", "y"), tta=["hflip", "rot90"])

@@ -1,5 +1,8 @@
 """What the hardware decides, with the hardware played by stand-ins."""
 
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 
 import pytest
@@ -8,9 +11,12 @@ from torch import Tensor, nn
 
 from segfold.errors import SegfoldError
 from segfold.inference import device
-from segfold.inference.device import resolve
+from segfold.inference.device import Runtime, memory_errors, resolve, resume
 from segfold.settings import Machine
 from segfold.training.compiling import Compiled
+from small_project import ROOT
+
+CPU = Runtime(torch.device("cpu"), "fp32", compile=False, threads=1, workers=0)
 
 
 @pytest.fixture(autouse=True)
@@ -116,3 +122,108 @@ def test_compiled_network_that_worked_shows_its_own_errors(monkeypatch: pytest.M
     assert forward(2) == 0.5  # type: ignore[arg-type]
     with pytest.raises(ZeroDivisionError):
         forward(0)  # type: ignore[arg-type]
+
+
+DECIDED = {"device": "cpu", "precision": "fp32", "compile": False, "threads": 1}
+
+
+@pytest.mark.parametrize(
+    ("decided", "machine", "capability", "bf16", "expected"),
+    [
+        # What was left to us stays: begun without AMX, going on with it.
+        (DECIDED, Machine(), None, True, DECIDED),
+        # ... but only while the machine can do it: begun with AMX, or on 60 cores, going on without.
+        ({**DECIDED, "precision": "bf16"}, Machine(), None, False, DECIDED),
+        ({**DECIDED, "threads": 60}, Machine(), None, False, {**DECIDED, "threads": 4}),
+        ({**DECIDED, "compile": True}, Machine(), None, False, {**DECIDED, "compile": True}),
+        # What a setting names is obeyed, also in the middle of a training.
+        (DECIDED, Machine(precision="bf16"), None, False, {**DECIDED, "precision": "bf16"}),
+        ({**DECIDED, "precision": "bf16"}, Machine(precision="fp32"), None, True, DECIDED),
+        ({**DECIDED, "compile": True}, Machine(compile=False), None, True, DECIDED),
+        (DECIDED, Machine(threads=3), None, False, {**DECIDED, "threads": 3}),
+        # Other hardware decides anew.
+        (DECIDED, Machine(), (7, 5), False, {"device": "cuda", "precision": "fp16", "compile": False, "threads": 4}),
+        (
+            {"device": "cuda", "precision": "bf16", "compile": False, "threads": 4},
+            Machine(),
+            (7, 5),
+            False,
+            {"device": "cuda", "precision": "fp16", "compile": False, "threads": 4},
+        ),
+        (
+            {"device": "cuda", "precision": "fp16", "compile": False, "threads": 4},
+            Machine(),
+            (8, 0),
+            False,
+            {"device": "cuda", "precision": "fp16", "compile": False, "threads": 4},
+        ),
+        ({"device": "cuda", "precision": "bf16", "compile": True, "threads": 4}, Machine(), None, False, None),
+    ],
+)
+def test_going_on_elsewhere(
+    monkeypatch: pytest.MonkeyPatch,
+    decided: dict[str, object],
+    machine: Machine,
+    capability: tuple[int, int] | None,
+    bf16: bool,
+    expected: dict[str, object] | None,
+) -> None:
+    play(monkeypatch, capability, bf16)
+    monkeypatch.setattr(device, "cores", lambda: 4)
+    runtime, said = resume(machine, 0, decided)
+    found = {
+        "device": runtime.device.type,
+        "precision": runtime.precision,
+        "compile": runtime.compile,
+        "threads": runtime.threads,
+    }
+    assert found == (expected or {**DECIDED, "threads": 4})
+    assert torch.get_num_threads() == runtime.threads
+    # Every change is said, and nothing else.
+    changed = [name for name, value in found.items() if value != decided[name]]
+    assert [line.split()[2] for line in said] == changed
+
+
+def test_bfloat16_as_onednn_will_do_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The processor alone does not decide: ``ONEDNN_MAX_CPU_ISA`` holds the library back."""
+    for amx, onednn in ((True, True), (True, False), (False, True), (False, False)):
+        monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda amx=amx: amx, raising=False)
+        monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False, raising=False)
+        monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda onednn=onednn: onednn)
+        assert device._cpu_has_bf16() is (amx and onednn)
+
+
+def test_held_back_by_the_variable() -> None:
+    code = "from segfold.inference.device import resolve\nfrom segfold.settings import Machine\n"
+    code += "print(resolve(Machine(device='cpu')).precision)"
+    held = {**os.environ, "PYTHONPATH": str(ROOT / "src"), "ONEDNN_MAX_CPU_ISA": "AVX2"}
+    assert subprocess.run([sys.executable, "-c", code], env=held, capture_output=True, text=True).stdout == "fp32\n"
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.\nMore lines"),
+        RuntimeError("[enforce fail at alloc_cpu.cpp:113] err == 0. DefaultCPUAllocator: can't allocate memory"),
+        RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"),
+        MemoryError(),
+    ],
+)
+def test_memory_that_is_used_up(error: Exception) -> None:
+    with pytest.raises(SegfoldError, match="out of memory on cpu: lower it") as found, memory_errors(CPU, "lower it"):
+        raise error
+    assert "\n" not in str(found.value)
+
+
+def test_other_errors_are_no_lack_of_memory() -> None:
+    with pytest.raises(RuntimeError, match="sizes differ"), memory_errors(CPU, "lower it"):
+        raise RuntimeError("sizes differ")
+
+
+def test_a_network_that_needs_too_much_is_not_run_again_uncompiled(monkeypatch: pytest.MonkeyPatch) -> None:
+    def compiled(images: Tensor) -> Tensor:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(torch, "compile", lambda network: compiled)
+    with pytest.raises(torch.OutOfMemoryError):
+        Compiled(nn.Identity(), pytest.fail)(torch.ones(2))

@@ -1,11 +1,7 @@
 """Any timm encoder with a pyramid fits the U-Net; what does not fit is refused by name."""
 
-from pathlib import Path
-
 import pytest
-import timm
 import torch
-from safetensors.torch import save_file
 from torch import nn
 
 from segfold.errors import SegfoldError
@@ -224,52 +220,6 @@ def test_input_layer_for_any_number_of_channels(channels, expected) -> None:
     encoder = Encoder("resnet18", channels)
     torch.testing.assert_close(encoder.input.mean.flatten(), 255 * torch.tensor(expected))
     assert encoder(torch.zeros(1, channels, 64, 64))[-1].shape == (1, 512, 2, 2)
-
-
-@pytest.fixture(scope="module")
-def weights_file(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, torch.Tensor]]:
-    torch.manual_seed(5)
-    state = timm.create_model("mobilenetv3_small_050").state_dict()
-    path = tmp_path_factory.mktemp("weights") / "tiny.safetensors"
-    save_file({k: v.contiguous() for k, v in state.items()}, path)
-    return path, state
-
-
-def test_weights_from_a_file_with_the_stem_adapted(weights_file) -> None:
-    path, state = weights_file
-    loaded = dict(Encoder("mobilenetv3_small_050", 3, str(path)).net.named_parameters())
-    for name, value in loaded.items():
-        torch.testing.assert_close(value.data, state[name])
-    grey = dict(Encoder("mobilenetv3_small_050", 1, str(path)).net.named_parameters())
-    stem = state["conv_stem.weight"]
-    torch.testing.assert_close(grey["conv_stem.weight"].data, stem.sum(1, keepdim=True))
-    torch.testing.assert_close(grey["blocks.0.0.conv_dw.weight"].data, state["blocks.0.0.conv_dw.weight"])
-    four = dict(Encoder("mobilenetv3_small_050", 4, str(path)).net.named_parameters())
-    expected = torch.cat([stem, stem[:, :1]], dim=1) * 3 / 4
-    torch.testing.assert_close(four["conv_stem.weight"].data, expected)
-
-
-def test_weights_from_a_pth_file_survive_gates_and_stem(tmp_path) -> None:
-    state = timm.create_model("resnet10t").state_dict()
-    torch.save(state, tmp_path / "tiny.pth")
-    encoder = Encoder("resnet10t", 3, str(tmp_path / "tiny.pth"), stem_pool=False, attention="scse")
-    torch.testing.assert_close(encoder.net["layer4"].stage[0].conv1.weight.data, state["layer4.0.conv1.weight"])
-
-
-def test_wrong_weights_files_are_refused(weights_file, tmp_path) -> None:
-    path, state = weights_file
-    with pytest.raises(SegfoldError, match=r"does not hold weights of resnet10t"):
-        Encoder("resnet10t", 3, str(path))
-    save_file({f"backbone.{k}": v.contiguous() for k, v in state.items()}, tmp_path / "renamed.safetensors")
-    with pytest.raises(SegfoldError, match=r"only 0 of the \d+ weight tensors of mobilenetv3_small_050"):
-        Encoder("mobilenetv3_small_050", 3, str(tmp_path / "renamed.safetensors"))
-    with pytest.raises(SegfoldError, match=r"does not hold weights of mobilenetv3_small_100"):
-        Encoder("mobilenetv3_small_100", 3, str(path))
-    with pytest.raises(SegfoldError, match=r"no weights at .*absent\.pth"):
-        Encoder("resnet10t", 3, str(tmp_path / "absent.pth"))
-    (tmp_path / "text.pth").write_text("not weights")
-    with pytest.raises(SegfoldError, match=r"text\.pth does not hold weights"):
-        Encoder("resnet10t", 3, str(tmp_path / "text.pth"))
 
 
 def test_offline_names_both_ways_out(monkeypatch: pytest.MonkeyPatch, tmp_path) -> None:

@@ -24,7 +24,7 @@ SMALL = [
     "input.size=32",
     "batch_size=4",
     "folds.k=2",
-    "machine={threads: 1, workers: 0, progress: false}",
+    "machine={device: cpu, precision: fp32, compile: false, threads: 1, workers: 0, progress: false}",
 ]
 
 

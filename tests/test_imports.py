@@ -33,7 +33,7 @@ BELOW = {
     "store_mean": {"errors", "store"},
 }
 """What each module or package may import from segfold, itself aside."""
-BELOW["inference"] = set(BELOW) - {"stopping", "environment", "optim", "losses"}
+BELOW["inference"] = set(BELOW) - {"environment", "optim", "losses"}
 BELOW["training"] = set(BELOW) - {"environment"}
 BELOW["post"] = {"errors", "files", "competition", "data", "metrics", "runs", "store", "store_mean", "schema"}
 BELOW["ensemble"] = BELOW["post"] | {"post", "config"}

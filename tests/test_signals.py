@@ -89,3 +89,92 @@ def test_from_a_file(home: Path, undisturbed: dict[str, Any]) -> None:
     for fault in ("temporary:4", "line:2", "weights:1"):
         stopped(segfold(home, *RUN, "--run", "files", fault=fault, before=at_fault), 143)
     goes_on(home, "files", undisturbed)
+
+
+def signal_in_validation(number: signal.Signals, time: int) -> None:
+    """The group gets ``number`` in the middle of the ``time``-th validation."""
+    from segfold.training import validation
+
+    plain, times = validation.predict, []
+
+    def predict(*arguments: Any, **options: Any) -> Any:
+        times.append(1)
+        for place, found in enumerate(plain(*arguments, **options)):
+            if len(times) == time and place == 3:
+                os.killpg(0, number)
+            yield found
+
+    validation.predict = predict  # type: ignore[assignment]
+
+
+@pytest.mark.parametrize(("number", "code"), SIGNALS)
+def test_from_validation(home: Path, undisturbed: dict[str, Any], number: signal.Signals, code: int) -> None:
+    """The epoch that was trained is kept, and validated by the next start."""
+    run = f"validation{code}"
+    done = segfold(home, *RUN, "--run", run, before=functools.partial(signal_in_validation, number, 2))
+    stopped(done, code)
+    assert len((fold_folder(home, run) / "metrics.jsonl").read_text().splitlines()) == 1
+    done = segfold(home, *RUN, "--run", run, before=functools.partial(signal_in_validation, number, 1))
+    stopped(done, code)
+    assert "going on after 1 epochs (16 samples)" in done.stdout
+    goes_on(home, run, undisturbed)
+
+
+def save_at_every_step() -> None:
+    from segfold.training import engine, fold
+
+    engine.REFRESH_SECONDS = fold.SAVE_SECONDS = 0
+
+
+def save_never_within_an_epoch() -> None:
+    from segfold.training import engine
+
+    engine.REFRESH_SECONDS = 0
+
+
+@pytest.mark.parametrize(
+    ("before", "fault", "kept"),
+    [
+        (save_at_every_step, "step:4", "going on after 1 epochs (12 samples)"),
+        (save_never_within_an_epoch, "step:4", "going on after 1 epochs (8 samples)"),
+    ],
+)
+def test_an_epoch_that_takes_long_is_saved_within(
+    home: Path, undisturbed: dict[str, Any], before: Any, fault: str, kept: str
+) -> None:
+    """Killed in the second step of the second epoch; what was saved decides from where it goes on, to the same end."""
+    run = before.__name__
+    assert segfold(home, *RUN, "--run", run, fault=fault, before=before).returncode == -signal.SIGKILL
+    done = segfold(home, *RUN, "--run", run, before=before)
+    assert done.returncode == 0 and kept in done.stdout, done
+    assert differing(outcome(home, run), undisturbed) == []
+
+
+def test_a_state_that_is_broken_is_never_saved(home: Path) -> None:
+    """A loss that is no number ends the run; within the epoch, the last good state stays."""
+    run = (*RUN, "--run", "broken", "machine.workers=0")
+    assert segfold(home, *run, fault="step:4", before=save_at_every_step).returncode == -signal.SIGKILL
+    path = fold_folder(home, "broken") / "last.pt"
+    done = segfold(home, *run, before=break_the_weights)
+    assert done.returncode == 2 and "a weight is not a finite number" in done.stderr, done
+    import torch
+
+    assert all(bool(torch.isfinite(t).all()) for t in torch.load(path, weights_only=True)["network"].values())
+
+
+def break_the_weights() -> None:
+    """A weight becomes infinite in the first step, and time is up after it."""
+    import torch
+
+    from segfold.training import engine
+
+    save_at_every_step()
+    plain = engine._step
+
+    def step(learner: Any, *rest: Any) -> Any:
+        found = plain(learner, *rest)
+        with torch.no_grad():
+            next(learner.network.parameters()).fill_(float("inf"))
+        return found
+
+    engine._step = step

@@ -39,7 +39,7 @@ SMALLER = (
     "stages.lovasz.epochs=1",
     "stages.lovasz.schedule.cosine.cycles=1",
     "predict.weights=[model, snapshot1]",
-    "machine={device: cpu, threads: 1, workers: 0, progress: false}",
+    "machine={device: cpu, precision: fp32, compile: false, threads: 1, workers: 0, progress: false}",
 )
 """One epoch of 64 images a stage, eight ninths of 72; the architectures are as they are."""
 

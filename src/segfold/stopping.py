@@ -6,6 +6,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+GRACE_SECONDS = 30
+"""How long a loader's worker outlives SIGTERM."""
+
 
 class Interrupted(BaseException):
     """The user or the system asked to stop. ``code`` is the shell's exit code (130 or 143)."""
@@ -61,3 +64,14 @@ class Stopping:
         self.signal = number
         if again or not self._deferring:
             raise Interrupted(128 + number)
+
+
+def leave_signals_to_parent(worker: int) -> None:
+    """What a loader's worker process does first.
+
+    Ctrl-C, and SIGTERM from a scheduler, reach the whole process group; the parent finishes its step, saves, and ends
+    the workers itself. A worker that died first would end the parent with an error; one that never obeyed SIGTERM
+    would keep the parent from ending.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, lambda *_: signal.alarm(GRACE_SECONDS))

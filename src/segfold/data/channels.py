@@ -14,6 +14,9 @@ CHANNELS = ("image", "y", "image_y", "depth")
 as a share; and one value an image, its depth by the competition's table of that name. The first three are the
 planes I, y and I·y of the first place of the TGS competition (T §2)."""
 
+PLACED = ("y", "image_y")
+"""Channels that depend on where in the image a pixel lies."""
+
 
 class InputPlanes:
     """Makes the network's input of an image of a set.

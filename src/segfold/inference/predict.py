@@ -1,6 +1,8 @@
 """Probabilities of images: network, test-time augmentation, activation, back to the original size."""
 
+import sys
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -12,7 +14,12 @@ from segfold.data.images import ImageSet
 from segfold.data.sizing import Sizing
 from segfold.data.tta import TRANSFORMS
 from segfold.errors import SegfoldError
-from segfold.inference.device import Runtime
+from segfold.inference.device import Runtime, memory_errors
+from segfold.stopping import leave_signals_to_parent
+
+
+class _RangeError(Exception):
+    """Float16 has not the range that the network needs."""
 
 
 def probabilities(
@@ -21,7 +28,7 @@ def probabilities(
     """Mean probability over the transforms of ``tta``, each undone on the network's output.
 
     Args:
-        images: N×C×H×W, raw pixels, on the runtime's device.
+        images: N×C×H×W, raw pixels, on the runtime's device; or N×T×C×H×W, already transformed by each of ``tta``.
         gate: an image that the network's image head holds for not empty with less than this mean probability is
             0 everywhere; 0 leaves every image as it is.
 
@@ -33,11 +40,15 @@ def probabilities(
     """
     total: Tensor | float = 0.0
     filled: Tensor | float = 0.0
-    for name in tta:
+    for number, name in enumerate(tta):
         transform = TRANSFORMS[name]
+        seen = images[:, number] if images.ndim == 5 else transform.forward(images)
         with runtime.autocast():
-            found = network(transform.forward(images).contiguous(memory_format=torch.channels_last))
-        total = total + transform.inverse(found.logits.float().sigmoid())
+            found = network(seen.contiguous(memory_format=torch.channels_last))
+        logits = found.logits.float()
+        if runtime.precision == "fp16" and not bool(logits.isfinite().all()):
+            raise _RangeError
+        total = total + transform.inverse(logits.sigmoid())
         if gate > 0:
             if found.image is None:
                 raise SegfoldError(f"predict.gate is {gate:g} but the network has no image head; set predict.gate=0")
@@ -61,6 +72,7 @@ def predict(
     runtime: Runtime,
     gate: float = 0.0,
     on_batch: Callable[[int], None] = lambda samples: None,
+    say: Callable[[str], None] = lambda text: print(text, file=sys.stderr),
 ) -> Iterator[tuple[str, np.ndarray]]:
     """Id and probabilities (classes×height×width of the original image, float32) of each row, in order.
 
@@ -69,16 +81,31 @@ def predict(
         rows: indices into ``images``.
         gate: see :func:`probabilities`.
         on_batch: called with the number of images of each finished batch.
+        say: called with a line where batches are predicted in float32 because float16 has not the range for them.
+
+    Raises:
+        SegfoldError: the device's memory does not hold a batch.
     """
+    told = False
     loader = DataLoader(
-        PredictionSet(images, rows, sizing, channels=channels),
+        PredictionSet(images, rows, sizing, channels=channels, tta=tta),
         batch_size=batch_size,
         num_workers=0 if runtime.device.type == "cpu" else min(runtime.workers, 4),
         pin_memory=runtime.pinned,
+        worker_init_fn=leave_signals_to_parent,
     )
     for batch in loader:
-        pixels = batch["image"].to(runtime.device, non_blocking=True, memory_format=torch.channels_last)
-        found = probabilities(network, pixels, tta, runtime, gate).cpu().numpy()
+        with memory_errors(runtime, f"lower predict.batch_size (now {batch_size})"):
+            pixels = batch["image"].to(runtime.device, non_blocking=True)
+            try:
+                mean = probabilities(network, pixels, tta, runtime, gate)
+            except _RangeError:
+                # Batch by batch, so that a prediction that was stopped goes on with the same bits.
+                mean = probabilities(network, pixels, tta, replace(runtime, precision="fp32"), gate)
+                if not told:
+                    say("float16 has not the range that this network needs; predicting in float32 where it has not")
+                    told = True
+            found = mean.cpu().numpy()
         for row, values in zip(batch["row"].tolist(), found):
             height, width = images.images.shapes[row][:2]
             yield str(images.ids[row]), sizing.restore(values, (int(height), int(width)))

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import safetensors.torch
 import timm
 import torch
 from timm.layers import Format
-from timm.models import FeatureListNet, load_state_dict
+from timm.models import FeatureListNet
 from timm.models.efficientnet import EfficientNetFeatures
 from timm.models.mobilenetv3 import MobileNetV3Features
 from torch import Tensor, nn
@@ -272,13 +273,17 @@ def _from_file(name: str, in_channels: int, path: Path, options: Mapping[str, An
     if not path.is_file():
         raise SegfoldError(f"no weights at {path}; set model.weights to imagenet, none, or the path of a file")
     try:
-        known = {_fingerprint(x) for x in load_state_dict(str(path)).values() if isinstance(x, Tensor)}
-        net = _create(name, in_channels, options, pretrained=True, pretrained_cfg_overlay={"file": str(path)})
+        state = _read_state(path)
+        known = {_fingerprint(x) for x in state.values()}
+        net = _create(name, in_channels, options, pretrained=True, pretrained_cfg_overlay={"state_dict": state})
     except Exception as error:
         reason = _first_line(error)
         raise SegfoldError(
             f"{path} does not hold weights of {name} ({reason}); set model.weights to a file that does"
         ) from error
+    for module in net.modules():  # timm would keep the file's tensors beside the network's
+        if isinstance(getattr(module, "pretrained_cfg", None), dict):
+            module.pretrained_cfg.pop("state_dict", None)
     # timm loads what fits and keeps quiet about the rest, so a file of another network would pass unnoticed.
     tensors = [x for x in net.parameters() if x.ndim > 1]
     found = sum(_fingerprint(x) in known for x in tensors)
@@ -288,6 +293,25 @@ def _from_file(name: str, in_channels: int, path: Path, options: Mapping[str, An
             "set model.weights to a file that fits"
         )
     return net
+
+
+def _read_state(path: Path) -> dict[str, Tensor]:
+    """The tensors of a file by name, read so that nothing in it can execute, which not every timm sees to."""
+    if path.suffix == ".safetensors":
+        return safetensors.torch.load_file(path)
+    found = torch.load(path, map_location="cpu", weights_only=True)
+    # How training scripts wrap the weights, averaged ones first, and what torch's wrappers put before their names.
+    for key in ("state_dict_ema", "model_ema", "state_dict", "model"):
+        if isinstance(found, Mapping) and isinstance(found.get(key), Mapping):
+            found = found[key]
+            break
+    if not isinstance(found, Mapping):
+        raise ValueError(f"it holds {type(found).__name__}, not tensors by name")
+    return {
+        str(name).removeprefix("_orig_mod.").removeprefix("module."): tensor
+        for name, tensor in found.items()
+        if isinstance(tensor, Tensor)
+    }
 
 
 def _fingerprint(x: Tensor) -> tuple[int, float]:

@@ -1,5 +1,6 @@
 """``torch.compile`` around a network, with the plain network to fall back on."""
 
+import logging
 from collections.abc import Callable
 from typing import Any
 
@@ -11,6 +12,8 @@ class Compiled:
     """Calls the compiled network; if compiling fails, says so once and goes on with the plain one."""
 
     def __init__(self, network: nn.Module, say: Callable[[str], None]) -> None:
+        # Where there is a CUDA compiler but no GPU, torch says so while it compiles for the CPU.
+        logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
         self._plain: Callable[..., Any] = network
         self._forward: Callable[..., Any] = torch.compile(network)
         self._say = say

@@ -1,6 +1,5 @@
 """The stream of training batches: workers that live through a stage, an order that follows from the epoch."""
 
-import signal
 from collections.abc import Iterator
 
 import numpy as np
@@ -13,11 +12,9 @@ from segfold.data.sampling import EpochSampler, Key
 from segfold.inference.device import Runtime
 from segfold.inference.networks import sizing_of
 from segfold.settings import Experiment, Stage
+from segfold.stopping import leave_signals_to_parent
 from segfold.training.distributed import ALONE, Group
 from segfold.training.job import FoldJob, StagePlan
-
-GRACE_SECONDS = 30
-"""How long a worker outlives SIGTERM."""
 
 
 def training_samples(
@@ -81,7 +78,7 @@ class Batches:
             pin_memory=runtime.pinned,
             prefetch_factor=4 if workers else None,
             persistent_workers=workers > 0,
-            worker_init_fn=_leave_signals_to_parent if workers else None,
+            worker_init_fn=leave_signals_to_parent if workers else None,
         )
 
     def of(self, epoch: int, start: int) -> Iterator[Sample]:
@@ -94,11 +91,3 @@ class Batches:
         iterator = getattr(self._loader, "_iterator", None)
         if iterator is not None:
             iterator._shutdown_workers()
-
-
-def _leave_signals_to_parent(worker: int) -> None:
-    # Ctrl-C, and SIGTERM from a scheduler, reach the whole process group; the parent finishes its step, saves, and
-    # ends the workers itself. A worker that died first would end the parent with an error; one that never obeyed
-    # SIGTERM would keep the parent from ending.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, lambda *_: signal.alarm(GRACE_SECONDS))
