@@ -14,6 +14,7 @@ from torch import Tensor
 
 from segfold.cores import cores
 from segfold.environment import git_state
+from segfold.inference.device import cpu_has_bf16
 
 MOST_ROUNDS = 500
 
@@ -126,8 +127,8 @@ def difference(ours: Iterable[Tensor], peer: Iterable[Tensor]) -> float:
 
 
 def has_amx() -> bool:
-    """Whether the processor multiplies bfloat16 matrices in tiles (Intel AMX)."""
-    return bool(getattr(torch.cpu, "_is_amx_tile_supported", bool)())
+    """Whether bfloat16 matrices are multiplied in tiles (Intel AMX): the processor can, and oneDNN is let."""
+    return cpu_has_bf16() and bool(getattr(torch.cpu, "_is_amx_tile_supported", bool)())
 
 
 def machine() -> str:

@@ -13,7 +13,7 @@ from benchmarks import __main__ as command
 from benchmarks import private_memory
 
 FOLDER = Path(command.__file__).parent
-ALONE = ("machine.workers=0", "machine.threads=1")
+ALONE = ("machine={device: cpu, precision: fp32, compile: false, workers: 0, threads: 1}",)
 
 
 def test_peers_do_not_lean_on_segfold() -> None:
@@ -81,6 +81,20 @@ def test_training_equals_its_peer(tmp_path: Path) -> None:
     peer.bce.reduction = "sum"
     with pytest.raises(AssertionError):
         training.check(ours, peer)
+
+
+def test_prediction_equals_its_peer(tmp_path: Path) -> None:
+    from benchmarks import prediction, workload
+
+    data = workload.make_images(tmp_path, 3)
+    job = workload.first_stage(tmp_path, 64, 3, ALONE)
+    runtime = prediction.resolve(job.experiment.machine)
+    theirs = prediction.settled(prediction.network(), 64)
+    ours = prediction.on_device(prediction.RawPixels(theirs, prediction.MEAN, prediction.STD), runtime)
+    found, right = prediction.predicted(ours, job, 64, runtime), prediction.peers(theirs, job, data, 64)
+    assert prediction.check(found, right) < 1e-4
+    with pytest.raises(AssertionError, match="probabilities differ"):
+        prediction.check(found[::-1], right)
 
 
 def test_multiplications_by_hand() -> None:

@@ -31,7 +31,7 @@ def play(monkeypatch: pytest.MonkeyPatch, capability: tuple[int, int] | None = N
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda *_: capability)
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda *_: "A card")
     monkeypatch.setattr(torch.cuda, "get_arch_list", lambda: ["sm_70", "sm_80", "sm_90", "compute_90"])
-    monkeypatch.setattr(device, "_cpu_has_bf16", lambda: bf16)
+    monkeypatch.setattr(device, "cpu_has_bf16", lambda: bf16)
 
 
 @pytest.mark.parametrize(
@@ -190,7 +190,7 @@ def test_bfloat16_as_onednn_will_do_it(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda amx=amx: amx, raising=False)
         monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False, raising=False)
         monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda onednn=onednn: onednn)
-        assert device._cpu_has_bf16() is (amx and onednn)
+        assert device.cpu_has_bf16() is (amx and onednn)
 
 
 def test_held_back_by_the_variable() -> None:

@@ -26,7 +26,8 @@ class PixelStore(Sequence[np.ndarray]):
         buffer: the pixels of all images one after the other.
         shapes: N×3, height, width and channels of each.
         masks: whether to leave the channel axis out.
-        path: the file that `buffer` is mapped from; a process to which the store is sent maps it anew.
+        path: the file that `buffer` was read or is mapped from; a process to which the store is sent maps it, as
+            loaders' workers are sent one wherever they are not forked.
     """
 
     def __init__(self, buffer: np.ndarray, shapes: np.ndarray, masks: bool = False, path: Path | None = None) -> None:
@@ -63,13 +64,20 @@ class PixelStore(Sequence[np.ndarray]):
 
     def __getstate__(self) -> dict[str, Any]:
         state = self.__dict__.copy()
-        if self._path is not None:
+        if self._path is not None and self._on_disk(self._path):
             state["_buffer"] = str(self.dtype)
         return state
 
+    def _on_disk(self, path: Path) -> bool:
+        """Whether the file is still there; a cache may have been made anew since."""
+        try:
+            return path.stat().st_size == self._buffer.nbytes
+        except OSError:
+            return False
+
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
-        if self._path is not None:
+        if self._path is not None and isinstance(state["_buffer"], str):
             self._buffer = np.memmap(self._path, state["_buffer"], "r")
 
 
@@ -176,9 +184,8 @@ def _open(folder: Path, index: dict[str, Any]) -> tuple[PixelStore, PixelStore |
 
     def store(name: str, dtype: str, shapes: np.ndarray, masks: bool) -> PixelStore:
         path = folder / name
-        if mapped:
-            return PixelStore(np.memmap(path, dtype, "r"), shapes, masks, path.resolve())
-        return PixelStore(np.fromfile(path, dtype), shapes, masks)
+        buffer = np.memmap(path, dtype, "r") if mapped else np.fromfile(path, dtype)
+        return PixelStore(buffer, shapes, masks, path.resolve())
 
     images = store("images.bin", index["dtype"], shapes, False)
     if index["areas"] is None:

@@ -166,12 +166,12 @@ def _check_architecture(device: torch.device) -> None:
 def _precision(device: torch.device) -> str:
     if device.type == "cuda":
         return "bf16" if torch.cuda.get_device_capability(device)[0] >= 8 else "fp16"
-    if device.type == "cpu" and _cpu_has_bf16():
+    if device.type == "cpu" and cpu_has_bf16():
         return "bf16"
     return "fp32"
 
 
-def _cpu_has_bf16() -> bool:
+def cpu_has_bf16() -> bool:
     """Whether the CPU multiplies bfloat16 in hardware (AMX or AVX512-BF16); emulated it is slower than float32.
 
     oneDNN, which does it, must be there and may be told to leave such instructions alone (``ONEDNN_MAX_CPU_ISA``).
