@@ -111,6 +111,19 @@ def test_large_sets_are_mapped(home: Path, monkeypatch: pytest.MonkeyPatch) -> N
         large.images[0][:] = 0
 
 
+def test_a_small_set_is_not_copied_to_each_worker(home: Path) -> None:
+    """Loaders' workers are sent their data set wherever they are not forked, as on macOS."""
+    data = load_split(TINY, "train", home)
+    sent = pickle.dumps(data.masks), pickle.dumps(data.images)
+    assert not any(store[row].tobytes() in message for store in (data.images,) for row in range(5) for message in sent)
+    for one, again in zip(data.images, pickle.loads(sent[1])):
+        np.testing.assert_array_equal(one, again)
+    # Where the cache has been made anew since, the pixels go along.
+    shutil.rmtree(home / "data" / "tiny" / "cache")
+    for one, again in zip(data.images, pickle.loads(pickle.dumps(data.images))):
+        np.testing.assert_array_equal(one, again)
+
+
 def test_store_indexing() -> None:
     store = PixelStore(np.arange(10, dtype=np.uint8), np.array([[2, 2, 1], [2, 3, 1]]), masks=True)
     assert store[-1].tolist() == [[4, 5, 6], [7, 8, 9]]
