@@ -132,12 +132,14 @@ def _run(
 ) -> None:
     os.setsid()
     for number, pipe in ((1, stdout), (2, stderr)):
-        fcntl.fcntl(pipe.fileno(), fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
+        if hasattr(fcntl, "F_SETPIPE_SZ"):  # Linux
+            fcntl.fcntl(pipe.fileno(), fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
         os.dup2(pipe.fileno(), number)
         pipe.close()
     assert "forked_imports" in sys.modules, "the server did not import what it should"
-    threads = list(Path(f"/proc/{os.getppid()}/task").iterdir())
-    assert len(threads) == 1, f"forked from a process of {len(threads)} threads"
+    tasks = Path(f"/proc/{os.getppid()}/task")
+    threads = len(list(tasks.iterdir())) if tasks.exists() else 1
+    assert threads == 1, f"forked from a process of {threads} threads"
     multiprocessing.set_start_method("fork", force=True)  # for the loaders' workers, as in a process of its own
     if before is not None:
         before()

@@ -1,10 +1,12 @@
 """The image cache: a second load decodes nothing, and no stale or damaged cache is ever used."""
 
+import errno
 import multiprocessing
 import os
 import pickle
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,6 +14,7 @@ import pytest
 from segfold.data import cache, images
 from segfold.data.decode import read_image, read_mask
 from segfold.data.images import PixelStore, load_split
+from segfold.errors import SegfoldError
 from tiny_competition import TINY, write_image, write_tables, write_tiny
 
 
@@ -122,6 +125,29 @@ def test_a_small_set_is_not_copied_to_each_worker(home: Path) -> None:
     shutil.rmtree(home / "data" / "tiny" / "cache")
     for one, again in zip(data.images, pickle.loads(pickle.dumps(data.images))):
         np.testing.assert_array_equal(one, again)
+
+
+def test_data_that_cannot_be_written(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One line says where the cache can go, and it goes there; two data folders of one name do not disturb each other."""
+    make_folder = Path.mkdir
+
+    def read_only(self: Path, *arguments: Any, **options: Any) -> None:
+        if self.is_relative_to(home / "data"):
+            raise OSError(errno.EROFS, "Read-only file system", str(self))
+        make_folder(self, *arguments, **options)
+
+    monkeypatch.setattr(Path, "mkdir", read_only)
+    with pytest.raises(SegfoldError, match=r"cache \(Read-only file system\).*SEGFOLD_CACHE"):
+        load_split(TINY, "train", home)
+    monkeypatch.setenv("SEGFOLD_CACHE", str(home / "else" / "where"))
+    first = load_split(TINY, "train", home)
+    assert not (home / "data/tiny/cache").exists()
+    other = home / "other"
+    shutil.copytree(home / "data", other / "data")
+    load_split(TINY, "train", other)
+    assert len(list((home / "else/where").glob("tiny-*/train-*"))) == 2
+    monkeypatch.setattr(cache, "_build", lambda *_: pytest.fail("decoded again"))
+    assert load_split(TINY, "train", home).fingerprint == first.fingerprint
 
 
 def test_store_indexing() -> None:

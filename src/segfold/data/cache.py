@@ -97,6 +97,18 @@ def list_files(folder: Path, suffix: str) -> dict[str, tuple[int, int]]:
         raise SegfoldError(f"no folder {folder}: import the data anew with `make data`") from error
 
 
+def cache_folder(root: Path) -> Path:
+    """Where the decoded pixels of the data folder `root` are kept: in it, or below ``SEGFOLD_CACHE`` where that is set.
+
+    Data may lie on a disk that cannot be written, or that is slower than another one.
+    """
+    elsewhere = os.environ.get("SEGFOLD_CACHE")
+    if not elsewhere:
+        return root / "cache"
+    place = hashlib.sha256(str(root.resolve()).encode()).hexdigest()[:8]
+    return Path(elsewhere).expanduser() / f"{root.name}-{place}"
+
+
 def cached(source: Source, split: str, folder: Path, progress: bool = False) -> tuple[Path, dict[str, Any]]:
     """Returns the split's cache and its index, and builds them first where they are not there.
 
@@ -109,7 +121,7 @@ def cached(source: Source, split: str, folder: Path, progress: bool = False) -> 
     if index is not None:
         return target, index
     try:
-        folder.mkdir(exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)
         with _locked(folder / ".lock") as alone:
             index = _read_index(target)  # another process may have built it while this one waited
             if index is None:
@@ -118,7 +130,10 @@ def cached(source: Source, split: str, folder: Path, progress: bool = False) -> 
                 index = _replace(source, folder, target)
                 _clean(folder, split, target, alone)
     except OSError as error:
-        raise SegfoldError(f"cannot write the image cache in {folder}: {error.strerror or error}") from error
+        raise SegfoldError(
+            f"cannot write the image cache in {folder} ({error.strerror or error}): make room there, or set the "
+            "environment variable SEGFOLD_CACHE to a folder that can be written"
+        ) from error
     return target, index
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from segfold.competition import Competition, data_folder
-from segfold.data.cache import cached, find_source
+from segfold.data.cache import cache_folder, cached, find_source
 from segfold.data.table import read_table, shorten
 from segfold.errors import SegfoldError
 
@@ -150,7 +150,7 @@ def load_split(
     # The cache that was found may go away before it is opened: another process has seen newer files.
     for attempt in range(3):
         source = find_source(competition, split, root)
-        folder, index = cached(source, split, root / "cache", progress)
+        folder, index = cached(source, split, cache_folder(root), progress)
         try:
             images, masks = _open(folder, index)
             break
