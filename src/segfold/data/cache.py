@@ -25,7 +25,7 @@ from segfold.data.decode import map_files, read_image, read_mask
 from segfold.data.table import read_table, shorten
 from segfold.errors import SegfoldError
 
-VERSION = 1  # of the files' layout; raise it when that changes
+VERSION = 2  # of the files' layout and of what is taken for a sound image; raise it when either changes
 
 
 @dataclass(frozen=True)

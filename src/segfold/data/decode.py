@@ -2,7 +2,6 @@
 0``."""
 
 import os
-import zlib
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
@@ -12,10 +11,14 @@ from typing import TypeVar
 import cv2
 import numpy as np
 
+from segfold.data import damage
+from segfold.data.messages import overheard
 from segfold.errors import SegfoldError
 
-_PNG = b"\x89PNG\r\n\x1a\n"
 _CHUNK = 256  # files decoded ahead of their consumer: memory stays flat as sets grow
+
+# Of what is printed at this level, damage is found in a TIFF; who asked for less hears nothing of it either way.
+cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_WARNING)
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -29,7 +32,7 @@ def read_image(path: Path) -> np.ndarray:
         picture that is stored as RGB keeps its three channels.
 
     Raises:
-        SegfoldError: the file is missing, is damaged, or has other than 8 or 16 bits.
+        SegfoldError: the file is missing, is damaged, is too large for OpenCV, or has other than 8 or 16 bits.
     """
     pixels = _decode(path)
     if pixels.ndim == 2:
@@ -72,12 +75,16 @@ def _decode(path: Path) -> np.ndarray:
         raise SegfoldError(f"{path} cannot be read: {error.strerror or error}") from error
     # OpenCV's versions differ in what they make of a damaged PNG (nothing, or half a picture), so its own
     # checksums decide.
-    if not data or (data.startswith(_PNG) and not _whole_png(data)):
-        raise SegfoldError(f"{path} is damaged: it is cut short or its checksum is wrong, copy it anew")
-    try:
-        pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
-    except cv2.error:
-        pixels = None
+    if reason := damage.found_in(data) if data else "it is empty":
+        raise SegfoldError(f"{path} is damaged: {reason}, copy it anew")
+    (pixels, refusal), printed = overheard(lambda: _pixels(data))
+    if "CV_IO_MAX_IMAGE" in refusal + printed or "exceeds user limit" in printed:
+        raise SegfoldError(
+            f"{path} is larger than OpenCV reads (2^30 pixels, and 10^6 a side): cut the images into parts, or set "
+            "OPENCV_IO_MAX_IMAGE_PIXELS in the environment if there is memory enough"
+        )
+    if reason := damage.found_by_decoder(printed):
+        raise SegfoldError(f"{path} is damaged: {reason}, copy it anew, or save it anew if it looks right")
     if pixels is None:
         raise SegfoldError(f"{path} cannot be decoded: expected an image file")
     if pixels.dtype not in (np.uint8, np.uint16):
@@ -85,16 +92,9 @@ def _decode(path: Path) -> np.ndarray:
     return pixels
 
 
-def _whole_png(data: bytes) -> bool:
-    """Whether all chunks of a PNG are there with the checksums that the file gives (RFC 2083, section 3)."""
-    at = len(_PNG)
-    while at + 12 <= len(data):
-        length = int.from_bytes(data[at : at + 4], "big")
-        kind = data[at + 4 : at + 8]
-        end = at + 8 + length
-        if zlib.crc32(data[at + 4 : end]) != int.from_bytes(data[end : end + 4], "big") or end + 4 > len(data):
-            return False
-        if kind == b"IEND":
-            return True
-        at = end + 4
-    return False
+def _pixels(data: bytes) -> tuple[np.ndarray | None, str]:
+    """What OpenCV makes of a file, or why it makes nothing of it."""
+    try:
+        return cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED), ""
+    except cv2.error as error:
+        return None, str(error)
