@@ -74,6 +74,17 @@ def test_what_does_not_matter_keeps_the_cache(home: Path, monkeypatch: pytest.Mo
     assert len(load_split(TINY, "train", home)) == 5
 
 
+@pytest.mark.parametrize(
+    "setting", [{"exif": "turn"}, {"white": 255}, {"mask_threshold": 1}, {"mask_palette": "indices"}]
+)
+def test_what_changes_how_files_are_read_has_a_cache_of_its_own(home: Path, setting: dict) -> None:
+    root, other = home / "data" / "tiny", TINY.model_copy(update=setting)
+    of_masks = "mask" in next(iter(setting))
+    for split in ("train", "test"):
+        same = cache.find_source(TINY, split, root).key == cache.find_source(other, split, root).key
+        assert same == (of_masks and split == "test")
+
+
 def test_fingerprint_sees_ids_shapes_pixels_and_masks(home: Path) -> None:
     root = home / "data" / "tiny"
     first = load_split(TINY, "test", home).fingerprint

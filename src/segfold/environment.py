@@ -18,6 +18,7 @@ _PACKAGES = (
     "opencv-contrib-python-headless",
     "opencv-python-headless",
     "numpy",
+    "pillow",
     "pandas",
     "scikit-learn",
     "numba",

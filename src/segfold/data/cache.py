@@ -56,6 +56,7 @@ def find_source(competition: Competition, split: str, root: Path) -> Source:
         raise SegfoldError(f"no {competition.image_suffix} images in {images}: import the data anew with `make data`")
     masks: Path | None = None
     states: list[Any] = [[VERSION, competition.rle_order, competition.image_suffix, competition.mask_suffix]]
+    states.append([competition.exif, competition.white])
     states.append(sorted(listing.items()))
     if train:
         masks = mask_source(competition, root)
@@ -65,11 +66,24 @@ def find_source(competition: Competition, split: str, root: Path) -> Source:
             if missing:
                 raise SegfoldError(f"no mask in {masks} for {shorten(missing)}: every train image needs one")
             states.append(sorted((name, state) for name, state in files.items() if name in listing))
+            states.append([competition.mask_threshold, competition.mask_palette])
         elif masks.is_file():
             status = masks.stat()
             states.append([competition.id_column, competition.mask_column, status.st_size, status.st_mtime_ns])
     key = hashlib.sha256(json.dumps(states).encode()).hexdigest()[:16]
     return Source(competition, tuple(sorted(listing)), images, masks, key)
+
+
+def image_of(competition: Competition, path: Path) -> np.ndarray:
+    """`read_image` as the competition says."""
+    return read_image(path, exif=competition.exif, white=competition.white)
+
+
+def mask_of(competition: Competition, path: Path) -> np.ndarray:
+    """`read_mask` as the competition says."""
+    return read_mask(
+        path, exif=competition.exif, threshold=competition.mask_threshold, palette=competition.mask_palette
+    )
 
 
 def mask_source(competition: Competition, root: Path) -> Path:
@@ -171,7 +185,7 @@ def _build(source: Source, folder: Path) -> dict[str, Any]:
     texts = _texts(source)
 
     def decode(name: str) -> tuple[np.ndarray, np.ndarray | None]:
-        image = read_image(source.images / f"{name}{source.competition.image_suffix}")
+        image = image_of(source.competition, source.images / f"{name}{source.competition.image_suffix}")
         return image, _mask(source, name, texts, (image.shape[0], image.shape[1]))
 
     def attempt(name: str) -> tuple[np.ndarray, np.ndarray | None] | SegfoldError:
@@ -259,7 +273,7 @@ def _mask(source: Source, name: str, texts: dict[str, str], shape: tuple[int, in
     if not source.masks_are_files:
         return decode_text(texts[name], shape, source.competition, f"{source.masks}: {name}")
     path = source.masks / f"{name}{source.competition.mask_suffix}"
-    mask = read_mask(path)
+    mask = mask_of(source.competition, path)
     if mask.shape != shape:
         raise SegfoldError(f"{path} is {size(mask.shape)}, its image is {size(shape)}: expected the same size")
     return mask

@@ -1,18 +1,21 @@
 """Image and mask files to arrays: 8 or 16 bits and any channel count are kept, masks are read with ``>
-0``."""
+0``, or above another threshold."""
 
+import io
 import os
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 import cv2
 import numpy as np
+from PIL import Image
 
 from segfold.data import damage
 from segfold.data.messages import overheard
+from segfold.data.tags import TIFF, orientation
 from segfold.errors import SegfoldError
 
 _CHUNK = 256  # files decoded ahead of their consumer: memory stays flat as sets grow
@@ -20,44 +23,81 @@ _CHUNK = 256  # files decoded ahead of their consumer: memory stays flat as sets
 # Of what is printed at this level, damage is found in a TIFF; who asked for less hears nothing of it either way.
 cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_WARNING)
 
+Image.MAX_IMAGE_PIXELS = None  # OpenCV has a limit of its own, and has read what Pillow is asked for
+
+Exif = Literal["turn", "ignore"]
+Palette = Literal["colours", "indices"]
+_BACK = {6: 8, 8: 6}  # the other turns and mirrors undo themselves
+
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
-def read_image(path: Path) -> np.ndarray:
+class OrientationError(SegfoldError):
+    """An image that is to be turned before it is shown, and nobody has said whether its mask is."""
+
+    def __init__(self, path: Path, orientation: int, shape: tuple[int, int]) -> None:
+        height, width = shape
+        super().__init__(
+            f"{path} is stored as {height}×{width} with EXIF orientation {orientation}, so viewers turn it: set exif: turn "
+            "in the competition file if masks are drawn on the turned picture, exif: ignore if on the stored one"
+        )
+        self.stored = shape
+        self.turned = shape[::-1] if orientation >= 5 else shape
+
+
+def read_image(path: Path, *, exif: Exif | None = None, white: int | None = None) -> np.ndarray:
     """Decodes an image.
+
+    Args:
+        exif: whether to turn it as its file says; None refuses one that says so.
+        white: the value in the file that becomes the largest of its type, the smaller ones in proportion; None leaves
+            values as they are. Alpha always stays.
 
     Returns:
         H×W×C, uint8 or uint16, colours in the order red, green, blue(, alpha). A grey file has C = 1, a grey
         picture that is stored as RGB keeps its three channels.
 
     Raises:
-        SegfoldError: the file is missing, is damaged, is too large for OpenCV, or has other than 8 or 16 bits.
+        SegfoldError: the file is missing, is damaged, is too large for OpenCV, has other than 8 or 16 bits, or values
+            above `white`.
+        OrientationError: see `exif`.
     """
-    pixels = _decode(path)
+    pixels = _decode(path, exif)
     if pixels.ndim == 2:
-        return pixels[:, :, None]
-    if pixels.shape[2] == 3:
-        return cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB)
-    if pixels.shape[2] == 4:
-        return cv2.cvtColor(pixels, cv2.COLOR_BGRA2RGBA)
-    return pixels
+        pixels = pixels[:, :, None]
+    elif pixels.shape[2] == 3:
+        pixels = cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB)
+    elif pixels.shape[2] == 4:
+        pixels = cv2.cvtColor(pixels, cv2.COLOR_BGRA2RGBA)
+    return pixels if white is None else _full_range(pixels, white, path)
 
 
-def read_mask(path: Path) -> np.ndarray:
+def read_mask(path: Path, *, exif: Exif | None = None, threshold: int = 0, palette: Palette = "colours") -> np.ndarray:
     """Decodes a binary mask.
 
+    Args:
+        exif: as of `read_image`.
+        threshold: foreground is above it.
+        palette: as of `mask_values`.
+
     Returns:
-        H×W, uint8, 1 where any colour is above 0 (alpha is no colour). A value of 1 in a 16-bit file counts,
-        which it would not after a conversion to 8 bits.
+        H×W, uint8 of 0 and 1. A value of 1 in a 16-bit file counts, which it would not after a conversion to 8 bits.
 
     Raises:
         SegfoldError: as `read_image`.
     """
-    pixels = _decode(path)
-    if pixels.ndim == 3:
-        pixels = pixels[:, :, :3].max(axis=2)
-    return (pixels > 0).astype(np.uint8)
+    return (mask_values(path, exif=exif, palette=palette) > threshold).astype(np.uint8)
+
+
+def mask_values(path: Path, *, exif: Exif | None = None, palette: Palette = "colours") -> np.ndarray:
+    """The values of a mask file, H×W: of its largest colour (alpha is none), or the indices into its palette.
+
+    Args:
+        palette: what is read of a file with a palette.
+    """
+    pixels = _decode(path, exif, indices=palette == "indices")
+    return pixels if pixels.ndim == 2 else pixels[:, :, :3].max(axis=2)
 
 
 def map_files(function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
@@ -68,7 +108,7 @@ def map_files(function: Callable[[Item], Result], items: Iterable[Item]) -> Iter
             yield from pool.map(function, chunk)
 
 
-def _decode(path: Path) -> np.ndarray:
+def _decode(path: Path, exif: Exif | None, indices: bool = False) -> np.ndarray:
     try:
         data = path.read_bytes()
     except OSError as error:
@@ -89,7 +129,15 @@ def _decode(path: Path) -> np.ndarray:
         raise SegfoldError(f"{path} cannot be decoded: expected an image file")
     if pixels.dtype not in (np.uint8, np.uint16):
         raise SegfoldError(f"{path} holds {pixels.dtype} values: expected 8 or 16 bits a channel")
-    return pixels
+    if indices:
+        picture = Image.open(io.BytesIO(data))
+        pixels = np.asarray(picture) if picture.mode == "P" else pixels
+    found = orientation(data)
+    # Of a TIFF, decoders make the picture that is to be shown; of other files the one that is stored.
+    stored = _turned(pixels, _BACK.get(found, found)) if data.startswith(TIFF) else pixels
+    if found != 1 and exif is None:
+        raise OrientationError(path, found, (stored.shape[0], stored.shape[1]))
+    return _turned(stored, found) if exif == "turn" else stored
 
 
 def _pixels(data: bytes) -> tuple[np.ndarray | None, str]:
@@ -98,3 +146,27 @@ def _pixels(data: bytes) -> tuple[np.ndarray | None, str]:
         return cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED), ""
     except cv2.error as error:
         return None, str(error)
+
+
+def _turned(pixels: np.ndarray, orientation: int) -> np.ndarray:
+    """As a picture of this EXIF orientation is to be shown."""
+    if orientation >= 5:
+        pixels = pixels.swapaxes(0, 1)
+    if orientation in (3, 4, 7, 8):
+        pixels = pixels[::-1]
+    if orientation in (2, 3, 6, 7):
+        pixels = pixels[:, ::-1]
+    return np.ascontiguousarray(pixels)
+
+
+def _full_range(pixels: np.ndarray, white: int, path: Path) -> np.ndarray:
+    """Colours of 0…white as colours of the type's whole range; alpha stays."""
+    top = np.iinfo(pixels.dtype).max
+    colours = pixels[:, :, :3]
+    if white > top or colours.max() > white:
+        raise SegfoldError(
+            f"{path} holds {pixels.dtype} values up to {colours.max()}, the competition's white is {white}: set it to the "
+            "value that is white in these files, or leave it out"
+        )
+    table = np.rint(np.arange(white + 1) * (top / white)).astype(pixels.dtype)
+    return np.concatenate([table[colours], pixels[:, :, 3:]], axis=2)
