@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from segfold.data import cache, images
+from segfold.data import cache, decode, images
 from segfold.data.decode import read_image, read_mask
 from segfold.data.images import PixelStore, load_split
 from tiny_competition import TINY, write_image, write_tables, write_tiny
@@ -22,10 +22,10 @@ def home(tmp_path: Path) -> Path:
 
 
 def no_decoding(monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(path: Path) -> np.ndarray:
+    def fail(path: Path, **how: object) -> np.ndarray:
         raise AssertionError(f"{path} was decoded again")
 
-    monkeypatch.setattr(cache, "read_image", fail)
+    monkeypatch.setattr(decode, "read_image", fail)
 
 
 def test_second_load_decodes_nothing(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:

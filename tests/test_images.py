@@ -219,8 +219,8 @@ def test_bad_files_are_named(home: Path) -> None:
 
 def test_images_of_two_kinds(home: Path) -> None:
     path = home / "data" / "tiny" / "test" / "images" / "zz.png"
-    write_image(path, read_image(path)[:, :, 0])
-    with pytest.raises(SegfoldError, match=r"zz\.png is 1×uint8"):
+    write_image(path, read_image(path).astype(np.uint16) * 257)
+    with pytest.raises(SegfoldError, match=r"zz\.png is 3×uint16, most images are 3×uint8: expected one kind"):
         load_split(TINY, "test", home)
 
 

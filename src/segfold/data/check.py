@@ -1,6 +1,5 @@
 """Everything that is wrong with a competition's data folder, found at once and said by file name."""
 
-from collections import Counter
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -8,9 +7,10 @@ import numpy as np
 import pandas as pd
 
 from segfold.competition import Competition, data_folder
-from segfold.data.cache import decode_text, image_of, kind, list_files, mask_of, mask_source, size
-from segfold.data.decode import OrientationError, map_files
+from segfold.data.cache import decode_text, list_files, mask_source, size
+from segfold.data.decode import OrientationError, image_of, map_files, mask_of
 from segfold.data.images import missing_data
+from segfold.data.kinds import Kind, common_kind, kind_of
 from segfold.data.mask_files import why_different
 from segfold.data.table import read_table
 from segfold.errors import SegfoldError
@@ -46,7 +46,7 @@ class _Check:
         self.root = root
         self.problems: list[str] = []
         self.ids: dict[str, None] = {}  # of both splits, in order
-        self.kinds: dict[str, str] = {}  # of each image file that decodes
+        self.kinds: dict[str, dict[str, Kind]] = {}  # of each image file that decodes, by folder
 
     def train(self) -> None:
         competition = self.competition
@@ -88,12 +88,14 @@ class _Check:
 
     def kinds_agree(self) -> None:
         """A network has one number of input channels."""
-        if not self.kinds:
-            return
-        usual = Counter(self.kinds.values()).most_common(1)[0][0]
-        for file, found in self.kinds.items():
-            if found != usual:
-                self.problems.append(f"{file}: {found}, most images are {usual}")
+        found = {}
+        for folder, kinds in self.kinds.items():
+            common = common_kind(dict(sorted(kinds.items())))  # threads have filled it
+            self.problems += [f"{file}: {reason}" for file, reason in common.problems.items()]
+            found[folder] = str(common)
+        if len(set(found.values())) > 1:
+            each = ", ".join(f"{folder}: {what}" for folder, what in found.items())
+            self.problems.append(f"{each}: expected the same channels and bits in both")
 
     def extra_tables(self) -> None:
         for table in self.competition.tables.values():
@@ -154,7 +156,7 @@ class _Check:
             image = image_of(self.competition, self.root / file)
         except SegfoldError as error:
             return error
-        self.kinds[file] = kind(image)
+        self.kinds.setdefault(folder, {})[file] = kind_of(image)
         return image
 
     def _each(self, check: Callable[[str], list[str]], ids: Iterable[str]) -> None:

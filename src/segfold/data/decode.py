@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 from PIL import Image
 
+from segfold.competition import Competition
 from segfold.data import damage
 from segfold.data.messages import overheard
 from segfold.data.tags import TIFF, orientation
@@ -98,6 +99,18 @@ def mask_values(path: Path, *, exif: Exif | None = None, palette: Palette = "col
     """
     pixels = _decode(path, exif, indices=palette == "indices")
     return pixels if pixels.ndim == 2 else pixels[:, :, :3].max(axis=2)
+
+
+def image_of(competition: Competition, path: Path) -> np.ndarray:
+    """`read_image` as the competition says."""
+    return read_image(path, exif=competition.exif, white=competition.white)
+
+
+def mask_of(competition: Competition, path: Path) -> np.ndarray:
+    """`read_mask` as the competition says."""
+    return read_mask(
+        path, exif=competition.exif, threshold=competition.mask_threshold, palette=competition.mask_palette
+    )
 
 
 def map_files(function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
