@@ -7,8 +7,8 @@ TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 
 ORIENTATION = 274
 _INTEGERS = {3: "H", 4: "L", 16: "Q"}  # types of a tag: of 16, 32 and 64 bits
-# Before an EXIF block, by what the file begins with.
-_MARKS = {b"\xff\xd8": b"Exif\0\0", b"\x89PNG": b"eXIf", b"RIFF": b"EXIF"}
+_PNG = b"\x89PNG\r\n\x1a\n"
+_MARKS = {b"\xff\xd8": b"Exif\0\0", b"RIFF": b"EXIF"}  # before the EXIF block of a JPEG and a WebP
 
 
 def read_tags(data: bytes) -> dict[int, tuple[int, ...]]:
@@ -51,10 +51,23 @@ def orientation(data: bytes) -> int:
 def _block(data: bytes) -> bytes | None:
     if data.startswith(TIFF):
         return data
+    if data.startswith(_PNG):
+        return _chunk(data, b"eXIf")
     for start, mark in _MARKS.items():
         if data.startswith(start) and (at := data.find(mark)) >= 0:
             rest = data[at + len(mark) : at + len(mark) + (1 << 16)]
             # In WebP the block's length comes between, and of some writers JPEG's mark as well.
             begins = [place for head in TIFF[:2] if 0 <= (place := rest.find(head)) <= 10]
             return rest[min(begins) :] if begins else None
+    return None
+
+
+def _chunk(data: bytes, kind: bytes) -> bytes | None:
+    """What the first chunk of a kind holds in a PNG."""
+    at = len(_PNG)
+    while at + 8 <= len(data):
+        length = int.from_bytes(data[at : at + 4], "big")
+        if data[at + 4 : at + 8] == kind:
+            return data[at + 8 : at + 8 + length]
+        at += 12 + length
     return None
