@@ -34,8 +34,8 @@ def flip_pixel(path: Path) -> None:
     write_image(path, mask)
 
 
-def make_grey(path: Path) -> None:
-    write_image(path, read_image(path)[:, :, 0])
+def make_deep(path: Path) -> None:
+    write_image(path, read_image(path).astype(np.uint16) * 257)
 
 
 CASES: dict[str, tuple[Callable[[Path], object], list[str]]] = {
@@ -84,8 +84,8 @@ CASES: dict[str, tuple[Callable[[Path], object], list[str]]] = {
         ["test/images/zz.png: missing, sample_submission.csv has it"],
     ),
     "images of two kinds": (
-        lambda root: make_grey(root / "test/images/zz.png"),
-        ["test/images/zz.png: 1×uint8, most images are 3×uint8"],
+        lambda root: make_deep(root / "test/images/zz.png"),
+        ["test/images/zz.png: 3×uint16, most images are 3×uint8"],
     ),
     "depth missing": (lambda root: edit(root / "depths.csv", "zz,57", ""), ["depths.csv: no line for zz"]),
     "depth is no number": (

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from segfold.data import cache, images
+from segfold.data import cache, decode, images
 from segfold.data.decode import read_image, read_mask
 from segfold.data.images import PixelStore, load_split
 from segfold.errors import SegfoldError
@@ -25,10 +25,10 @@ def home(tmp_path: Path) -> Path:
 
 
 def no_decoding(monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(path: Path) -> np.ndarray:
+    def fail(path: Path, **how: object) -> np.ndarray:
         raise AssertionError(f"{path} was decoded again")
 
-    monkeypatch.setattr(cache, "read_image", fail)
+    monkeypatch.setattr(decode, "read_image", fail)
 
 
 def test_second_load_decodes_nothing(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -75,6 +75,17 @@ def test_what_does_not_matter_keeps_the_cache(home: Path, monkeypatch: pytest.Mo
     (root / "train" / "images" / "._0b.png").write_bytes(b"x")
     (root / "train" / "images" / "Thumbs.db").write_bytes(b"x")
     assert len(load_split(TINY, "train", home)) == 5
+
+
+@pytest.mark.parametrize(
+    "setting", [{"exif": "turn"}, {"white": 255}, {"mask_threshold": 1}, {"mask_palette": "indices"}]
+)
+def test_what_changes_how_files_are_read_has_a_cache_of_its_own(home: Path, setting: dict) -> None:
+    root, other = home / "data" / "tiny", TINY.model_copy(update=setting)
+    of_masks = "mask" in next(iter(setting))
+    for split in ("train", "test"):
+        same = cache.find_source(TINY, split, root).key == cache.find_source(other, split, root).key
+        assert same == (of_masks and split == "test")
 
 
 def test_fingerprint_sees_ids_shapes_pixels_and_masks(home: Path) -> None:

@@ -2,6 +2,9 @@
 
 import os
 import shutil
+import threading
+import time
+import weakref
 from pathlib import Path
 
 import cv2
@@ -9,6 +12,7 @@ import numpy as np
 import pytest
 
 from segfold.competition import Competition, load_competition
+from segfold.data import decode
 from segfold.data.decode import map_files, read_image, read_mask
 from segfold.data.images import load_split
 from segfold.data.table import read_table
@@ -110,6 +114,62 @@ def test_what_is_no_image(tmp_path: Path) -> None:
 
 def test_map_files_is_map() -> None:
     assert list(map_files(lambda i: i * i, range(1000))) == [i * i for i in range(1000)]
+    assert list(map_files(np.negative, np.arange(700))) == list(-np.arange(700))
+
+
+class Alive:
+    """Counts the bytes of the arrays that it makes as long as they are there."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self.now = self.most = 0
+
+    def make(self, size: int) -> tuple[np.ndarray, np.ndarray]:
+        time.sleep(0.0005)  # longer than their consumer needs
+        parts = np.empty(size // 2, np.uint8), np.empty(size - size // 2, np.uint8)
+        self._add(size)
+        weakref.finalize(parts[0], self._add, -size)
+        return parts
+
+    def _add(self, size: int) -> None:
+        with self._lock:
+            self.now += size
+            self.most = max(self.most, self.now)
+
+
+@pytest.mark.parametrize("sizes", [[1000] * 300, [1] * 200 + [1000] * 100, [1000, 1, 1, 1] * 60])
+def test_what_waits_for_its_consumer_is_bounded_by_bytes(sizes: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(decode, "AHEAD_BYTES", 5000)
+    alive, given = Alive(), []
+    for number, parts in enumerate(map_files(alive.make, sizes)):
+        given.append(sum(map(len, parts)))
+        if number < 20:
+            time.sleep(0.002)  # a consumer that is slow to begin with
+    assert given == sizes
+    # Beside those that wait: one on each thread, and one with the consumer.
+    assert alive.most <= 5000 + 1000 * ((os.cpu_count() or 1) + 2)
+
+
+def test_map_files_ends_with_its_consumer(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(decode, "AHEAD_BYTES", 1)
+    begun = []
+
+    def make(size: int) -> np.ndarray:
+        begun.append(size)
+        return np.empty(size, np.uint8)
+
+    results = map_files(make, range(10, 1000))
+    assert len(next(results)) == 10
+    results.close()  # threads that wait for room are let go
+    assert len(begun) < 100
+
+
+def test_map_files_raises_what_a_file_raised() -> None:
+    def fail(number: int) -> int:
+        return 1 // (number - 40)
+
+    with pytest.raises(ZeroDivisionError):
+        list(map_files(fail, range(1000)))
 
 
 # A split
@@ -219,8 +279,8 @@ def test_bad_files_are_named(home: Path) -> None:
 
 def test_images_of_two_kinds(home: Path) -> None:
     path = home / "data" / "tiny" / "test" / "images" / "zz.png"
-    write_image(path, read_image(path)[:, :, 0])
-    with pytest.raises(SegfoldError, match=r"zz\.png is 1×uint8"):
+    write_image(path, read_image(path).astype(np.uint16) * 257)
+    with pytest.raises(SegfoldError, match=r"zz\.png is 3×uint16, most images are 3×uint8: expected one kind"):
         load_split(TINY, "test", home)
 
 

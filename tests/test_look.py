@@ -42,6 +42,30 @@ def test_mask_is_tinted_inside_and_outlined_at_its_edge() -> None:
     assert np.abs(edge - TINT).sum(axis=1).min() < 90
 
 
+def test_sixteen_bits_are_shown_as_their_nearest_eight() -> None:
+    mask = np.zeros((CELL, CELL), np.uint8)
+    for dtype, scale in ((np.uint16, 257), (np.float32, 1)):
+        values = np.arange(256).repeat(15)[: CELL * CELL].reshape(CELL, CELL, 1)
+        deep = (values * scale + 0.4 * scale).astype(dtype)
+        found = contact_sheet([deep], [mask], cell=CELL, gap=0)
+        np.testing.assert_array_equal(found, values.repeat(3, axis=2))
+    found = contact_sheet([np.full((CELL, CELL, 3), 65535, np.uint16)], [mask], cell=CELL, gap=0)
+    assert (found == 255).all()
+
+
+def test_alpha_is_not_shown() -> None:
+    image = np.dstack([np.full((CELL, CELL), value, np.uint8) for value in (10, 20, 30, 255)])
+    found = contact_sheet([image], [np.zeros((CELL, CELL))], cell=CELL, gap=0)
+    assert (found == (10, 20, 30)).all()
+
+
+def test_a_large_mask_is_shrunk_by_its_area() -> None:
+    image, mask = np.zeros((600, 600, 1), np.uint8), np.zeros((600, 600), np.uint8)
+    mask[:] = ~np.isin(np.arange(600) % 10, (4, 5))  # four fifths of each pixel of the cell, but not its middle
+    found = contact_sheet([image], [mask], cell=CELL, gap=0)
+    assert found.any(axis=2).all()
+
+
 def test_second_outline_has_its_own_colour() -> None:
     image, mask, truth = np.full((30, 30, 3), 100, np.uint8), np.zeros((30, 30)), np.zeros((30, 30))
     truth[10:20, 10:20] = 1

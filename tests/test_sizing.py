@@ -85,6 +85,60 @@ def test_resize_equals_torch(channels: int, shape: tuple[int, int]) -> None:
     np.testing.assert_allclose(sizing.restore(expected.numpy(), shape), back, atol=2e-5)
 
 
+def areas(size: int, target: int) -> np.ndarray:
+    """Share of each of `size` pixels in each of `target` new ones, target×size, rows adding up to 1."""
+    ends = np.linspace(0, size, target + 1)
+    shared = np.minimum(ends[1:, None], np.arange(1, size + 1)) - np.maximum(ends[:-1, None], np.arange(size))
+    return shared.clip(0) * target / size
+
+
+def between(size: int, target: int) -> np.ndarray:
+    """The same of bilinear interpolation."""
+    identity = torch.eye(size)[None]
+    return torch.nn.functional.interpolate(identity, target, mode="linear", align_corners=False)[0].T.double().numpy()
+
+
+@pytest.mark.parametrize("channels", [1, 3, 6])
+@pytest.mark.parametrize(
+    ("shape", "target", "rows", "columns"),
+    [
+        ((101, 77), (40, 20), areas, areas),
+        ((101, 40), (33, 32), areas, between),
+        ((30, 90), (45, 16), between, areas),
+        ((64, 32), (32, 16), areas, areas),  # shrunk by just 2, bilinear is the area
+        ((60, 60), (31, 45), between, between),
+    ],
+)
+def test_what_shrinks_by_more_than_two_is_averaged_over_areas(channels, shape, target, rows, columns) -> None:
+    image = np.random.default_rng(0).random((*shape, channels), np.float32)
+    expected = np.einsum("yi,ijc,xj->yxc", rows(shape[0], target[0]), image, columns(shape[1], target[1]))
+    np.testing.assert_allclose(Sizing(*target, "resize").image(image), expected, atol=1e-5)
+    padded = Sizing(64, 64, resize=target)
+    np.testing.assert_allclose(padded.image(image)[padded.window(shape).slices], expected, atol=1e-5)
+    mask = (image[:, :, 0] > 0.5).astype(np.uint8)
+    soft = rows(shape[0], target[0]) @ mask @ columns(shape[1], target[1]).T
+    sure = np.abs(soft - 0.5) > 1e-5
+    np.testing.assert_array_equal(Sizing(*target, "resize").mask(mask)[sure], (soft > 0.5)[sure])
+    # A prediction is taken back in the same way: here from a large input to a small image.
+    planes = np.moveaxis(image, 2, 0)
+    np.testing.assert_allclose(Sizing(*shape, "resize").restore(planes, target), np.moveaxis(expected, 2, 0), atol=1e-5)
+    eight_bits = (image * 255).astype(np.uint8)
+    expected = np.einsum("yi,ijc,xj->yxc", rows(shape[0], target[0]), eight_bits, columns(shape[1], target[1]))
+    assert np.abs(Sizing(*target, "resize").image(eight_bits) - expected).max() <= 1.25  # rounded after each axis
+
+
+@pytest.mark.parametrize("factor", [2, 3, 7])
+def test_shrinking_and_back_moves_nothing(factor: int) -> None:
+    size = 24 * factor
+    sizing = Sizing(24, 24, "resize")
+    ramp = np.tile(np.arange(size, dtype=np.float32), (size, 1))
+    back = sizing.restore(sizing.image(ramp[:, :, None])[:, :, 0], (size, size))
+    inner = slice(factor, size - factor)  # nearer to the border the ramp does not go on
+    np.testing.assert_allclose(back[inner, inner], ramp[inner, inner], atol=1e-3)
+    noise = np.random.default_rng(0).random((size, size, 1), np.float32)
+    assert sizing.image(noise).mean() == pytest.approx(noise.mean(), abs=1e-5)  # no pixel is left out
+
+
 @settings(max_examples=60, deadline=None)
 @given(st.data())
 def test_restore_undoes_pad_at_any_offset(data: st.DataObject) -> None:

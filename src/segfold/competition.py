@@ -32,7 +32,17 @@ class ExtraTable(BaseModel):
 
 
 class Competition(BaseModel):
-    """One file of ``configs/competitions``. Paths are relative to the data folder, `data_folder`."""
+    """One file of ``configs/competitions``. Paths are relative to the data folder, `data_folder`.
+
+    Attributes:
+        exif: what to do with images that are to be turned before they are shown. Masks are drawn on one of the two
+            pictures, and their files do not say on which.
+        white: the value of white in image files whose range is not all of their bits (4095 of 12 bits); what is read
+            is brought to the full range.
+        mask_threshold: a mask file is foreground above it.
+        mask_palette: whether a mask file with a palette is read by its colours, or by the numbers of its colours, of
+            which 0 is the background.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -51,6 +61,10 @@ class Competition(BaseModel):
     solution: RelativePath | None = None
     image_suffix: str = ".png"
     mask_suffix: str = ".png"
+    exif: Literal["turn", "ignore"] | None = None
+    white: Annotated[int, Field(ge=1, le=65535)] | None = None
+    mask_threshold: Annotated[int, Field(ge=0, le=65534)] = 0
+    mask_palette: Literal["colours", "indices"] = "colours"
     id_column: str = "id"
     mask_column: str = "rle_mask"
     rle_order: Literal["column", "row"] = "column"

@@ -19,6 +19,7 @@ _PACKAGES = (
     "opencv-contrib-python-headless",
     "opencv-python-headless",
     "numpy",
+    "pillow",
     "pandas",
     "scikit-learn",
     "numba",

@@ -43,7 +43,7 @@ def run(arguments: argparse.Namespace) -> int:
         titles.append(str(images.ids[row]))
         for epoch in range(arguments.draws):
             sample = samples[(epoch, position)]
-            pictures.append(sample["image"].permute(1, 2, 0).numpy().astype(np.uint8))
+            pictures.append(sample["image"].permute(1, 2, 0).numpy())
             masks.append(sample["mask"][0].numpy())
             titles.append(f"epoch {epoch + 1}")
     sheet = contact_sheet(pictures, masks, titles=titles, columns=arguments.draws + 1)

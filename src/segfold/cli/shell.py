@@ -23,6 +23,7 @@ _NEEDED = (
     "timm",
     "albumentations",
     "cv2",
+    "PIL",
     "pandas",
     "sklearn",
     "numba",

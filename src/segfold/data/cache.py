@@ -21,11 +21,12 @@ import numpy as np
 
 from segfold.competition import Competition
 from segfold.data import rle
-from segfold.data.decode import map_files, read_image, read_mask
+from segfold.data.decode import image_of, map_files, mask_of
+from segfold.data.kinds import Kind, common_kind, convert_file, kind_of
 from segfold.data.table import read_table, shorten
 from segfold.errors import SegfoldError
 
-VERSION = 1  # of the files' layout; raise it when that changes
+VERSION = 2  # of the files' layout and of what is taken for a sound image; raise it when either changes
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,7 @@ def find_source(competition: Competition, split: str, root: Path) -> Source:
         raise SegfoldError(f"no {competition.image_suffix} images in {images}: import the data anew with `make data`")
     masks: Path | None = None
     states: list[Any] = [[VERSION, competition.rle_order, competition.image_suffix, competition.mask_suffix]]
+    states.append([competition.exif, competition.white])
     states.append(sorted(listing.items()))
     if train:
         masks = mask_source(competition, root)
@@ -65,6 +67,7 @@ def find_source(competition: Competition, split: str, root: Path) -> Source:
             if missing:
                 raise SegfoldError(f"no mask in {masks} for {shorten(missing)}: every train image needs one")
             states.append(sorted((name, state) for name, state in files.items() if name in listing))
+            states.append([competition.mask_threshold, competition.mask_palette])
         elif masks.is_file():
             status = masks.stat()
             states.append([competition.id_column, competition.mask_column, status.st_size, status.st_mtime_ns])
@@ -128,6 +131,9 @@ def cached(source: Source, split: str, folder: Path, progress: bool = False) -> 
                 if progress:
                     print(f"decoding {len(source.ids)} {split} images into {target}", file=sys.stderr)
                 index = _replace(source, folder, target)
+                if progress:
+                    for note in index["notes"]:
+                        print(f"{split} images: {note}", file=sys.stderr)
                 _clean(folder, split, target, alone)
     except OSError as error:
         raise SegfoldError(
@@ -185,11 +191,11 @@ def _clean(folder: Path, split: str, target: Path, alone: bool) -> None:
 def _build(source: Source, folder: Path) -> dict[str, Any]:
     texts = _texts(source)
 
-    def decode(name: str) -> tuple[np.ndarray, np.ndarray | None]:
-        image = read_image(source.images / f"{name}{source.competition.image_suffix}")
-        return image, _mask(source, name, texts, (image.shape[0], image.shape[1]))
+    def decode(name: str) -> tuple[np.ndarray, np.ndarray | None, Kind]:
+        image = image_of(source.competition, source.images / f"{name}{source.competition.image_suffix}")
+        return image, _mask(source, name, texts, (image.shape[0], image.shape[1])), kind_of(image)
 
-    def attempt(name: str) -> tuple[np.ndarray, np.ndarray | None] | SegfoldError:
+    def attempt(name: str) -> tuple[np.ndarray, np.ndarray | None, Kind] | SegfoldError:
         try:
             return decode(name)
         except SegfoldError as error:
@@ -199,20 +205,14 @@ def _build(source: Source, folder: Path) -> dict[str, Any]:
     areas: list[int] = []
     constant: list[bool] = []
     problems: list[str] = []
-    dtype: np.dtype | None = None
+    kinds: dict[str, Kind] = {}
     hashes = {"images.bin": hashlib.sha256(), "masks.bin": hashlib.sha256()}
     with (folder / "images.bin").open("wb") as images, (folder / "masks.bin").open("wb") as masks:
         for name, result in zip(source.ids, map_files(attempt, source.ids)):
             if isinstance(result, SegfoldError):
                 problems.append(str(result))
                 continue
-            image, mask = result
-            dtype = dtype or image.dtype
-            channels = shapes[0][2] if shapes else image.shape[2]
-            if (image.dtype, image.shape[2]) != (dtype, channels):
-                file = source.images / f"{name}{source.competition.image_suffix}"
-                problems.append(f"{file} is {kind(image)}, {source.ids[0]} is {channels}×{dtype}: expected one kind")
-                continue
+            image, mask, kinds[name] = result
             shapes.append(image.shape)
             constant.append(bool((image == image[0, 0]).all()))
             for handle, array in ((images, image), (masks, mask)):
@@ -223,17 +223,29 @@ def _build(source: Source, folder: Path) -> dict[str, Any]:
         for handle in (images, masks):
             handle.flush()
             os.fsync(handle.fileno())
-    if problems:
+    common = common_kind(kinds, source.competition.white) if kinds else None
+    if common is not None:
+        suffix = source.competition.image_suffix
+        problems += [
+            f"{source.images / f'{name}{suffix}'} is {reason}: expected one kind"
+            for name, reason in common.problems.items()
+        ]
+    if problems or common is None:
         raise SegfoldError(problems[0] if len(problems) == 1 else f"{len(problems)} files: {'; '.join(problems[:10])}")
-    whole = hashlib.sha256(json.dumps([source.ids, shapes, str(dtype)]).encode())
+    if any(shape[2] != common.channels for shape in shapes):
+        shapes = convert_file(folder / "images.bin", shapes, common)
+        with (folder / "images.bin").open("rb") as converted:
+            hashes["images.bin"] = hashlib.file_digest(converted, "sha256")
+    whole = hashlib.sha256(json.dumps([source.ids, shapes, common.dtype]).encode())
     for part in hashes.values():
         whole.update(part.digest())
     index = {
         "ids": source.ids,
         "shapes": shapes,
-        "dtype": str(dtype),
+        "dtype": common.dtype,
         "areas": areas if source.masks else None,
         "constant": constant,
+        "notes": common.notes,
         "fingerprint": whole.hexdigest(),
         "files": {name: (folder / name).stat().st_size for name in hashes},
     }
@@ -245,11 +257,6 @@ def _write(handle: IO[bytes], array: np.ndarray, hashes: dict[str, Any]) -> None
     data = np.ascontiguousarray(array).data
     handle.write(data)
     hashes[Path(handle.name).name].update(data)
-
-
-def kind(image: np.ndarray) -> str:
-    """Channels and type of an image, for messages."""
-    return f"{image.shape[2]}×{image.dtype}"
 
 
 def _texts(source: Source) -> dict[str, str]:
@@ -274,7 +281,7 @@ def _mask(source: Source, name: str, texts: dict[str, str], shape: tuple[int, in
     if not source.masks_are_files:
         return decode_text(texts[name], shape, source.competition, f"{source.masks}: {name}")
     path = source.masks / f"{name}{source.competition.mask_suffix}"
-    mask = read_mask(path)
+    mask = mask_of(source.competition, path)
     if mask.shape != shape:
         raise SegfoldError(f"{path} is {size(mask.shape)}, its image is {size(shape)}: expected the same size")
     return mask

@@ -1,6 +1,5 @@
 """Everything that is wrong with a competition's data folder, found at once and said by file name."""
 
-from collections import Counter
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -8,9 +7,11 @@ import numpy as np
 import pandas as pd
 
 from segfold.competition import Competition, data_folder
-from segfold.data.cache import decode_text, kind, list_files, mask_source, size
-from segfold.data.decode import map_files, read_image, read_mask
+from segfold.data.cache import decode_text, list_files, mask_source, size
+from segfold.data.decode import OrientationError, image_of, map_files, mask_of
 from segfold.data.images import missing_data
+from segfold.data.kinds import Kind, common_kind, kind_of
+from segfold.data.mask_files import why_different
 from segfold.data.table import read_table
 from segfold.errors import SegfoldError
 
@@ -45,7 +46,7 @@ class _Check:
         self.root = root
         self.problems: list[str] = []
         self.ids: dict[str, None] = {}  # of both splits, in order
-        self.kinds: dict[str, str] = {}  # of each image file that decodes
+        self.kinds: dict[str, dict[str, Kind]] = {}  # of each image file that decodes, by folder
 
     def train(self) -> None:
         competition = self.competition
@@ -81,18 +82,20 @@ class _Check:
 
         def check(name: str) -> list[str]:
             found = self._image(competition.test_images, name)
-            return [found] if isinstance(found, str) else []
+            return [self._relative(found)] if isinstance(found, SegfoldError) else []
 
         self._each(check, images)
 
     def kinds_agree(self) -> None:
         """A network has one number of input channels."""
-        if not self.kinds:
-            return
-        usual = Counter(self.kinds.values()).most_common(1)[0][0]
-        for file, found in self.kinds.items():
-            if found != usual:
-                self.problems.append(f"{file}: {found}, most images are {usual}")
+        found = {}
+        for folder, kinds in self.kinds.items():
+            common = common_kind(dict(sorted(kinds.items())))  # threads have filled it
+            self.problems += [f"{file}: {reason}" for file, reason in common.problems.items()]
+            found[folder] = str(common)
+        if len(set(found.values())) > 1:
+            each = ", ".join(f"{folder}: {what}" for folder, what in found.items())
+            self.problems.append(f"{each}: expected the same channels and bits in both")
 
     def extra_tables(self) -> None:
         for table in self.competition.tables.values():
@@ -110,13 +113,14 @@ class _Check:
     def _train_image(self, name: str, masks: Path | None, text: str | None) -> list[str]:
         competition = self.competition
         image = self._image(competition.train_images, name)
-        if isinstance(image, str):
-            return [image]
+        path = None if masks is None else masks / f"{name}{competition.mask_suffix}"
+        if isinstance(image, SegfoldError):
+            return [self._relative(image) + self._fitting(image, path)]
         problems = []
         mask = decoded = None
-        if masks is not None and (path := masks / f"{name}{competition.mask_suffix}").is_file():
+        if path is not None and path.is_file():
             try:
-                mask = read_mask(path)
+                mask = mask_of(competition, path)
                 if mask.shape != image.shape[:2]:
                     file = f"{competition.train_masks}/{path.name}"
                     problems.append(f"{file}: {size(mask.shape)}, its image is {size(image.shape)}")
@@ -129,18 +133,30 @@ class _Check:
                 decoded = decode_text(text, (height, width), competition, f"{competition.train_table}: {name}")
             except SegfoldError as error:
                 problems.append(str(error))
-        if mask is not None and decoded is not None and (wrong := int((mask != decoded).sum())):
-            file = f"{competition.train_masks}/{name}{competition.mask_suffix}"
-            problems.append(f"{file}: differs from its RLE in {competition.train_table} at {wrong} pixels")
+        if path is not None and mask is not None and decoded is not None and (wrong := int((mask != decoded).sum())):
+            file = f"{competition.train_masks}/{path.name}"
+            reason = why_different(path, decoded, competition)
+            problems.append(f"{file}: differs from its RLE in {competition.train_table} at {wrong} pixels; {reason}")
         return problems
 
-    def _image(self, folder: str, name: str) -> np.ndarray | str:
+    def _fitting(self, error: SegfoldError, mask: Path | None) -> str:
+        """Which way of reading an image that is to be turned its mask file speaks for."""
+        if not isinstance(error, OrientationError) or error.stored == error.turned or mask is None:
+            return ""
+        try:
+            shape = mask_of(self.competition, mask).shape
+        except SegfoldError:
+            return ""
+        fits = {error.stored: "ignore", error.turned: "turn"}.get((shape[0], shape[1]))
+        return "" if fits is None else f" (its mask is {size(shape)}, which is exif: {fits})"
+
+    def _image(self, folder: str, name: str) -> np.ndarray | SegfoldError:
         file = f"{folder}/{name}{self.competition.image_suffix}"
         try:
-            image = read_image(self.root / file)
+            image = image_of(self.competition, self.root / file)
         except SegfoldError as error:
-            return self._relative(error)
-        self.kinds[file] = kind(image)
+            return error
+        self.kinds.setdefault(folder, {})[file] = kind_of(image)
         return image
 
     def _each(self, check: Callable[[str], list[str]], ids: Iterable[str]) -> None:

@@ -1,100 +1,236 @@
 """Image and mask files to arrays: 8 or 16 bits and any channel count are kept, masks are read with ``>
-0``."""
+0``, or above another threshold."""
 
-import zlib
+import io
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from itertools import islice
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import TypeVar
+from threading import Condition
+from typing import Literal, TypeVar
 
 import cv2
 import numpy as np
+from PIL import Image
 
+from segfold.competition import Competition
 from segfold.cores import cores
+from segfold.data import damage
+from segfold.data.messages import overheard
+from segfold.data.tags import TIFF, orientation
 from segfold.errors import SegfoldError
 
-_PNG = b"\x89PNG\r\n\x1a\n"
-_CHUNK = 256  # files decoded ahead of their consumer: memory stays flat as sets grow
+# Decoded ahead of their consumer: memory stays flat as sets grow, and as images do.
+AHEAD_BYTES = 1 << 28
+_AHEAD = 256  # files
+
+# Of what is printed at this level, damage is found in a TIFF; who asked for less hears nothing of it either way.
+cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_WARNING)
+
+Image.MAX_IMAGE_PIXELS = None  # OpenCV has a limit of its own, and has read what Pillow is asked for
+
+Exif = Literal["turn", "ignore"]
+Palette = Literal["colours", "indices"]
+_BACK = {6: 8, 8: 6}  # the other turns and mirrors undo themselves
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
-def read_image(path: Path) -> np.ndarray:
+class OrientationError(SegfoldError):
+    """An image that is to be turned before it is shown, and nobody has said whether its mask is."""
+
+    def __init__(self, path: Path, orientation: int, shape: tuple[int, int]) -> None:
+        height, width = shape
+        super().__init__(
+            f"{path} is stored as {height}×{width} with EXIF orientation {orientation}, so viewers turn it: set exif: turn "
+            "in the competition file if masks are drawn on the turned picture, exif: ignore if on the stored one"
+        )
+        self.stored = shape
+        self.turned = shape[::-1] if orientation >= 5 else shape
+
+
+def read_image(path: Path, *, exif: Exif | None = None, white: int | None = None) -> np.ndarray:
     """Decodes an image.
+
+    Args:
+        exif: whether to turn it as its file says; None refuses one that says so.
+        white: the value in the file that becomes the largest of its type, the smaller ones in proportion; None leaves
+            values as they are. Alpha always stays.
 
     Returns:
         H×W×C, uint8 or uint16, colours in the order red, green, blue(, alpha). A grey file has C = 1, a grey
         picture that is stored as RGB keeps its three channels.
 
     Raises:
-        SegfoldError: the file is missing, is damaged, or has other than 8 or 16 bits.
+        SegfoldError: the file is missing, is damaged, is too large for OpenCV, has other than 8 or 16 bits, or values
+            above `white`.
+        OrientationError: see `exif`.
     """
-    pixels = _decode(path)
+    pixels = _decode(path, exif)
     if pixels.ndim == 2:
-        return pixels[:, :, None]
-    if pixels.shape[2] == 3:
-        return cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB)
-    if pixels.shape[2] == 4:
-        return cv2.cvtColor(pixels, cv2.COLOR_BGRA2RGBA)
-    return pixels
+        pixels = pixels[:, :, None]
+    elif pixels.shape[2] == 3:
+        pixels = cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB)
+    elif pixels.shape[2] == 4:
+        pixels = cv2.cvtColor(pixels, cv2.COLOR_BGRA2RGBA)
+    return pixels if white is None else _full_range(pixels, white, path)
 
 
-def read_mask(path: Path) -> np.ndarray:
+def read_mask(path: Path, *, exif: Exif | None = None, threshold: int = 0, palette: Palette = "colours") -> np.ndarray:
     """Decodes a binary mask.
 
+    Args:
+        exif: as of `read_image`.
+        threshold: foreground is above it.
+        palette: as of `mask_values`.
+
     Returns:
-        H×W, uint8, 1 where any colour is above 0 (alpha is no colour). A value of 1 in a 16-bit file counts,
-        which it would not after a conversion to 8 bits.
+        H×W, uint8 of 0 and 1. A value of 1 in a 16-bit file counts, which it would not after a conversion to 8 bits.
 
     Raises:
         SegfoldError: as `read_image`.
     """
-    pixels = _decode(path)
-    if pixels.ndim == 3:
-        pixels = pixels[:, :, :3].max(axis=2)
-    return (pixels > 0).astype(np.uint8)
+    return (mask_values(path, exif=exif, palette=palette) > threshold).astype(np.uint8)
+
+
+def mask_values(path: Path, *, exif: Exif | None = None, palette: Palette = "colours") -> np.ndarray:
+    """The values of a mask file, H×W: of its largest colour (alpha is none), or the indices into its palette.
+
+    Args:
+        palette: what is read of a file with a palette.
+    """
+    pixels = _decode(path, exif, indices=palette == "indices")
+    return pixels if pixels.ndim == 2 else pixels[:, :, :3].max(axis=2)
+
+
+def image_of(competition: Competition, path: Path) -> np.ndarray:
+    """`read_image` as the competition says."""
+    return read_image(path, exif=competition.exif, white=competition.white)
+
+
+def mask_of(competition: Competition, path: Path) -> np.ndarray:
+    """`read_mask` as the competition says."""
+    return read_mask(
+        path, exif=competition.exif, threshold=competition.mask_threshold, palette=competition.mask_palette
+    )
 
 
 def map_files(function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
-    """``map`` on one thread a core (OpenCV decodes without the GIL), in order, a few hundred files ahead."""
-    remaining = iter(items)
-    with ThreadPoolExecutor(cores()) as pool:
-        while chunk := list(islice(remaining, _CHUNK)):
-            yield from pool.map(function, chunk)
+    """``map`` on one thread a core (OpenCV decodes without the GIL), in order, some hundred files ahead.
+
+    No file is begun while arrays of `AHEAD_BYTES` wait for their consumer, so they come to that and one more on each
+    thread at most, whatever the files hold.
+    """
+    threads = cores()
+    changed = Condition()
+    held = given = 0
+    stopped = False
+
+    def work(place: int, item: Item) -> tuple[Result, int]:
+        nonlocal held
+        if held >= AHEAD_BYTES:
+            with changed:
+                # The one that the consumer waits for always goes on.
+                changed.wait_for(lambda: held < AHEAD_BYTES or place == given or stopped)
+        result = function(item)
+        size = _array_bytes(result)
+        with changed:
+            held += size
+        return result, size
+
+    waiting: deque[Future[tuple[Result, int]]] = deque()
+
+    def first() -> Result:
+        nonlocal held, given
+        result, size = waiting.popleft().result()
+        with changed:
+            held -= size
+            given += 1
+            changed.notify_all()
+        return result
+
+    with ThreadPoolExecutor(threads) as pool:
+        try:
+            for place, item in enumerate(items):
+                waiting.append(pool.submit(work, place, item))
+                if len(waiting) >= _AHEAD:
+                    yield first()
+            while waiting:
+                yield first()
+        finally:
+            stopped = True
+            with changed:
+                changed.notify_all()
+            for future in waiting:
+                future.cancel()
 
 
-def _decode(path: Path) -> np.ndarray:
+def _array_bytes(result: object) -> int:
+    """Of an array, or of all arrays in a tuple."""
+    parts = result if isinstance(result, tuple) else (result,)
+    return sum(part.nbytes for part in parts if isinstance(part, np.ndarray))
+
+
+def _decode(path: Path, exif: Exif | None, indices: bool = False) -> np.ndarray:
     try:
         data = path.read_bytes()
     except OSError as error:
         raise SegfoldError(f"{path} cannot be read: {error.strerror or error}") from error
     # OpenCV's versions differ in what they make of a damaged PNG (nothing, or half a picture), so its own
     # checksums decide.
-    if not data or (data.startswith(_PNG) and not _whole_png(data)):
-        raise SegfoldError(f"{path} is damaged: it is cut short or its checksum is wrong, copy it anew")
-    try:
-        pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
-    except cv2.error:
-        pixels = None
+    if reason := damage.found_in(data) if data else "it is empty":
+        raise SegfoldError(f"{path} is damaged: {reason}, copy it anew")
+    (pixels, refusal), printed = overheard(lambda: _pixels(data))
+    if "CV_IO_MAX_IMAGE" in refusal + printed or "exceeds user limit" in printed:
+        raise SegfoldError(
+            f"{path} is larger than OpenCV reads (2^30 pixels, and 10^6 a side): cut the images into parts, or set "
+            "OPENCV_IO_MAX_IMAGE_PIXELS in the environment if there is memory enough"
+        )
+    if reason := damage.found_by_decoder(printed):
+        raise SegfoldError(f"{path} is damaged: {reason}, copy it anew, or save it anew if it looks right")
     if pixels is None:
         raise SegfoldError(f"{path} cannot be decoded: expected an image file")
     if pixels.dtype not in (np.uint8, np.uint16):
         raise SegfoldError(f"{path} holds {pixels.dtype} values: expected 8 or 16 bits a channel")
-    return pixels
+    if indices:
+        picture = Image.open(io.BytesIO(data))
+        pixels = np.asarray(picture) if picture.mode == "P" else pixels
+    found = orientation(data)
+    # Of a TIFF, decoders make the picture that is to be shown; of other files the one that is stored.
+    stored = _turned(pixels, _BACK.get(found, found)) if data.startswith(TIFF) else pixels
+    if found != 1 and exif is None:
+        raise OrientationError(path, found, (stored.shape[0], stored.shape[1]))
+    return _turned(stored, found) if exif == "turn" else stored
 
 
-def _whole_png(data: bytes) -> bool:
-    """Whether all chunks of a PNG are there with the checksums that the file gives (RFC 2083, section 3)."""
-    at = len(_PNG)
-    while at + 12 <= len(data):
-        length = int.from_bytes(data[at : at + 4], "big")
-        kind = data[at + 4 : at + 8]
-        end = at + 8 + length
-        if zlib.crc32(data[at + 4 : end]) != int.from_bytes(data[end : end + 4], "big") or end + 4 > len(data):
-            return False
-        if kind == b"IEND":
-            return True
-        at = end + 4
-    return False
+def _pixels(data: bytes) -> tuple[np.ndarray | None, str]:
+    """What OpenCV makes of a file, or why it makes nothing of it."""
+    try:
+        return cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED), ""
+    except cv2.error as error:
+        return None, str(error)
+
+
+def _turned(pixels: np.ndarray, orientation: int) -> np.ndarray:
+    """As a picture of this EXIF orientation is to be shown."""
+    if orientation >= 5:
+        pixels = pixels.swapaxes(0, 1)
+    if orientation in (3, 4, 7, 8):
+        pixels = pixels[::-1]
+    if orientation in (2, 3, 6, 7):
+        pixels = pixels[:, ::-1]
+    return np.ascontiguousarray(pixels)
+
+
+def _full_range(pixels: np.ndarray, white: int, path: Path) -> np.ndarray:
+    """Colours of 0…white as colours of the type's whole range; alpha stays."""
+    top = np.iinfo(pixels.dtype).max
+    colours = pixels[:, :, :3]
+    if white > top or colours.max() > white:
+        raise SegfoldError(
+            f"{path} holds {pixels.dtype} values up to {colours.max()}, the competition's white is {white}: set it to the "
+            "value that is white in these files, or leave it out"
+        )
+    table = np.rint(np.arange(white + 1) * (top / white)).astype(pixels.dtype)
+    return np.concatenate([table[colours], pixels[:, :, 3:]], axis=2)

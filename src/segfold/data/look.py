@@ -28,7 +28,8 @@ def contact_sheet(
     """Images in rows and columns, each with its mask tinted and outlined.
 
     Args:
-        images: H×W×C uint8 each, C of 1 or 3 (RGB); sizes may differ, and are fitted into the cell.
+        images: H×W×C of 0…255 each (uint8, or float), or uint16 of 0…65535; the first three channels are shown as RGB,
+            of fewer the first as grey. Sizes may differ, and are fitted into the cell.
         masks: H×W each, foreground where above 0; tinted, and outlined in the tint's colour.
         outlines: further masks to draw as a second outline, such as the truth beside a prediction.
         titles: a short line above each image.
@@ -71,22 +72,29 @@ def overlay(image: np.ndarray, mask: np.ndarray, outline: np.ndarray | None, cel
         raise ValueError(f"image of {image.shape} with a mask of {mask.shape}")
     scale = cell / max(height, width)
     size = max(round(width * scale), 1), max(round(height * scale), 1)
-    colours = image if image.shape[2] == 3 else image[:, :, :1].repeat(3, axis=2)
+    colours = _bytes(image[:, :, :3] if image.shape[2] >= 3 else image[:, :, :1].repeat(3, axis=2))
     way = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
     picture = cv2.resize(np.ascontiguousarray(colours), size, interpolation=way)
     # Masks are enlarged smoothly, so that outlines are curves rather than stairs.
-    inside = _enlarged(mask, size)
+    inside = _fitted(mask, size)
     tinted = cv2.addWeighted(picture, 0.68, np.full_like(picture, TINT), 0.32, 0)
     picture = np.where(inside[:, :, None], tinted, picture)
     _draw(picture, inside, TINT)
     if outline is not None:
-        _draw(picture, _enlarged(outline, size), OUTLINE)
+        _draw(picture, _fitted(outline, size), OUTLINE)
     return picture
 
 
-def _enlarged(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    soft = cv2.resize((mask > 0).astype(np.float32), size, interpolation=cv2.INTER_LINEAR)
-    return soft > 0.5
+def _bytes(image: np.ndarray) -> np.ndarray:
+    """The nearest values of 8 bits."""
+    if image.dtype == np.uint8:
+        return image
+    return np.rint(image / 257 if image.dtype == np.uint16 else image).clip(0, 255).astype(np.uint8)
+
+
+def _fitted(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    way = cv2.INTER_AREA if mask.shape[0] > size[1] else cv2.INTER_LINEAR
+    return cv2.resize((mask > 0).astype(np.float32), size, interpolation=way) > 0.5
 
 
 def _draw(picture: np.ndarray, inside: np.ndarray, colour: Colour) -> None:

@@ -1,5 +1,6 @@
 """Scores of a validation fold, always at the images' original size."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +17,8 @@ from segfold.settings import Experiment
 from segfold.store import HALF
 from segfold.store_mean import Probabilities
 from segfold.training.distributed import ALONE, Group
+
+PIECE_BYTES = 1 << 26  # of masks that wait to be counted: many of small images, few of large ones
 
 
 @dataclass(frozen=True)
@@ -76,8 +79,8 @@ def score_network(
         batch_size=experiment.predict.batch_size,
         runtime=runtime,
     )
-    masks = [values[0] >= 0.5 for _, values in predictions]
-    shares = group.gathered(overlap(masks, [images.masks[row] for row in rows]))
+    masks = (values[0] >= 0.5 for _, values in predictions)
+    shares = group.gathered(_counts(masks, (images.masks[row] for row in rows)))
     return scores_of(Counts(*map(np.concatenate, zip(*shares))), competition.metric)
 
 
@@ -90,5 +93,22 @@ def store_counts(store: Probabilities, images: ImageSet) -> Counts:
     """Pixel counts of a store's images in its order, at threshold 0.5; ids pair them with the masks."""
     assert images.masks is not None
     rows = images.position(store.ids)
-    masks = [store.codes(index)[0] >= HALF for index in range(len(store.ids))]
-    return overlap(masks, [images.masks[row] for row in rows])
+    masks = (store.codes(index)[0] >= HALF for index in range(len(store.ids)))
+    return _counts(masks, (images.masks[row] for row in rows))
+
+
+def _counts(masks: Iterable[np.ndarray], truths: Iterable[np.ndarray]) -> Counts:
+    """Pixel counts of masks that are made as they are asked for, some `PIECE_BYTES` at a time."""
+    pieces = []
+    pred: list[np.ndarray] = []
+    truth: list[np.ndarray] = []
+    size = 0
+    for one, other in zip(masks, truths, strict=True):
+        pred.append(one)
+        truth.append(other)
+        size += one.nbytes
+        if size >= PIECE_BYTES:
+            pieces.append(overlap(pred, truth))
+            pred, truth, size = [], [], 0
+    pieces.append(overlap(pred, truth))
+    return Counts(*map(np.concatenate, zip(*pieces)))
