@@ -1,13 +1,13 @@
 """Check a submission CSV: columns, exact ids, and every mask well-formed, sorted, in bounds, without overlaps."""
 
 import argparse
-from pathlib import Path
 
 from segfold.cli.shell import HOME
+from segfold.paths import user_path
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("csv", type=Path, help="the submission")
+    parser.add_argument("csv", type=user_path, help="the submission")
     parser.add_argument("--competition", default="tgs-salt", help="name in configs/competitions, or a YAML file")
 
 
