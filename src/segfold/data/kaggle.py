@@ -6,7 +6,7 @@ import filecmp
 import io
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -26,7 +26,13 @@ class DataProblemsError(SegfoldError):
         self.problems = problems
 
 
-def import_data(competition: Competition, source: Path | None, home: Path = Path(), force: bool = False) -> str:
+def import_data(
+    competition: Competition,
+    source: Path | None,
+    home: Path = Path(),
+    force: bool = False,
+    say: Callable[[str], object] = print,
+) -> str:
     """Imports a competition's data into ``data/<name>``.
 
     Everything happens in a folder beside the target, which is renamed at the end: an import that fails leaves
@@ -37,6 +43,7 @@ def import_data(competition: Competition, source: Path | None, home: Path = Path
         source: a folder or a zip (zips inside are opened as needed), or None for Kaggle's client.
         home: the working folder.
         force: replace other data of the competition; files that the competition does not name stay.
+        say: gets a line for each zip or folder that could not be read and was not needed.
 
     Returns:
         One line that says what was done.
@@ -53,10 +60,14 @@ def import_data(competition: Competition, source: Path | None, home: Path = Path
                 source.mkdir()
                 _download(competition, source)
             staging = work / "data"
-            _stage(find_files(competition, source, work / "unpacked"), staging, work)
-            return _install(competition, staging, target, force)
+            files, skipped = find_files(competition, source, work / "unpacked")
+            _stage(files, staging, work)
+            done = _install(competition, staging, target, force)
     except OSError as error:
         raise SegfoldError(f"import failed, {target} is as it was: {error}") from error
+    for line in skipped:
+        say(line)
+    return done
 
 
 @contextmanager
