@@ -3,14 +3,13 @@
 import io
 import os
 import stat
-import struct
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from import_files import below, contents, kaggle_files, nothing_left, write_files, zipped
+from import_files import below, contents, kaggle_files, nothing_left, set_fields, write_files, zipped
 from segfold.competition import Competition
 from segfold.data.archive import unpack
 from segfold.data.images import load_split
@@ -86,18 +85,6 @@ def packed(
     return buffer.getvalue()
 
 
-def set_fields(data: bytes, local: int, central: int, value: int, mask: int = 0) -> bytes:
-    """A zip with a two-byte field changed in the header of every member, and in the directory at the end."""
-    changed = bytearray(data)
-    for signature, offset in ((b"PK\x03\x04", local), (b"PK\x01\x02", central)):
-        at = changed.find(signature)
-        while at >= 0:
-            (former,) = struct.unpack_from("<H", changed, at + offset)
-            struct.pack_into("<H", changed, at + offset, former & mask | value)
-            at = changed.find(signature, at + 4)
-    return bytes(changed)
-
-
 def damaged_at_the_end(files: dict[str, bytes], method: int) -> bytes:
     """One bit of the last member's data is wrong."""
     data = bytearray(packed(files, method))
@@ -117,7 +104,7 @@ BAD: dict[str, tuple[Callable[[dict[str, bytes]], bytes], str]] = {
     "Deflate64": (lambda files: set_fields(packed(files), 8, 10, 9), r"method 9 \(Deflate64\)\): unpack it with 7z"),
     "an unknown method": (lambda files: set_fields(packed(files), 8, 10, 77), "cannot read .*: unpack it with 7z"),
     "encrypted": (
-        lambda files: set_fields(packed(files), 6, 8, 1, mask=0xFFFE),
+        lambda files: set_fields(packed(files), 6, 8, 1, keep=0xFFFE),
         "encrypted: unpack it with its password",
     ),
     "a name that is too long": (lambda files: packed(files, 0, (LONG, b"x")), "'train/images/xxx|'xxx.*too long"),

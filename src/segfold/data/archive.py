@@ -9,9 +9,11 @@ from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import IO
 
+from segfold.data.ids import one_form
 from segfold.errors import SegfoldError
 from segfold.paths import NO_NAME
 
+_IS_UTF8 = 1 << 11  # the flag of a member whose name is UTF-8
 _METHODS = {9: "Deflate64", 93: "Zstandard", 95: "XZ", 98: "PPMd", 99: "AES encryption"}
 
 
@@ -67,7 +69,7 @@ def unpack(archive: Path, target: Path, wanted: Callable[[PurePosixPath], bool],
 
 
 @contextmanager
-def _reading(name: Path, method: int = 0) -> Iterator[None]:
+def _reading(name: str, method: int = 0) -> Iterator[None]:
     """Turns whatever Python's zip reader raises into one line; on a damaged archive that may be anything.
 
     Args:
@@ -122,8 +124,13 @@ def _shown(member: str) -> str:
 
 
 def _path(member: zipfile.ZipInfo) -> PurePosixPath:
+    name = member.filename
+    if not member.flag_bits & _IS_UTF8:
+        # Python has read it in the code page of DOS; macOS writes UTF-8 and does not say so.
+        with contextlib.suppress(UnicodeError):
+            name = name.encode("cp437").decode()
     # Some programs on Windows write backslashes.
-    return PurePosixPath(member.filename.replace("\\", "/"))
+    return PurePosixPath(one_form(name.replace("\\", "/")))
 
 
 def _danger(member: zipfile.ZipInfo) -> str | None:

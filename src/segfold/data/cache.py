@@ -22,6 +22,7 @@ import numpy as np
 from segfold.competition import Competition
 from segfold.data import rle
 from segfold.data.decode import map_files, read_image, read_mask
+from segfold.data.ids import entries_by_id, file_of
 from segfold.data.table import read_table, shorten
 from segfold.errors import SegfoldError
 
@@ -80,21 +81,9 @@ def mask_source(competition: Competition, root: Path) -> Path:
 
 
 def list_files(folder: Path, suffix: str) -> dict[str, tuple[int, int]]:
-    """Ids of a folder's files with their sizes and times; hidden files (``._a.png``) are not data.
-
-    Raises:
-        SegfoldError: no such folder.
-    """
-    try:
-        with os.scandir(folder) as entries:
-            found = {}
-            for entry in entries:
-                if entry.name.endswith(suffix) and not entry.name.startswith(".") and entry.is_file():
-                    status = entry.stat()
-                    found[entry.name.removesuffix(suffix)] = (status.st_size, status.st_mtime_ns)
-            return found
-    except (FileNotFoundError, NotADirectoryError) as error:
-        raise SegfoldError(f"no folder {folder}: import the data anew with `make data`") from error
+    """Ids of a folder's files with their sizes and times. Errors as `entries_by_id`."""
+    states = {name: entry.stat() for name, entry in entries_by_id(folder, suffix).items()}
+    return {name: (state.st_size, state.st_mtime_ns) for name, state in states.items()}
 
 
 def cached(source: Source, split: str, folder: Path, progress: bool = False) -> tuple[Path, dict[str, Any]]:
@@ -171,7 +160,7 @@ def _build(source: Source, folder: Path) -> dict[str, Any]:
     texts = _texts(source)
 
     def decode(name: str) -> tuple[np.ndarray, np.ndarray | None]:
-        image = read_image(source.images / f"{name}{source.competition.image_suffix}")
+        image = read_image(file_of(source.images, name, source.competition.image_suffix))
         return image, _mask(source, name, texts, (image.shape[0], image.shape[1]))
 
     def attempt(name: str) -> tuple[np.ndarray, np.ndarray | None] | SegfoldError:
@@ -258,7 +247,7 @@ def _mask(source: Source, name: str, texts: dict[str, str], shape: tuple[int, in
         return None
     if not source.masks_are_files:
         return decode_text(texts[name], shape, source.competition, f"{source.masks}: {name}")
-    path = source.masks / f"{name}{source.competition.mask_suffix}"
+    path = file_of(source.masks, name, source.competition.mask_suffix)
     mask = read_mask(path)
     if mask.shape != shape:
         raise SegfoldError(f"{path} is {size(mask.shape)}, its image is {size(shape)}: expected the same size")

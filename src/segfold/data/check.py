@@ -10,9 +10,10 @@ import pandas as pd
 from segfold.competition import Competition, data_folder
 from segfold.data.cache import decode_text, kind, list_files, mask_source, size
 from segfold.data.decode import map_files, read_image, read_mask
+from segfold.data.ids import file_of
 from segfold.data.images import missing_data
 from segfold.data.table import read_table
-from segfold.errors import SegfoldError
+from segfold.errors import SegfoldError, one_line
 
 
 def data_problems(competition: Competition, home: Path = Path()) -> list[str]:
@@ -34,7 +35,7 @@ def folder_problems(competition: Competition, root: Path) -> list[str]:
     check.test()
     check.kinds_agree()
     check.extra_tables()
-    return check.problems
+    return [one_line(problem) for problem in check.problems]
 
 
 class _Check:
@@ -114,7 +115,7 @@ class _Check:
             return [image]
         problems = []
         mask = decoded = None
-        if masks is not None and (path := masks / f"{name}{competition.mask_suffix}").is_file():
+        if masks is not None and (path := file_of(masks, name, competition.mask_suffix)).is_file():
             try:
                 mask = read_mask(path)
                 if mask.shape != image.shape[:2]:
@@ -137,7 +138,7 @@ class _Check:
     def _image(self, folder: str, name: str) -> np.ndarray | str:
         file = f"{folder}/{name}{self.competition.image_suffix}"
         try:
-            image = read_image(self.root / file)
+            image = read_image(file_of(self.root / folder, name, self.competition.image_suffix))
         except SegfoldError as error:
             return self._relative(error)
         self.kinds[file] = kind(image)
@@ -150,8 +151,9 @@ class _Check:
     def _files(self, folder: str, suffix: str) -> list[str] | None:
         try:
             found = sorted(list_files(self.root / folder, suffix))
-        except SegfoldError:
-            self.problems.append(f"{folder}: no such folder")
+        except SegfoldError as error:
+            there = (self.root / folder).is_dir()
+            self.problems.append(self._relative(error) if there else f"{folder}: no such folder")
             return None
         if not found:
             self.problems.append(f"{folder}: no {suffix} files")

@@ -6,7 +6,7 @@ import filecmp
 import io
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -113,8 +113,8 @@ def _install(competition: Competition, staging: Path, target: Path, force: bool)
     if old:
         changed = [
             name
-            for name in sorted(new | old)
-            if name not in new or name not in old or not filecmp.cmp(staging / name, target / name, shallow=False)
+            for name in sorted(new.keys() | old.keys())
+            if name not in new or name not in old or not filecmp.cmp(new[name], old[name], shallow=False)
         ]
         if not changed:
             return f"{target} holds the same data already: {counts}"
@@ -123,24 +123,25 @@ def _install(competition: Competition, staging: Path, target: Path, force: bool)
                 f"{target} holds other data, {len(changed)} files differ ({shorten(changed, 3)}): "
                 "remove it, or replace it with `make data from=PATH force=1`"
             )
-    _keep_others(target, staging, old)
+    _keep_others(target, staging, set(old.values()))
     _swap(staging, target)
     return f"imported into {target}: {counts}"
 
 
-def _count(names: set[str], folder: str) -> int:
+def _count(names: Iterable[str], folder: str) -> int:
     return sum(name.startswith(f"{folder}/") for name in names)
 
 
-def _keep_others(target: Path, staging: Path, named: set[str]) -> None:
+def _keep_others(target: Path, staging: Path, named: set[Path]) -> None:
     """Copies what a user has put beside the competition's files; the cache is made anew."""
     for folder, _, names in os.walk(target):
         for name in names:
-            relative = (Path(folder) / name).relative_to(target)
-            if relative.parts[0] == "cache" or relative.as_posix() in named or (staging / relative).exists():
+            file = Path(folder) / name
+            relative = file.relative_to(target)
+            if relative.parts[0] == "cache" or file in named or (staging / relative).exists():
                 continue
             (staging / relative).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(target / relative, staging / relative)
+            shutil.copyfile(file, staging / relative)
 
 
 def _swap(staging: Path, target: Path) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path, PurePosixPath
 
 from segfold.competition import Competition
 from segfold.data.archive import unpack
-from segfold.data.cache import list_files
+from segfold.data.ids import entries_by_id, one_form
 from segfold.data.table import shorten
 from segfold.errors import SegfoldError
 
@@ -24,15 +24,15 @@ class Part:
     needed: bool
 
     def ends(self, path: PurePosixPath) -> bool:
-        """Whether `path` is this part somewhere below another folder."""
-        own = PurePosixPath(self.path).parts
+        """Whether `path`, in the form of `one_form`, is this part somewhere below another folder."""
+        own = PurePosixPath(one_form(self.path)).parts
         return path.parts[-len(own) :] == own
 
     def has(self, file: PurePosixPath) -> bool:
         """Whether a file is this part or one of its files."""
         if self.suffix is None:
             return self.ends(file)
-        return file.name.endswith(self.suffix) and self.ends(file.parent)
+        return file.name.endswith(one_form(self.suffix)) and self.ends(file.parent)
 
     def files(self, place: Path) -> dict[str, Path]:
         """The files of this part where it lies at `place`, by their paths in the data folder."""
@@ -40,8 +40,8 @@ class Part:
             return {self.path: place} if place.is_file() else {}
         if not place.is_dir():
             return {}
-        names = sorted(f"{name}{self.suffix}" for name in list_files(place, self.suffix))
-        return {f"{self.path}/{name}": place / name for name in names}
+        found = entries_by_id(place, self.suffix)
+        return {f"{self.path}/{name}{self.suffix}": Path(found[name].path) for name in sorted(found)}
 
 
 def parts(competition: Competition) -> list[Part]:
@@ -61,9 +61,10 @@ def parts(competition: Competition) -> list[Part]:
     return found
 
 
-def named_files(competition: Competition, root: Path) -> set[str]:
-    """Paths, relative to a data folder, of the files there that the competition names."""
-    return {name for part in parts(competition) for name in part.files(root / part.path)}
+def named_files(competition: Competition, root: Path) -> dict[str, Path]:
+    """The files of a data folder that the competition names, by their paths in it."""
+    found = [part.files(root / part.path) for part in parts(competition)]
+    return {name: file for files in found for name, file in files.items()}
 
 
 def find_files(competition: Competition, source: Path, scratch: Path) -> tuple[dict[str, Path], list[str]]:
@@ -134,7 +135,7 @@ class _Search:
         candidates: dict[Part, list[Path]] = {}
         archives = []
         for path, is_folder in self._walk(root, _DEPTH):
-            inside = PurePosixPath(path.relative_to(root).as_posix())
+            inside = PurePosixPath(one_form(path.relative_to(root).as_posix()))
             for part in self.wanted:
                 if part in self.places or is_folder != (part.suffix is not None) or not part.ends(inside):
                     continue

@@ -6,15 +6,17 @@ from pathlib import Path
 
 import pandas as pd
 
+from segfold.data.ids import one_form
 from segfold.errors import SegfoldError
 
 
-def read_table(path: Path, columns: Sequence[str]) -> pd.DataFrame:
+def read_table(path: Path, columns: Sequence[str], spelled: bool = False) -> pd.DataFrame:
     """Reads some columns of a CSV, every value as text and a blank field as "".
 
     Args:
         path: the file.
         columns: the columns to return, in this order; the first one is the id, which must be unique.
+        spelled: leave the ids as the file spells them, rather than in the one Unicode form of all ids.
 
     Raises:
         SegfoldError: the file or a column is missing, an id is doubled or blank, or the file is no CSV.
@@ -25,14 +27,14 @@ def read_table(path: Path, columns: Sequence[str]) -> pd.DataFrame:
         found = ", ".join(str(column)[:30] for column in table.columns[:8])
         raise SegfoldError(f"{path} has no column {', '.join(missing)}: its first line reads {found!r}")
     table = table[list(columns)]
-    ids = table[columns[0]]
+    ids = table[columns[0]].map(one_form)
     doubled = ids[ids.duplicated()].unique()
     if len(doubled):
         names = shorten([str(name) for name in doubled])
         raise SegfoldError(f"{path} has {columns[0]} {names} more than once: expected one line an {columns[0]}")
     if (ids == "").any():
         raise SegfoldError(f"{path} has a line with a blank {columns[0]}: remove it")
-    return table
+    return table if spelled else table.assign(**{columns[0]: ids})
 
 
 def _read(path: Path) -> pd.DataFrame:

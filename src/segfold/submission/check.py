@@ -2,13 +2,15 @@
 
 import csv
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
 
 from segfold.competition import Competition
+from segfold.data.ids import one_form
+from segfold.data.images import ImageSet
 from segfold.data.rle import decode_batch, encode_batch, problem
 from segfold.data.table import read_table, shorten
 from segfold.errors import SegfoldError
@@ -30,7 +32,7 @@ def csv_problems(path: Path | str, competition: Competition, shapes: Shapes) -> 
     Args:
         path: the CSV.
         competition: gives the columns and the order of the pixels.
-        shapes: (height, width) of every image of the test set, by id.
+        shapes: (height, width) of every image of the test set, by its id as the sample submission spells it.
 
     Raises:
         SegfoldError: the file cannot be read at all.
@@ -49,6 +51,18 @@ def csv_problems(path: Path | str, competition: Competition, shapes: Shapes) -> 
     problems += _id_problems([image_id for image_id, _ in rows], shapes, bool(wrong))
     problems += _mask_problems(rows, competition, shapes)
     return problems
+
+
+def shapes_by_id(images: ImageSet, sample: Iterable[str]) -> dict[str, tuple[int, int]]:
+    """(height, width) of each image, by its id as the sample submission spells it.
+
+    Args:
+        images: the test set.
+        sample: the ids of the sample submission.
+    """
+    spelled = {one_form(image_id): image_id for image_id in sample}
+    sizes = zip(images.ids, images.images.shapes.tolist())
+    return {spelled.get(name, name): (height, width) for name, (height, width, _) in sizes}
 
 
 def score_csv(path: Path | str, truth_csv: Path | str, competition: Competition, shapes: Shapes) -> float:
@@ -72,6 +86,7 @@ def score_csv(path: Path | str, truth_csv: Path | str, competition: Competition,
     columns = [competition.id_column, competition.mask_column]
     pred = _by_id(Path(path), columns)
     truth = _by_id(Path(truth_csv), columns)
+    shapes = {one_form(image_id): shape for image_id, shape in shapes.items()}
     missing = [image_id for image_id in shapes if image_id not in truth]
     if missing:
         raise SegfoldError(f"{truth_csv} lacks {_some(missing, 'id')}: expected the masks of all {len(shapes)}")
@@ -128,6 +143,9 @@ def _id_problems(ids: Sequence[str], shapes: Shapes, incomplete: bool) -> list[s
     unknown = [image_id for image_id in counted if image_id not in shapes]
     doubled = [image_id for image_id, times in counted.items() if times > 1]
     problems = []
+    absent = {one_form(image_id) for image_id in missing}
+    if others := [image_id for image_id in unknown if one_form(image_id) in absent]:
+        problems.append(f"{_some(others, 'id')} in another Unicode form than the sample submission")
     if missing:
         why = " (lines with a wrong number of fields were left out)" if incomplete else ""
         problems.append(f"missing {_some(missing, 'id')}{why}")
