@@ -84,6 +84,14 @@ def test_ids(tmp_path: Path) -> None:
     assert problems(path) == ["1 id: (blank) not in the test set", "more than once 1 id: a"]
 
 
+def test_ids_with_the_suffix_of_the_files(tmp_path: Path) -> None:
+    found = problems(write(tmp_path / "s.csv", {f"{key}.png": text for key, text in GOOD.items()}))
+    assert found[0] == (
+        "4 ids: a.png, 1e1000.png, 00123.png, d.png with the suffix .png: the ids of the test set are without it"
+    )
+    assert len(problems(write(tmp_path / "s.csv", {**GOOD, "b.png": ""}))) == 1
+
+
 def test_columns(tmp_path: Path) -> None:
     path = write(tmp_path / "s.csv", GOOD, header="id,mask")
     assert problems(path) == ["the columns are 'id, mask', expected 'id, rle_mask'"]

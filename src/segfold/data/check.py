@@ -12,7 +12,7 @@ from segfold.data.cache import decode_text, kind, list_files, mask_source, size
 from segfold.data.decode import map_files, read_image, read_mask
 from segfold.data.ids import file_of
 from segfold.data.images import missing_data
-from segfold.data.table import read_table
+from segfold.data.table import read_table, shorten, with_suffix
 from segfold.errors import SegfoldError, one_line
 
 
@@ -102,6 +102,9 @@ class _Check:
                 continue
             values = pd.to_numeric(lines[table.column], errors="coerce")
             numbers = dict(zip(lines[self.competition.id_column], values))
+            if carried := with_suffix(set(numbers) - set(self.ids), self.ids, self.competition.image_suffix):
+                self.problems.append(self._suffix_hint(table.file, sorted(carried)))
+                continue
             for name in self.ids:
                 if name not in numbers:
                     self.problems.append(f"{table.file}: no line for {name}")
@@ -174,8 +177,19 @@ class _Check:
             return
         lines, files = set(table[self.competition.id_column]), set(images)
         suffix = self.competition.image_suffix
+        if carried := with_suffix(sorted(lines - files), files, suffix):
+            self.problems.append(self._suffix_hint(file, carried))
+            files -= {name.removesuffix(suffix) for name in carried}
+            lines -= set(carried)
         self.problems += [f"{folder}/{name}{suffix}: no line in {file}" for name in sorted(files - lines)]
         self.problems += [f"{folder}/{name}{suffix}: missing, {file} has it" for name in sorted(lines - files)]
+
+    def _suffix_hint(self, file: str, ids: list[str]) -> str:
+        return (
+            f"{file}: {shorten(ids, 3)}: ids with the suffix {self.competition.image_suffix}, which segfold takes off the "
+            "files' names; set image_suffix: '' (and mask_suffix: '', or train_masks: null) in the competition file "
+            "if all tables have it, else take it off here"
+        )
 
     def _relative(self, error: SegfoldError) -> str:
         return str(error).replace(f"{self.root}/", "")

@@ -143,7 +143,7 @@ class _Search:
                 if part.files(path):
                     candidates.setdefault(part, []).append(path)
                 elif part.suffix is not None:
-                    self.empty.setdefault(part, f"{inside} holds no {part.suffix} file")
+                    self.empty.setdefault(part, f"{inside} holds no {f'{part.suffix} file'.lstrip()}")
             if path.suffix.lower() == ".zip" and path.is_file():
                 archives.append((path, inside.with_suffix("")))
         for part, paths in candidates.items():

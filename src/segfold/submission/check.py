@@ -12,7 +12,7 @@ from segfold.competition import Competition
 from segfold.data.ids import one_form
 from segfold.data.images import ImageSet
 from segfold.data.rle import decode_batch, encode_batch, problem
-from segfold.data.table import read_table, shorten
+from segfold.data.table import read_table, shorten, with_suffix
 from segfold.errors import SegfoldError
 from segfold.metrics import METRICS, overlap
 
@@ -48,7 +48,7 @@ def csv_problems(path: Path | str, competition: Competition, shapes: Shapes) -> 
         problems.append(f"not {len(header)} fields on line {shorten(wrong)}")
     at_id, at_mask = (header.index(column) for column in columns)
     rows = [(fields[at_id], fields[at_mask]) for _, fields in lines if len(fields) == len(header)]
-    problems += _id_problems([image_id for image_id, _ in rows], shapes, bool(wrong))
+    problems += _id_problems([image_id for image_id, _ in rows], shapes, bool(wrong), competition.image_suffix)
     problems += _mask_problems(rows, competition, shapes)
     return problems
 
@@ -137,7 +137,7 @@ def _some(ids: Sequence[str], noun: str) -> str:
     return f"{len(ids)} {noun}{'s' if len(ids) > 1 else ''}: {names}"
 
 
-def _id_problems(ids: Sequence[str], shapes: Shapes, incomplete: bool) -> list[str]:
+def _id_problems(ids: Sequence[str], shapes: Shapes, incomplete: bool, suffix: str) -> list[str]:
     counted = Counter(ids)
     missing = [image_id for image_id in shapes if image_id not in counted]
     unknown = [image_id for image_id in counted if image_id not in shapes]
@@ -146,6 +146,8 @@ def _id_problems(ids: Sequence[str], shapes: Shapes, incomplete: bool) -> list[s
     absent = {one_form(image_id) for image_id in missing}
     if others := [image_id for image_id in unknown if one_form(image_id) in absent]:
         problems.append(f"{_some(others, 'id')} in another Unicode form than the sample submission")
+    if carried := with_suffix(unknown, shapes, suffix):
+        problems.append(f"{_some(carried, 'id')} with the suffix {suffix}: the ids of the test set are without it")
     if missing:
         why = " (lines with a wrong number of fields were left out)" if incomplete else ""
         problems.append(f"missing {_some(missing, 'id')}{why}")
