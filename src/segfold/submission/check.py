@@ -3,6 +3,7 @@
 import csv
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
@@ -13,7 +14,7 @@ from segfold.data.ids import one_form
 from segfold.data.images import ImageSet
 from segfold.data.rle import decode_batch, encode_batch, problem
 from segfold.data.table import read_table, shorten, with_suffix
-from segfold.errors import SegfoldError
+from segfold.errors import SegfoldError, one_line
 from segfold.metrics import METRICS, overlap
 
 Key = TypeVar("Key", str, int)
@@ -23,11 +24,31 @@ _MASK_LINES = 20  # bad masks named one by one; the rest is only counted
 _PIXELS_AT_ONCE = 1 << 24
 
 
+@dataclass(frozen=True)
+class Findings:
+    """What a check of a submission has found, one line each.
+
+    Attributes:
+        problems: what the host refuses, or may refuse.
+        remarks: what the host accepts, its rules being silent, though segfold does not write it so: runs that touch,
+            leading zeros, more spaces than one between two numbers.
+    """
+
+    problems: list[str]
+    remarks: list[str]
+
+
 def csv_problems(path: Path | str, competition: Competition, shapes: Shapes) -> list[str]:
-    """Finds everything that is wrong with a submission, one line each; an empty list is a good submission.
+    """All in which a submission is not just as segfold writes one: `check_csv`'s problems, then its remarks."""
+    found = check_csv(path, competition, shapes)
+    return found.problems + found.remarks
+
+
+def check_csv(path: Path | str, competition: Competition, shapes: Shapes) -> Findings:
+    """Finds everything that is wrong with a submission; one without problems is good.
 
     Checked are the columns, the exact set of ids, doubled ids, and each mask: well-formed, sorted, inside the
-    image, no overlaps, and decoding then encoding gives the same text again.
+    image, no overlaps, and whether decoding then encoding gives the same text again.
 
     Args:
         path: the CSV.
@@ -40,17 +61,23 @@ def csv_problems(path: Path | str, competition: Competition, shapes: Shapes) -> 
     header, lines, problems = _read(Path(path))
     columns = [competition.id_column, competition.mask_column]
     if header != columns:
-        problems.append(f"the columns are {shorten(header)!r}, expected {', '.join(columns)!r}")
+        blanks = ", without the blanks around them" if [name.strip() for name in header] == columns else ""
+        problems.append(f"the columns are {shorten(header)!r}, expected {', '.join(columns)!r}{blanks}")
+        header = [name.strip() for name in header]
         if any(header.count(column) != 1 for column in columns):
-            return problems
+            return Findings(_lines(problems), [])
     wrong = [str(number) for number, fields in lines if len(fields) != len(header)]
     if wrong:
         problems.append(f"not {len(header)} fields on line {shorten(wrong)}")
     at_id, at_mask = (header.index(column) for column in columns)
     rows = [(fields[at_id], fields[at_mask]) for _, fields in lines if len(fields) == len(header)]
     problems += _id_problems([image_id for image_id, _ in rows], shapes, bool(wrong), competition.image_suffix)
-    problems += _mask_problems(rows, competition, shapes)
-    return problems
+    bad, unusual = _mask_findings(rows, competition, shapes)
+    return Findings(_lines(problems + bad), _lines(unusual))
+
+
+def _lines(texts: Iterable[str]) -> list[str]:
+    return [one_line(text) for text in texts]
 
 
 def shapes_by_id(images: ImageSet, sample: Iterable[str]) -> dict[str, tuple[int, int]]:
@@ -75,9 +102,9 @@ def score_csv(path: Path | str, truth_csv: Path | str, competition: Competition,
         shapes: (height, width) of every image that is scored, by id.
 
     Raises:
-        SegfoldError: the submission fails `csv_problems`, or the truth lacks an id or has a bad mask.
+        SegfoldError: `check_csv` finds problems, or the truth lacks an id or has a bad mask.
     """
-    problems = csv_problems(path, competition, shapes)
+    problems = check_csv(path, competition, shapes).problems
     if problems:
         more = f" (and {len(problems) - 1} more problems)" if len(problems) > 1 else ""
         raise SegfoldError(f"{path} cannot be scored: {problems[0]}{more}")
@@ -158,26 +185,36 @@ def _id_problems(ids: Sequence[str], shapes: Shapes, incomplete: bool, suffix: s
     return problems
 
 
-def _mask_problems(rows: Sequence[tuple[str, str]], competition: Competition, shapes: Shapes) -> list[str]:
-    found: dict[int, str] = {}  # by row, so that the list follows the file
+def _mask_findings(
+    rows: Sequence[tuple[str, str]], competition: Competition, shapes: Shapes
+) -> tuple[list[str], list[str]]:
+    """Problems and remarks about masks."""
+    problems: dict[int, str] = {}  # by row, so that the list follows the file
+    remarks: dict[int, str] = {}
     good = []
     for i, (image_id, text) in enumerate(rows):
         if image_id in shapes:
             fault = problem(text, shapes[image_id])
             if fault:
-                found[i] = fault
+                problems[i] = fault
             else:
                 good.append(i)
     for places, shape in _of_one_shape(good, {i: shapes[rows[i][0]] for i in good}):
         texts = [rows[i][1] for i in places]
         again = encode_batch(decode_batch(texts, shape, competition.rle_order), competition.rle_order)
         for i, text, expected in zip(places, texts, again):
-            if text != expected:
-                found[i] = f"not as it would be encoded again: {_first_difference(text, expected)}"
-    problems = [f"mask of {rows[i][0]}: {found[i]}" for i in sorted(found)]
-    if len(problems) > _MASK_LINES:
-        problems[_MASK_LINES:] = [f"and {len(problems) - _MASK_LINES} more masks with problems"]
-    return problems
+            if set(text) & set("\t\n\v\f\r"):
+                problems[i] = "a tab or a line break between numbers, expected spaces"
+            elif text != expected:
+                remarks[i] = f"not as it would be encoded again: {_first_difference(text, expected)}"
+    return _listed(problems, rows, "problems"), _listed(remarks, rows, "remarks")
+
+
+def _listed(found: Mapping[int, str], rows: Sequence[tuple[str, str]], noun: str) -> list[str]:
+    lines = [f"mask of {rows[i][0]}: {found[i]}" for i in sorted(found)]
+    if len(lines) > _MASK_LINES:
+        lines[_MASK_LINES:] = [f"and {len(lines) - _MASK_LINES} more masks with {noun}"]
+    return lines
 
 
 def _first_difference(text: str, expected: str) -> str:
