@@ -1,6 +1,7 @@
 """A competition's files as they come: folders, archives, and the way Kaggle packs them."""
 
 import io
+import struct
 import zipfile
 from pathlib import Path
 
@@ -15,6 +16,18 @@ def zipped(files: dict[str, bytes]) -> bytes:
         for name, data in files.items():
             archive.writestr(name, data)
     return buffer.getvalue()
+
+
+def set_fields(data: bytes, local: int, central: int, value: int, keep: int = 0) -> bytes:
+    """A zip with a two-byte field changed in the header of every member, and in the directory at the end."""
+    changed = bytearray(data)
+    for signature, offset in ((b"PK\x03\x04", local), (b"PK\x01\x02", central)):
+        at = changed.find(signature)
+        while at >= 0:
+            (former,) = struct.unpack_from("<H", changed, at + offset)
+            struct.pack_into("<H", changed, at + offset, former & keep | value)
+            at = changed.find(signature, at + 4)
+    return bytes(changed)
 
 
 def below(files: dict[str, bytes], folder: str) -> dict[str, bytes]:

@@ -9,7 +9,7 @@ from segfold.competition import Competition
 from segfold.data.rle import encode
 from segfold.errors import SegfoldError
 from segfold.metrics import image_dice, overlap, score
-from segfold.submission.check import csv_problems, score_csv
+from segfold.submission.check import Findings, check_csv, csv_problems, score_csv
 
 SHAPES = {"a": (4, 5), "1e1000": (4, 5), "00123": (6, 3), "d": (4, 5)}
 GOOD = {"a": "1 2 5 1", "1e1000": "", "00123": "18 1", "d": "1 20"}
@@ -65,6 +65,34 @@ def test_each_fault_of_a_mask_is_named(tmp_path: Path, mask: str, says: str) -> 
     assert says in found[0]
 
 
+@pytest.mark.parametrize(
+    ("mask", "canonical", "says"),
+    [
+        ("1 2 3 1", "1 3", "run 1 touches the next one"),
+        ("5 1 7 2 9 1", "5 1 7 3", "run 2 touches the next one"),
+        ("01 2", "1 2", "'01' for 1"),
+        ("1  2 ", "1 2", "single spaces"),
+        (" ", "", "single spaces"),
+    ],
+)
+def test_what_the_host_accepts_is_a_remark_and_is_scored(tmp_path: Path, mask: str, canonical: str, says: str) -> None:
+    path, plain = (write(tmp_path / f"{n}.csv", {**GOOD, "a": text}) for n, text in enumerate((mask, canonical)))
+    found = check_csv(path, competition(), SHAPES)
+    assert found.problems == [] and csv_problems(path, competition(), SHAPES) == found.remarks
+    (remark,) = found.remarks
+    assert remark.startswith("mask of a: ") and says in remark
+    assert check_csv(plain, competition(), SHAPES) == Findings([], [])
+    truth = write(tmp_path / "truth.csv", {**GOOD, "a": "1 4", "d": mask})
+    wanted = score_csv(plain, truth, competition(metric="dice"), SHAPES)
+    assert 0 < score_csv(path, truth, competition(metric="dice"), SHAPES) == wanted < 1
+
+
+@pytest.mark.parametrize("mask", ["1\t2", '"1 2\n"', "1\v2"])
+def test_other_white_space_is_a_problem(tmp_path: Path, mask: str) -> None:
+    found = check_csv(write(tmp_path / "s.csv", {**GOOD, "a": mask}), competition(), SHAPES)
+    assert found == Findings(["mask of a: a tab or a line break between numbers, expected spaces"], [])
+
+
 def test_bounds_are_those_of_the_very_image(tmp_path: Path) -> None:
     found = problems(write(tmp_path / "s.csv", {**GOOD, "00123": "19 1"}))
     assert found == ["mask of 00123: run 1 ('19 1') ends at pixel 19, outside the 6x3 image of 18"]
@@ -84,6 +112,14 @@ def test_ids(tmp_path: Path) -> None:
     assert problems(path) == ["1 id: (blank) not in the test set", "more than once 1 id: a"]
 
 
+def test_ids_with_the_suffix_of_the_files(tmp_path: Path) -> None:
+    found = problems(write(tmp_path / "s.csv", {f"{key}.png": text for key, text in GOOD.items()}))
+    assert found[0] == (
+        "4 ids: a.png, 1e1000.png, 00123.png, d.png with the suffix .png: the ids of the test set are without it"
+    )
+    assert len(problems(write(tmp_path / "s.csv", {**GOOD, "b.png": ""}))) == 1
+
+
 def test_columns(tmp_path: Path) -> None:
     path = write(tmp_path / "s.csv", GOOD, header="id,mask")
     assert problems(path) == ["the columns are 'id, mask', expected 'id, rle_mask'"]
@@ -93,6 +129,12 @@ def test_columns(tmp_path: Path) -> None:
         "the columns are 'rle_mask, id', expected 'id, rle_mask'",
         "mask of a: 'x' is not an integer",
     ]
+    path.write_text("id, rle_mask\n" + "".join(f"{key}, {text}\n" for key, text in GOOD.items()))
+    found = check_csv(path, competition(), SHAPES)
+    assert found.problems == [
+        "the columns are 'id,  rle_mask', expected 'id, rle_mask', without the blanks around them"
+    ]
+    assert len(found.remarks) == 4
     path.write_text("")
     assert problems(path) == ["the columns are '', expected 'id, rle_mask'"]
 
@@ -110,7 +152,7 @@ def test_all_problems_at_once(tmp_path: Path) -> None:
     path = write(tmp_path / "s.csv", {"a": "1 30", "d": "1 1 2 1", "x": "1 1", "1e1000": "-1 1"})
     found = problems(path)
     assert len(found) == 5
-    assert [line.split(":")[0] for line in found[2:]] == ["mask of a", "mask of d", "mask of 1e1000"]
+    assert [line.split(":")[0] for line in found[2:]] == ["mask of a", "mask of 1e1000", "mask of d"]  # a remark last
 
 
 def test_many_bad_masks_are_counted(tmp_path: Path) -> None:

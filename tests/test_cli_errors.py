@@ -194,6 +194,18 @@ def test_good_csv(home: Path) -> None:
     assert done.returncode == 0 and "good, 6 images" in done.stdout
 
 
+def test_touching_runs_are_a_remark(home: Path) -> None:
+    lines = rows(home)
+    (home / "touching.csv").write_text("\n".join([*lines[:-1], lines[-1].split(",")[0] + ",1 5 6 4"]) + "\n")
+    small = ("--competition", "configs/competitions/small.yaml")
+    done = segfold(home, "check-csv", "touching.csv", *small)
+    assert done.returncode == 0 and not done.stderr
+    remark, good = done.stdout.splitlines()
+    assert "run 1 touches the next one" in remark and "good, 6 images" in good
+    done = segfold(home, "score", "touching.csv", "--truth", "submissions/good.csv", *small)
+    assert done.returncode == 0, done.stderr
+
+
 def test_changed_data_under_a_run(home: Path) -> None:
     path = next((home / "data/small/train/images").glob("im*.png"))
     write_image(path, 255 - cv2.imread(str(path)))

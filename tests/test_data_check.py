@@ -9,6 +9,8 @@ import pytest
 
 from segfold.data.check import data_problems
 from segfold.data.decode import read_image, read_mask
+from segfold.data.images import load_split
+from segfold.data.kaggle import import_data
 from tiny_competition import TINY, write_image, write_tiny
 
 
@@ -104,6 +106,54 @@ CASES: dict[str, tuple[Callable[[Path], object], list[str]]] = {
     ),
     "masks as RLE only": (lambda root: shutil.rmtree(root / "train/masks"), []),
 }
+
+
+def with_suffix(root: Path, *files: str) -> None:
+    """The ids of some tables as those write them who take the file's name for the id."""
+    for file in files:
+        header, *lines = (root / file).read_text().splitlines()
+        (root / file).write_text("\n".join([header, *(line.replace(",", ".png,", 1) for line in lines)]) + "\n")
+
+
+TABLES = ("train.csv", "sample_submission.csv", "depths.csv")
+
+
+@pytest.mark.parametrize("file", TABLES)
+def test_ids_with_the_suffix_are_one_line(home: Path, file: str) -> None:
+    with_suffix(home / "data" / "tiny", file)
+    (problem,) = data_problems(TINY, home)
+    assert problem.startswith(f"{file}: ") and "set image_suffix: ''" in problem and "\n" not in problem
+
+
+def test_beside_the_suffix_other_ids_are_named(home: Path) -> None:
+    root = home / "data" / "tiny"
+    with_suffix(root, "train.csv")
+    edit(root / "train.csv", "a7.png,", "a8.png,")
+    hint, *others = data_problems(TINY, home)
+    assert "00123.png, 0b.png, 1e1000.png, … (4 in all)" in hint
+    assert others == ["train/images/a7.png: no line in train.csv", "train/images/a8.png.png: missing, train.csv has it"]
+
+
+def test_the_setting_that_is_named_mends_it(home: Path) -> None:
+    root = home / "data" / "tiny"
+    plain = load_split(TINY, "train", home)
+    with_suffix(root, *TABLES)
+    assert len(data_problems(TINY, home)) == 3
+    mended = TINY.model_copy(update={"image_suffix": "", "mask_suffix": ""})
+    assert data_problems(mended, home) == []
+    found = load_split(mended, "train", home)
+    assert list(found.ids) == [f"{name}.png" for name in plain.ids]
+    assert list(found.coverage) == list(plain.coverage) and list(found.extra["depth"]) == list(plain.extra["depth"])
+    shutil.copytree(root, home / "source")
+    assert import_data(mended.model_copy(update={"name": "again"}), home / "source", home).endswith(
+        "5 train and 3 test images"
+    )
+
+
+def test_a_line_break_in_an_id(home: Path) -> None:
+    edit(home / "data/tiny/train.csv", "a7,", '"a\n7",')
+    problems = data_problems(TINY, home)
+    assert r"train/images/a\n7.png: missing, train.csv has it" in problems
 
 
 @pytest.mark.parametrize("case", CASES)

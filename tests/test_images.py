@@ -37,9 +37,35 @@ def test_table_keeps_text(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    "text",
+    [
+        "id, rle\na, 1 2\nb,\n",
+        'id, "rle"\n"a", "1 2"\nb, ""\n',
+        "id ,rle \na,1 2\nb,\n",
+        "\ufeff id, rle\n a, 1 2\n b, \n",
+        '\ufeff"id","rle"\r\n"a","1 2"\r\n"b",""\r\n',
+        "rle, n, id\n1 2, 7, a\n, 8, b\n",
+    ],
+)
+def test_blanks_and_quotes_around_the_columns(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "t.csv"
+    path.write_bytes(text.encode())
+    assert read_table(path, ["id", "rle"]).values.tolist() == [["a", "1 2"], ["b", ""]]
+    assert list(read_table(path, ["id", " rle"]).columns) == ["id", " rle"]
+
+
+def test_blanks_of_an_id_stay_where_the_columns_have_none(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text("id,rle\n a,1 2\nb ,\n")
+    assert list(read_table(path, ["id"])["id"]) == [" a", "b "]
+
+
+@pytest.mark.parametrize(
     ("text", "said"),
     [
         ("id,rle\na,\na,1 1\n", "id a more than once"),
+        ("id,rle, rle\na,1 1,\n", "column rle more than once"),
+        ("id,rle,rle\na,1 1,\n", "column rle more than once"),
         ("a,1 1\nb,\n", "no column id, rle"),
         ("id,rle\na,1,1\n", "not a CSV"),
         ("id,rle\na,\n,\n", "blank id"),

@@ -179,6 +179,10 @@ def test_empty_things() -> None:
         ("1 -", "'-' is not an integer"),
         ("1 +2", r"'\+2' is not an integer"),
         ("1 2 ٣ 1", "'٣' is not an integer"),
+        # What Python takes for blank and the host's rules do not.
+        ("1\x1f2", r"'1\\x1f2' is not an integer"),
+        ("\x1c", r"'\\x1c' is not an integer"),
+        ("1 2\u2003", r"'2\\u2003' is not an integer"),
         ("1 2 4", "3 numbers, expected pairs"),
         ("0 2", r"run 1 \('0 2'\) starts before pixel 1"),
         ("-3 2", "run 1 .* starts before pixel 1"),

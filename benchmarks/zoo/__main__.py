@@ -23,6 +23,7 @@ from benchmarks.zoo.paired import difference, image_scores
 from benchmarks.zoo.systems import CONFIGS, DEFAULT, Start, System, chosen, run_name, settings
 from segfold.errors import SegfoldError
 from segfold.files import read_json, write_json
+from segfold.paths import user_path
 
 RESULTS = Path(__file__).parents[1] / "zoo.json"
 DOCUMENT = Path(__file__).parents[2] / "docs" / "zoo.md"
@@ -47,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     if bool(options.encoder) != (options.weights != "none"):
         parser.error("--encoder and --weights go together")
-    weights = options.weights if options.weights == "none" else str(Path(options.weights).absolute())
+    weights = options.weights if options.weights == "none" else str(user_path(options.weights).absolute())
     start = Start(options.encoder, weights)
     try:
         wanted = chosen(options.only, start)

@@ -8,6 +8,7 @@ import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from segfold.errors import SegfoldError
+from segfold.paths import user_path
 
 
 def _inside(path: str) -> str:
@@ -15,11 +16,15 @@ def _inside(path: str) -> str:
     parts = PurePosixPath(path.replace("\\", "/")).parts
     if not parts or path.startswith(("/", "\\")) or ".." in parts or ":" in parts[0]:
         raise ValueError("expected a relative path inside the data folder")
+    if "\0" in path or any(len(part.encode()) > _LONGEST for part in parts):
+        raise ValueError(f"expected names of up to {_LONGEST} bytes without NUL")
     return path
 
 
+_LONGEST = 100  # of a name that will be a file or folder, or a part of one
 RelativePath = Annotated[str, AfterValidator(_inside)]
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=_LONGEST)]
+Suffix = Annotated[str, Field(pattern=r"^[^/\\\x00]*$", max_length=_LONGEST)]
 
 
 class ExtraTable(BaseModel):
@@ -59,8 +64,8 @@ class Competition(BaseModel):
     train_table: RelativePath = "train.csv"
     sample_submission: RelativePath = "sample_submission.csv"
     solution: RelativePath | None = None
-    image_suffix: str = ".png"
-    mask_suffix: str = ".png"
+    image_suffix: Suffix = ".png"
+    mask_suffix: Suffix = ".png"
     exif: Literal["turn", "ignore"] | None = None
     white: Annotated[int, Field(ge=1, le=65535)] | None = None
     mask_threshold: Annotated[int, Field(ge=0, le=65534)] = 0
@@ -92,7 +97,7 @@ def load_competition(name_or_path: str, home: Path = Path()) -> Competition:
 
 
 def _find(name_or_path: str, home: Path) -> Path:
-    as_path = Path(name_or_path)
+    as_path = user_path(name_or_path)
     if as_path.suffix in (".yaml", ".yml"):
         for path in (as_path, home / as_path):
             if path.is_file():

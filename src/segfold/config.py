@@ -15,6 +15,7 @@ from pydantic import ValidationError
 
 from segfold.errors import SegfoldError
 from segfold.models import MODELS
+from segfold.paths import user_path
 from segfold.schema import explain
 from segfold.settings import Experiment
 
@@ -106,7 +107,7 @@ def load_experiment(path: Path, overrides: Sequence[str] = ()) -> Experiment:
     """
     values = read_yaml(path)
     if "extends" in values:
-        parent = read_yaml(path.parent / str(values.pop("extends")))
+        parent = read_yaml(path.parent / user_path(str(values.pop("extends"))))
         if "extends" in parent:
             raise SegfoldError(f"{path}: extends a file that itself extends another; only one level is read")
         values = lay(parent, values)

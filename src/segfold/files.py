@@ -18,6 +18,7 @@ from typing import IO, Any, Literal
 
 from segfold.errors import SegfoldError
 from segfold.faults import fault
+from segfold.paths import NO_NAME
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _DENIED = {errno.EACCES, errno.EPERM, errno.EROFS}
@@ -44,13 +45,23 @@ def _disk_message(error: BaseException | None, path: Path) -> str | None:
     return None
 
 
+def _name_message(error: BaseException, path: Path) -> str | None:
+    """What to say where the file system takes no file called ``path``, or one of its folders is none."""
+    if not isinstance(error, OSError) or error.errno not in NO_NAME:
+        return None
+    names = [Path(os.fsdecode(name)) for name in (error.filename, error.filename2) if isinstance(name, str | bytes)]
+    if not any(name.parent == path.parent or name in path.parents for name in names):
+        return None
+    return f"{path} cannot be written ({error.strerror}); choose another name"
+
+
 @contextlib.contextmanager
 def disk_errors(path: Path) -> Iterator[None]:
-    """Turns a full or read-only disk under ``path`` into a SegfoldError; anything else passes."""
+    """Turns a full or read-only disk under ``path``, or a name that cannot be, into a SegfoldError; the rest passes."""
     try:
         yield
     except Exception as error:
-        message = None if isinstance(error, SegfoldError) else _disk_message(error, path)
+        message = None if isinstance(error, SegfoldError) else _disk_message(error, path) or _name_message(error, path)
         if message is None:
             raise
         raise SegfoldError(message) from error
@@ -104,7 +115,7 @@ def write_atomic(path: Path | str, mode: Literal["wb", "w"] = "wb") -> Iterator[
     content. Text is UTF-8 and line ends are written as given. ``file.name`` is the temporary path.
 
     Raises:
-        SegfoldError: the disk is full or the folder cannot be written.
+        SegfoldError: the disk is full, the folder cannot be written, or no file can be called so.
     """
     path = Path(path)
     with disk_errors(path):

@@ -1,10 +1,13 @@
 """The command line: ``segfold <verb>``, one file a verb with ``add_arguments`` and ``run``."""
 
 import argparse
+import contextlib
 import importlib
+import io
 import os
 import sys
 from collections.abc import Sequence
+from typing import cast
 
 from segfold.errors import SegfoldError
 
@@ -25,6 +28,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one verb and return the shell's exit code: 0, 2 for what the user can mend, 130 or 143 if stopped."""
     from segfold.cli.shell import Interrupted, require_dependencies
 
+    for stream in (sys.stdout, sys.stderr):
+        # A terminal may lack a character of a name, or a dash of ours.
+        with contextlib.suppress(AttributeError, OSError):
+            cast(io.TextIOWrapper, stream).reconfigure(errors="backslashreplace")
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     verb = arguments[0] if arguments else None
     if verb not in VERBS:

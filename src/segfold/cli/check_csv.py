@@ -1,13 +1,13 @@
 """Check a submission CSV: columns, exact ids, and every mask well-formed, sorted, in bounds, without overlaps."""
 
 import argparse
-from pathlib import Path
 
 from segfold.cli.shell import HOME
+from segfold.paths import user_path
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("csv", type=Path, help="the submission")
+    parser.add_argument("csv", type=user_path, help="the submission")
     parser.add_argument("--competition", default="tgs-salt", help="name in configs/competitions, or a YAML file")
 
 
@@ -15,15 +15,20 @@ def run(arguments: argparse.Namespace) -> int:
     from segfold.cli.shell import test_shapes
     from segfold.competition import load_competition
     from segfold.errors import SegfoldError
-    from segfold.submission.check import csv_problems
+    from segfold.submission.check import check_csv
 
     competition = load_competition(arguments.competition, HOME)
     shapes = test_shapes(competition)
-    problems = csv_problems(arguments.csv, competition, shapes)
-    if problems:
-        for line in problems[1:]:
+    found = check_csv(arguments.csv, competition, shapes)
+    for line in found.remarks:
+        print(f"remark: {line}")
+    if found.problems:
+        for line in found.problems[1:]:
             print(line)
-        count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
-        raise SegfoldError(f"{arguments.csv} has {count}: {problems[0]}; mend it or write it again with submit.py")
-    print(f"{arguments.csv}: good, {len(shapes):,} images")
+        count = "1 problem" if len(found.problems) == 1 else f"{len(found.problems)} problems"
+        raise SegfoldError(
+            f"{arguments.csv} has {count}: {found.problems[0]}; mend it or write it again with submit.py"
+        )
+    remarks = ", with remarks on what the host accepts" if found.remarks else ""
+    print(f"{arguments.csv}: good, {len(shapes):,} images{remarks}")
     return 0

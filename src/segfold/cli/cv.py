@@ -1,13 +1,13 @@
 """Train all folds of an experiment one after the other, then show mean and standard error over the folds."""
 
 import argparse
-from pathlib import Path
 
 from segfold.cli.shell import HOME
+from segfold.paths import reachable, user_path
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--config", required=True, type=Path, help="experiment, for instance configs/quick.yaml")
+    parser.add_argument("--config", required=True, type=user_path, help="experiment, for instance configs/quick.yaml")
     parser.add_argument("--run", help="name under runs/ (default: the config's name)")
     parser.add_argument("--summary", action="store_true", help="train nothing, show the finished folds")
     parser.add_argument("overrides", nargs="*", metavar="key.sub=value", help="any setting by its dotted path")
@@ -23,7 +23,7 @@ def run(arguments: argparse.Namespace) -> int:
     experiment = load_experiment(arguments.config, arguments.overrides)
     if arguments.summary:
         name = arguments.run or arguments.config.stem + ("-fast" if experiment.fast else "")
-        run_table(RunFolder(HOME / "runs" / name))
+        run_table(RunFolder(reachable(HOME / "runs" / name)))
         return 0
     stopping = Stopping(experiment.minutes)
     for fold in range(experiment.folds.k):

@@ -1,14 +1,14 @@
 """Bring a competition's data into data/NAME, from Kaggle's client, a folder or a zip, and check all of it."""
 
 import argparse
-from pathlib import Path
 
 from segfold.cli.shell import HOME
+from segfold.paths import user_path
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--competition", default="tgs-salt", help="name in configs/competitions, or a YAML file")
-    parser.add_argument("--from", dest="source", type=Path, help="a folder or zip that you have (default: Kaggle)")
+    parser.add_argument("--from", dest="source", type=user_path, help="a folder or zip that you have (default: Kaggle)")
     parser.add_argument("--force", action="store_true", help="replace other data of the competition")
 
 

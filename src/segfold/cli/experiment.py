@@ -11,6 +11,7 @@ from segfold.data.folds import ensure_folds, fold_path, read_folds
 from segfold.data.images import ImageSet
 from segfold.environment import environment
 from segfold.errors import SegfoldError
+from segfold.paths import reachable, user_path
 from segfold.runs import RunFolder, write_atomic, write_json
 from segfold.settings import Experiment
 from segfold.training import FoldJob
@@ -33,7 +34,7 @@ def open_run(
     competition = load_competition(experiment.competition, home)
     if name is None:
         name = config.stem + ("-fast" if experiment.fast else "")
-    folder = RunFolder(home / "runs" / name)
+    folder = RunFolder(reachable(home / "runs" / name))
     begun = any(fold.last.exists() or fold.finished for fold in folder.folds())
     if begun and folder.config_path.exists():
         differing = differing_keys(read_run(folder), experiment)
@@ -74,7 +75,7 @@ def experiment_folds(experiment: Experiment, competition: Competition, images: I
     """Fold number of each image, from the experiment's fold file; the usual file is made where it is missing."""
     settings = experiment.folds
     if settings.file is not None:
-        path = home / settings.file
+        path = home / user_path(settings.file)
         return read_folds(path, images.ids)
     path = fold_path(competition.name, settings.k, home)
     return ensure_folds(path, images.ids, images.coverage, images.groups, settings.k, settings.seed)

@@ -1,16 +1,16 @@
 """Write a PNG sheet of augmented training images with their masks, as the network will see them."""
 
 import argparse
-from pathlib import Path
 
 from segfold.cli.shell import HOME
+from segfold.paths import user_path
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--config", required=True, type=Path, help="experiment, for instance configs/quick.yaml")
+    parser.add_argument("--config", required=True, type=user_path, help="experiment, for instance configs/quick.yaml")
     parser.add_argument("--images", type=int, default=8, help="how many images, a row each")
     parser.add_argument("--draws", type=int, default=5, help="how many augmented versions of each")
-    parser.add_argument("--out", type=Path, help="the PNG (default: runs/look-CONFIG.png)")
+    parser.add_argument("--out", type=user_path, help="the PNG (default: runs/look-CONFIG.png)")
     parser.add_argument("overrides", nargs="*", metavar="key.sub=value", help="any setting by its dotted path")
 
 

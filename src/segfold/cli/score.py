@@ -1,14 +1,14 @@
 """Score a submission CSV against known masks exactly as the host does."""
 
 import argparse
-from pathlib import Path
 
 from segfold.cli.shell import HOME
+from segfold.paths import user_path
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("csv", type=Path, help="the submission")
-    parser.add_argument("--truth", required=True, type=Path, help="a CSV with the known masks")
+    parser.add_argument("csv", type=user_path, help="the submission")
+    parser.add_argument("--truth", required=True, type=user_path, help="a CSV with the known masks")
     parser.add_argument("--competition", default="tgs-salt", help="name in configs/competitions, or a YAML file")
 
 

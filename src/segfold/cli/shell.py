@@ -55,8 +55,14 @@ def require_dependencies() -> None:
 
 
 def test_shapes(competition: "Competition") -> dict[str, tuple[int, int]]:
-    """Height and width of each test image, by id."""
+    """Height and width of each test image, by id as the sample submission spells it."""
+    from segfold.competition import data_folder
     from segfold.data.images import load_split
+    from segfold.data.table import read_table
+    from segfold.submission.check import shapes_by_id
 
     images = load_split(competition, "test", HOME, progress=True)
-    return {str(name): (int(height), int(width)) for name, (height, width, _) in zip(images.ids, images.images.shapes)}
+    if all(name.isascii() for name in images.ids):
+        return shapes_by_id(images, ())
+    sample = data_folder(competition, HOME) / competition.sample_submission
+    return shapes_by_id(images, read_table(sample, [competition.id_column], spelled=True)[competition.id_column])

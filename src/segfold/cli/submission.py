@@ -12,6 +12,7 @@ from rich.table import Table
 from segfold.cli.members import Entry
 from segfold.cli.shell import HOME
 from segfold.competition import Competition, data_folder
+from segfold.data.ids import one_form
 from segfold.data.images import ImageSet
 from segfold.data.table import read_table
 from segfold.ensemble import (
@@ -28,7 +29,7 @@ from segfold.ensemble.select import AREAS, THRESHOLDS, Score
 from segfold.errors import SegfoldError
 from segfold.metrics import METRICS
 from segfold.post import MinArea, Threshold
-from segfold.submission.check import csv_problems
+from segfold.submission.check import csv_problems, shapes_by_id
 from segfold.submission.write import write_submission
 
 RUNS_IN_A_NAME = 4
@@ -55,10 +56,10 @@ def blend_and_write(
     default = "+".join(names) if len(names) <= RUNS_IN_A_NAME else f"{names[0]}+{len(names) - 1}-more"
     path = HOME / "submissions" / f"{arguments.name or default}.csv"
     order = _sample_ids(competition)
-    shapes = {str(name): (int(h), int(w)) for name, (h, w, _) in zip(test.ids, test.images.shapes)}
+    shapes = shapes_by_id(test, order)
     manifest = write_submission(
         path,
-        _masks(tests, weights, order, choice),
+        _masks(tests, weights, [one_form(name) for name in order], choice),
         competition,
         order,
         lambda file: csv_problems(file, competition, shapes),
@@ -122,7 +123,7 @@ def _choose(
 
 def _sample_ids(competition: Competition) -> list[str]:
     path = data_folder(competition, HOME) / competition.sample_submission
-    return list(read_table(path, [competition.id_column])[competition.id_column])
+    return list(read_table(path, [competition.id_column], spelled=True)[competition.id_column])
 
 
 def _masks(

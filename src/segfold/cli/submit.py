@@ -5,14 +5,14 @@ threshold and the smallest component on out-of-fold predictions, and writes subm
 """
 
 import argparse
-from pathlib import Path
 
 from segfold.cli.shell import HOME
+from segfold.paths import user_name, user_path
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--ensemble", required=True, nargs="+", type=Path, metavar="RUN", help="run folders, such as runs/*"
+        "--ensemble", required=True, nargs="+", type=user_path, metavar="RUN", help="run folders, such as runs/*"
     )
     parser.add_argument(
         "--weights", nargs="+", type=float, metavar="W", help="weight of each usable run, in the order shown"
@@ -24,7 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="named weights of every run: model, best, swa, snapshots or snapshot1 … (default: each run's predict.weights)",
     )
     parser.add_argument("--competition", help="use the runs of this competition only")
-    parser.add_argument("--name", help="name of the CSV (default: the runs' names joined by +)")
+    parser.add_argument("--name", type=user_name, help="name of the CSV (default: the runs' names joined by +)")
     parser.add_argument("--threshold", type=float, help="fix the threshold instead of choosing it")
     parser.add_argument("--min-area", type=int, help="fix the smallest component, in pixels, instead of choosing it")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")

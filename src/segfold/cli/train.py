@@ -2,17 +2,17 @@
 
 import argparse
 from contextlib import ExitStack
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from segfold.cli.shell import HOME
+from segfold.paths import user_path
 
 if TYPE_CHECKING:
     from segfold.stopping import Stopping
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--config", required=True, type=Path, help="experiment, for instance configs/quick.yaml")
+    parser.add_argument("--config", required=True, type=user_path, help="experiment, for instance configs/quick.yaml")
     parser.add_argument("--fold", required=True, help="number of the fold that is held out, from 0")
     parser.add_argument(
         "--run", "--name", dest="run", help="name under runs/ (default: the config's name, with -fast after fast=true)"

@@ -22,6 +22,7 @@ import numpy as np
 from segfold.competition import Competition
 from segfold.data import rle
 from segfold.data.decode import image_of, map_files, mask_of
+from segfold.data.ids import entries_by_id, file_of
 from segfold.data.kinds import Kind, common_kind, convert_file, kind_of
 from segfold.data.table import read_table, shorten
 from segfold.errors import SegfoldError
@@ -83,21 +84,9 @@ def mask_source(competition: Competition, root: Path) -> Path:
 
 
 def list_files(folder: Path, suffix: str) -> dict[str, tuple[int, int]]:
-    """Ids of a folder's files with their sizes and times; hidden files (``._a.png``) are not data.
-
-    Raises:
-        SegfoldError: no such folder.
-    """
-    try:
-        with os.scandir(folder) as entries:
-            found = {}
-            for entry in entries:
-                if entry.name.endswith(suffix) and not entry.name.startswith(".") and entry.is_file():
-                    status = entry.stat()
-                    found[entry.name.removesuffix(suffix)] = (status.st_size, status.st_mtime_ns)
-            return found
-    except (FileNotFoundError, NotADirectoryError) as error:
-        raise SegfoldError(f"no folder {folder}: import the data anew with `make data`") from error
+    """Ids of a folder's files with their sizes and times. Errors as `entries_by_id`."""
+    states = {name: entry.stat() for name, entry in entries_by_id(folder, suffix).items()}
+    return {name: (state.st_size, state.st_mtime_ns) for name, state in states.items()}
 
 
 def cache_folder(root: Path) -> Path:
@@ -192,7 +181,7 @@ def _build(source: Source, folder: Path) -> dict[str, Any]:
     texts = _texts(source)
 
     def decode(name: str) -> tuple[np.ndarray, np.ndarray | None, Kind]:
-        image = image_of(source.competition, source.images / f"{name}{source.competition.image_suffix}")
+        image = image_of(source.competition, file_of(source.images, name, source.competition.image_suffix))
         return image, _mask(source, name, texts, (image.shape[0], image.shape[1])), kind_of(image)
 
     def attempt(name: str) -> tuple[np.ndarray, np.ndarray | None, Kind] | SegfoldError:
@@ -280,7 +269,7 @@ def _mask(source: Source, name: str, texts: dict[str, str], shape: tuple[int, in
         return None
     if not source.masks_are_files:
         return decode_text(texts[name], shape, source.competition, f"{source.masks}: {name}")
-    path = source.masks / f"{name}{source.competition.mask_suffix}"
+    path = file_of(source.masks, name, source.competition.mask_suffix)
     mask = mask_of(source.competition, path)
     if mask.shape != shape:
         raise SegfoldError(f"{path} is {size(mask.shape)}, its image is {size(shape)}: expected the same size")

@@ -9,11 +9,12 @@ import pandas as pd
 from segfold.competition import Competition, data_folder
 from segfold.data.cache import decode_text, list_files, mask_source, size
 from segfold.data.decode import OrientationError, image_of, map_files, mask_of
+from segfold.data.ids import file_of
 from segfold.data.images import missing_data
 from segfold.data.kinds import Kind, common_kind, kind_of
 from segfold.data.mask_files import why_different
-from segfold.data.table import read_table
-from segfold.errors import SegfoldError
+from segfold.data.table import read_table, shorten, with_suffix
+from segfold.errors import SegfoldError, one_line
 
 
 def data_problems(competition: Competition, home: Path = Path()) -> list[str]:
@@ -35,7 +36,7 @@ def folder_problems(competition: Competition, root: Path) -> list[str]:
     check.test()
     check.kinds_agree()
     check.extra_tables()
-    return check.problems
+    return [one_line(problem) for problem in check.problems]
 
 
 class _Check:
@@ -104,6 +105,9 @@ class _Check:
                 continue
             values = pd.to_numeric(lines[table.column], errors="coerce")
             numbers = dict(zip(lines[self.competition.id_column], values))
+            if carried := with_suffix(set(numbers) - set(self.ids), self.ids, self.competition.image_suffix):
+                self.problems.append(self._suffix_hint(table.file, sorted(carried)))
+                continue
             for name in self.ids:
                 if name not in numbers:
                     self.problems.append(f"{table.file}: no line for {name}")
@@ -113,7 +117,7 @@ class _Check:
     def _train_image(self, name: str, masks: Path | None, text: str | None) -> list[str]:
         competition = self.competition
         image = self._image(competition.train_images, name)
-        path = None if masks is None else masks / f"{name}{competition.mask_suffix}"
+        path = None if masks is None else file_of(masks, name, competition.mask_suffix)
         if isinstance(image, SegfoldError):
             return [self._relative(image) + self._fitting(image, path)]
         problems = []
@@ -153,7 +157,7 @@ class _Check:
     def _image(self, folder: str, name: str) -> np.ndarray | SegfoldError:
         file = f"{folder}/{name}{self.competition.image_suffix}"
         try:
-            image = image_of(self.competition, self.root / file)
+            image = image_of(self.competition, file_of(self.root / folder, name, self.competition.image_suffix))
         except SegfoldError as error:
             return error
         self.kinds.setdefault(folder, {})[file] = kind_of(image)
@@ -166,8 +170,9 @@ class _Check:
     def _files(self, folder: str, suffix: str) -> list[str] | None:
         try:
             found = sorted(list_files(self.root / folder, suffix))
-        except SegfoldError:
-            self.problems.append(f"{folder}: no such folder")
+        except SegfoldError as error:
+            there = (self.root / folder).is_dir()
+            self.problems.append(self._relative(error) if there else f"{folder}: no such folder")
             return None
         if not found:
             self.problems.append(f"{folder}: no {suffix} files")
@@ -188,8 +193,19 @@ class _Check:
             return
         lines, files = set(table[self.competition.id_column]), set(images)
         suffix = self.competition.image_suffix
+        if carried := with_suffix(sorted(lines - files), files, suffix):
+            self.problems.append(self._suffix_hint(file, carried))
+            files -= {name.removesuffix(suffix) for name in carried}
+            lines -= set(carried)
         self.problems += [f"{folder}/{name}{suffix}: no line in {file}" for name in sorted(files - lines)]
         self.problems += [f"{folder}/{name}{suffix}: missing, {file} has it" for name in sorted(lines - files)]
+
+    def _suffix_hint(self, file: str, ids: list[str]) -> str:
+        return (
+            f"{file}: {shorten(ids, 3)}: ids with the suffix {self.competition.image_suffix}, which segfold takes off the "
+            "files' names; set image_suffix: '' (and mask_suffix: '', or train_masks: null) in the competition file "
+            "if all tables have it, else take it off here"
+        )
 
     def _relative(self, error: SegfoldError) -> str:
         return str(error).replace(f"{self.root}/", "")

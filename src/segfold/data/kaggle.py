@@ -6,7 +6,7 @@ import filecmp
 import io
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -26,7 +26,13 @@ class DataProblemsError(SegfoldError):
         self.problems = problems
 
 
-def import_data(competition: Competition, source: Path | None, home: Path = Path(), force: bool = False) -> str:
+def import_data(
+    competition: Competition,
+    source: Path | None,
+    home: Path = Path(),
+    force: bool = False,
+    say: Callable[[str], object] = print,
+) -> str:
     """Imports a competition's data into ``data/<name>``.
 
     Everything happens in a folder beside the target, which is renamed at the end: an import that fails leaves
@@ -37,6 +43,7 @@ def import_data(competition: Competition, source: Path | None, home: Path = Path
         source: a folder or a zip (zips inside are opened as needed), or None for Kaggle's client.
         home: the working folder.
         force: replace other data of the competition; files that the competition does not name stay.
+        say: gets a line for each zip or folder that could not be read and was not needed.
 
     Returns:
         One line that says what was done.
@@ -53,10 +60,14 @@ def import_data(competition: Competition, source: Path | None, home: Path = Path
                 source.mkdir()
                 _download(competition, source)
             staging = work / "data"
-            _stage(find_files(competition, source, work / "unpacked"), staging, work)
-            return _install(competition, staging, target, force)
+            files, skipped = find_files(competition, source, work / "unpacked")
+            _stage(files, staging, work)
+            done = _install(competition, staging, target, force)
     except OSError as error:
         raise SegfoldError(f"import failed, {target} is as it was: {error}") from error
+    for line in skipped:
+        say(line)
+    return done
 
 
 @contextmanager
@@ -102,8 +113,8 @@ def _install(competition: Competition, staging: Path, target: Path, force: bool)
     if old:
         changed = [
             name
-            for name in sorted(new | old)
-            if name not in new or name not in old or not filecmp.cmp(staging / name, target / name, shallow=False)
+            for name in sorted(new.keys() | old.keys())
+            if name not in new or name not in old or not filecmp.cmp(new[name], old[name], shallow=False)
         ]
         if not changed:
             return f"{target} holds the same data already: {counts}"
@@ -112,24 +123,25 @@ def _install(competition: Competition, staging: Path, target: Path, force: bool)
                 f"{target} holds other data, {len(changed)} files differ ({shorten(changed, 3)}): "
                 "remove it, or replace it with `make data from=PATH force=1`"
             )
-    _keep_others(target, staging, old)
+    _keep_others(target, staging, set(old.values()))
     _swap(staging, target)
     return f"imported into {target}: {counts}"
 
 
-def _count(names: set[str], folder: str) -> int:
+def _count(names: Iterable[str], folder: str) -> int:
     return sum(name.startswith(f"{folder}/") for name in names)
 
 
-def _keep_others(target: Path, staging: Path, named: set[str]) -> None:
+def _keep_others(target: Path, staging: Path, named: set[Path]) -> None:
     """Copies what a user has put beside the competition's files; the cache is made anew."""
     for folder, _, names in os.walk(target):
         for name in names:
-            relative = (Path(folder) / name).relative_to(target)
-            if relative.parts[0] == "cache" or relative.as_posix() in named or (staging / relative).exists():
+            file = Path(folder) / name
+            relative = file.relative_to(target)
+            if relative.parts[0] == "cache" or file in named or (staging / relative).exists():
                 continue
             (staging / relative).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(target / relative, staging / relative)
+            shutil.copyfile(file, staging / relative)
 
 
 def _swap(staging: Path, target: Path) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path, PurePosixPath
 
 from segfold.competition import Competition
 from segfold.data.archive import unpack
-from segfold.data.cache import list_files
+from segfold.data.ids import entries_by_id, one_form
 from segfold.data.table import shorten
 from segfold.errors import SegfoldError
 
@@ -24,15 +24,24 @@ class Part:
     needed: bool
 
     def ends(self, path: PurePosixPath) -> bool:
-        """Whether `path` is this part somewhere below another folder."""
-        own = PurePosixPath(self.path).parts
+        """Whether `path`, in the form of `one_form`, is this part somewhere below another folder."""
+        own = PurePosixPath(one_form(self.path)).parts
         return path.parts[-len(own) :] == own
 
     def has(self, file: PurePosixPath) -> bool:
         """Whether a file is this part or one of its files."""
         if self.suffix is None:
             return self.ends(file)
-        return file.name.endswith(self.suffix) and self.ends(file.parent)
+        return file.name.endswith(one_form(self.suffix)) and self.ends(file.parent)
+
+    def files(self, place: Path) -> dict[str, Path]:
+        """The files of this part where it lies at `place`, by their paths in the data folder."""
+        if self.suffix is None:
+            return {self.path: place} if place.is_file() else {}
+        if not place.is_dir():
+            return {}
+        found = entries_by_id(place, self.suffix)
+        return {f"{self.path}/{name}{self.suffix}": Path(found[name].path) for name in sorted(found)}
 
 
 def parts(competition: Competition) -> list[Part]:
@@ -52,16 +61,18 @@ def parts(competition: Competition) -> list[Part]:
     return found
 
 
-def named_files(competition: Competition, root: Path) -> set[str]:
-    """Paths, relative to a data folder, of the files there that the competition names."""
-    return {name for part in parts(competition) for name in _files(part, root / part.path)}
+def named_files(competition: Competition, root: Path) -> dict[str, Path]:
+    """The files of a data folder that the competition names, by their paths in it."""
+    found = [part.files(root / part.path) for part in parts(competition)]
+    return {name: file for files in found for name, file in files.items()}
 
 
-def find_files(competition: Competition, source: Path, scratch: Path) -> dict[str, Path]:
+def find_files(competition: Competition, source: Path, scratch: Path) -> tuple[dict[str, Path], list[str]]:
     """Finds a competition's files in a folder or a zip.
 
-    Of several places the one that is nested least is taken. Zips are opened only while something needed is
-    missing, and only for what the competition names.
+    Of several places the one that is nested least is taken; a folder without a file of its part is none. Zips are
+    opened only while something needed is missing, and only for what the competition names. One that cannot be
+    unpacked does not matter where everything is found without it.
 
     Args:
         competition: whose files.
@@ -69,89 +80,118 @@ def find_files(competition: Competition, source: Path, scratch: Path) -> dict[st
         scratch: where to unpack; made as needed.
 
     Returns:
-        The place of each file by its path in the data folder.
+        The place of each file by its path in the data folder, and a line for each zip or folder that was skipped.
 
     Raises:
-        SegfoldError: something needed is not there, or is there twice, or an archive is bad.
+        SegfoldError: something needed is not there, or is there twice.
     """
     if not source.exists():
         raise SegfoldError(f"no {source}: expected a folder or a zip with the data of {competition.title}")
-    wanted = parts(competition)
-    places: dict[Part, Path] = {}
+    search = _Search(parts(competition), source)
     if source.is_dir():
-        archives = _search(wanted, source, places)
+        archives = search.folder(source)
     elif source.suffix.lower() == ".zip":
         archives = [(source, PurePosixPath(source.stem))]
     else:
         raise SegfoldError(f"{source} is neither a folder nor a zip: expected one with the data of {competition.title}")
     for level in range(_NESTING):
-        if not archives or all(part in places for part in wanted if part.needed):
+        if not archives or not search.missing():
             break
         root = scratch / str(level)
         for archive, inside in archives:
-            _open(archive, inside, root, wanted)
-        archives = _search(wanted, root, places) if root.is_dir() else []
-    missing = [part.path for part in wanted if part.needed and part not in places]
-    if missing:
+            search.open(archive, inside, root)
+        archives = search.folder(root) if root.is_dir() else []
+    if missing := search.missing():
+        reasons = [*search.skipped, *(search.empty[part] for part in missing if part in search.empty)]
         raise SegfoldError(
-            f"{source} has no {shorten(missing)}: expected the data of {competition.title} "
+            f"{shorten(reasons, 3, '; ')}{'; so ' if reasons else ''}{source} has no "
+            f"{shorten([part.path for part in missing])}: expected the data of {competition.title} "
             "as Kaggle packs it, in a folder or a zip"
         )
-    return {name: file for part, place in places.items() for name, file in _files(part, place).items()}
+    files = {name: file for part, place in search.places.items() for name, file in part.files(place).items()}
+    return files, [f"skipped {reason}" for reason in search.skipped]
 
 
-def _open(archive: Path, inside: PurePosixPath, root: Path, wanted: list[Part]) -> None:
-    # A zip stands for the folder of its name: `train.zip` with `images/` in it holds `train/images`.
-    def is_wanted(member: PurePosixPath) -> bool:
-        if any(_hidden(step) for step in member.parts):
-            return False
-        path = inside / member
-        return path.suffix.lower() == ".zip" or any(part.has(path) for part in wanted)
+class _Search:
+    """Looks for parts in one folder after the other.
 
-    unpack(archive, root / inside, is_wanted)
+    Attributes:
+        places: where each part lies that has been found.
+        skipped: what could not be looked into, and why.
+        empty: what to say of a part whose folder holds no file of it.
+    """
 
+    def __init__(self, wanted: list[Part], source: Path) -> None:
+        self.wanted, self.source = wanted, source
+        self.places: dict[Part, Path] = {}
+        self.skipped: list[str] = []
+        self.empty: dict[Part, str] = {}
 
-def _search(wanted: list[Part], root: Path, places: dict[Part, Path]) -> list[tuple[Path, PurePosixPath]]:
-    """Fills in the places of parts that have none; returns the zips and the folders that they stand for."""
-    candidates: dict[Part, list[Path]] = {}
-    archives = []
-    for path, is_folder in _walk(root, _DEPTH):
-        inside = PurePosixPath(path.relative_to(root).as_posix())
-        for part in wanted:
-            if part not in places and is_folder == (part.suffix is not None) and part.ends(inside):
-                candidates.setdefault(part, []).append(path)
-        if not is_folder and path.suffix.lower() == ".zip":
-            archives.append((path, inside.with_suffix("")))
-    for part, paths in candidates.items():
-        least = min(len(path.parts) for path in paths)
-        nearest = [path for path in paths if len(path.parts) == least]
-        if len(nearest) > 1:
-            found = " and ".join(str(path.relative_to(root)) for path in nearest[:3])
-            raise SegfoldError(f"{part.path} is there more than once ({found}): give the folder of one data set")
-        places[part] = nearest[0]
-    return archives
+    def missing(self) -> list[Part]:
+        return [part for part in self.wanted if part.needed and part not in self.places]
 
+    def folder(self, root: Path) -> list[tuple[Path, PurePosixPath]]:
+        """Fills in the places of parts that have none; returns the zips and the folders that they stand for."""
+        candidates: dict[Part, list[Path]] = {}
+        archives = []
+        for path, is_folder in self._walk(root, _DEPTH):
+            inside = PurePosixPath(one_form(path.relative_to(root).as_posix()))
+            for part in self.wanted:
+                if part in self.places or is_folder != (part.suffix is not None) or not part.ends(inside):
+                    continue
+                # `train.zip` may hold `train/` again, and the outer one only folders.
+                if part.files(path):
+                    candidates.setdefault(part, []).append(path)
+                elif part.suffix is not None:
+                    self.empty.setdefault(part, f"{inside} holds no {f'{part.suffix} file'.lstrip()}")
+            if path.suffix.lower() == ".zip" and path.is_file():
+                archives.append((path, inside.with_suffix("")))
+        for part, paths in candidates.items():
+            least = min(len(path.parts) for path in paths)
+            nearest = [path for path in paths if len(path.parts) == least]
+            if len(nearest) > 1:
+                found = " and ".join(str(path.relative_to(root)) for path in nearest[:3])
+                raise SegfoldError(f"{part.path} is there more than once ({found}): give the folder of one data set")
+            self.places[part] = nearest[0]
+        return archives
 
-def _walk(folder: Path, depth: int) -> Iterator[tuple[Path, bool]]:
-    """Files and folders below a folder, hidden ones left out."""
-    with os.scandir(folder) as entries:
-        found = [entry for entry in entries if not _hidden(entry.name)]
-    for entry in sorted(found, key=lambda entry: entry.name):
-        is_folder = entry.is_dir()
-        yield Path(entry.path), is_folder
-        if is_folder and depth > 0:
-            yield from _walk(Path(entry.path), depth - 1)
+    def open(self, archive: Path, inside: PurePosixPath, root: Path) -> None:
+        """Unpacks what is wanted of a zip below `root`, in the folder of its name.
+
+        So `train.zip` with `images/` in it holds `train/images`.
+        """
+
+        def is_wanted(member: PurePosixPath) -> bool:
+            if any(_hidden(step) for step in member.parts):
+                return False
+            path = inside / member
+            return path.suffix.lower() == ".zip" or any(part.has(path) for part in self.wanted)
+
+        try:
+            unpack(archive, root / inside, is_wanted, self._name(archive, inside))
+        except SegfoldError as error:
+            self.skipped.append(str(error))
+
+    def _name(self, archive: Path, inside: PurePosixPath) -> str:
+        # A zip that lay in another one is unpacked to a place of ours, which says nothing to a user.
+        if archive.is_relative_to(self.source):
+            return str(archive)
+        return f"{self.source}/{inside.with_name(archive.name)}"
+
+    def _walk(self, folder: Path, depth: int) -> Iterator[tuple[Path, bool]]:
+        """Files and folders below a folder, hidden ones left out."""
+        try:
+            with os.scandir(folder) as entries:
+                found = [entry for entry in entries if not _hidden(entry.name)]
+        except PermissionError as error:
+            self.skipped.append(f"{folder}: {error.strerror}")
+            return
+        for entry in sorted(found, key=lambda entry: entry.name):
+            is_folder = entry.is_dir()
+            yield Path(entry.path), is_folder
+            if is_folder and depth > 0:
+                yield from self._walk(Path(entry.path), depth - 1)
 
 
 def _hidden(name: str) -> bool:
     return name.startswith(".") or name == "__MACOSX"
-
-
-def _files(part: Part, place: Path) -> dict[str, Path]:
-    """The files of a part that lies at `place`, by their paths in the data folder."""
-    if part.suffix is None:
-        return {part.path: place} if place.is_file() else {}
-    if not place.is_dir():
-        return {}
-    names = sorted(f"{name}{part.suffix}" for name in list_files(place, part.suffix))
-    return {f"{part.path}/{name}": place / name for name in names}

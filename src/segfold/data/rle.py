@@ -4,6 +4,7 @@ The kernels (`rle_kernels`) are serial and release the GIL, so a batch goes over
 beside forked data loaders (numba's own parallel kernels are not).
 """
 
+import re
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
@@ -27,6 +28,10 @@ from segfold.data.rle_kernels import (
 from segfold.errors import SegfoldError
 
 Order = Literal["column", "row"]
+
+# Not `str.split`, for which more characters are blank than for the kernels, in ASCII too.
+_BLANKS = " \t\n\v\f\r"
+_BETWEEN = re.compile(f"[{_BLANKS}]+")
 
 _PIXELS_PER_THREAD = 1 << 20  # less work than this is done before a thread has started
 
@@ -130,7 +135,7 @@ def problem(text: str, shape: tuple[int, int]) -> str | None:
     if fault == FINE:
         return None
     if fault == NOT_INTEGER:
-        return f"{text.split()[count][:30]!r} is not an integer"
+        return f"{_BETWEEN.split(text.lstrip(_BLANKS))[count][:30]!r} is not an integer"
     if fault == ODD:
         return f"{count} numbers, expected pairs of start and length"
     run = f"run {count // 2} ('{start} {length}')"

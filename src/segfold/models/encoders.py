@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from segfold.errors import SegfoldError
 from segfold.models.blocks import Attention, Combine, Stages, attention_block, chosen_stages
 from segfold.models.input import InputLayer, channel_statistics
+from segfold.paths import user_path
 
 # The stem's max-pool in timm's ResNet (with SE, Res2Net, ResNeSt, SK …), legacy SENet, DenseNet and DPN.
 _STEM_POOLS = ("maxpool", "pool0", "features_pool0", "features_conv1_pool")
@@ -248,7 +249,7 @@ def _with_weights(name: str, in_channels: int, weights: str, options: Mapping[st
         return _create(name, in_channels, options)
     if weights == "imagenet":
         return _from_hub(name, in_channels, options)
-    return _from_file(name, in_channels, Path(weights).expanduser(), options)
+    return _from_file(name, in_channels, user_path(weights), options)
 
 
 def _from_hub(name: str, in_channels: int, options: Mapping[str, Any]) -> nn.Module:

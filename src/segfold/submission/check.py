@@ -2,16 +2,19 @@
 
 import csv
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
 
 from segfold.competition import Competition
+from segfold.data.ids import one_form
+from segfold.data.images import ImageSet
 from segfold.data.rle import decode_batch, encode_batch, problem
-from segfold.data.table import read_table, shorten
-from segfold.errors import SegfoldError
+from segfold.data.table import read_table, shorten, with_suffix
+from segfold.errors import SegfoldError, one_line
 from segfold.metrics import METRICS, overlap
 
 Key = TypeVar("Key", str, int)
@@ -21,16 +24,36 @@ _MASK_LINES = 20  # bad masks named one by one; the rest is only counted
 _PIXELS_AT_ONCE = 1 << 24
 
 
+@dataclass(frozen=True)
+class Findings:
+    """What a check of a submission has found, one line each.
+
+    Attributes:
+        problems: what the host refuses, or may refuse.
+        remarks: what the host accepts, its rules being silent, though segfold does not write it so: runs that touch,
+            leading zeros, more spaces than one between two numbers.
+    """
+
+    problems: list[str]
+    remarks: list[str]
+
+
 def csv_problems(path: Path | str, competition: Competition, shapes: Shapes) -> list[str]:
-    """Finds everything that is wrong with a submission, one line each; an empty list is a good submission.
+    """All in which a submission is not just as segfold writes one: `check_csv`'s problems, then its remarks."""
+    found = check_csv(path, competition, shapes)
+    return found.problems + found.remarks
+
+
+def check_csv(path: Path | str, competition: Competition, shapes: Shapes) -> Findings:
+    """Finds everything that is wrong with a submission; one without problems is good.
 
     Checked are the columns, the exact set of ids, doubled ids, and each mask: well-formed, sorted, inside the
-    image, no overlaps, and decoding then encoding gives the same text again.
+    image, no overlaps, and whether decoding then encoding gives the same text again.
 
     Args:
         path: the CSV.
         competition: gives the columns and the order of the pixels.
-        shapes: (height, width) of every image of the test set, by id.
+        shapes: (height, width) of every image of the test set, by its id as the sample submission spells it.
 
     Raises:
         SegfoldError: the file cannot be read at all.
@@ -38,17 +61,35 @@ def csv_problems(path: Path | str, competition: Competition, shapes: Shapes) -> 
     header, lines, problems = _read(Path(path))
     columns = [competition.id_column, competition.mask_column]
     if header != columns:
-        problems.append(f"the columns are {shorten(header)!r}, expected {', '.join(columns)!r}")
+        blanks = ", without the blanks around them" if [name.strip() for name in header] == columns else ""
+        problems.append(f"the columns are {shorten(header)!r}, expected {', '.join(columns)!r}{blanks}")
+        header = [name.strip() for name in header]
         if any(header.count(column) != 1 for column in columns):
-            return problems
+            return Findings(_lines(problems), [])
     wrong = [str(number) for number, fields in lines if len(fields) != len(header)]
     if wrong:
         problems.append(f"not {len(header)} fields on line {shorten(wrong)}")
     at_id, at_mask = (header.index(column) for column in columns)
     rows = [(fields[at_id], fields[at_mask]) for _, fields in lines if len(fields) == len(header)]
-    problems += _id_problems([image_id for image_id, _ in rows], shapes, bool(wrong))
-    problems += _mask_problems(rows, competition, shapes)
-    return problems
+    problems += _id_problems([image_id for image_id, _ in rows], shapes, bool(wrong), competition.image_suffix)
+    bad, unusual = _mask_findings(rows, competition, shapes)
+    return Findings(_lines(problems + bad), _lines(unusual))
+
+
+def _lines(texts: Iterable[str]) -> list[str]:
+    return [one_line(text) for text in texts]
+
+
+def shapes_by_id(images: ImageSet, sample: Iterable[str]) -> dict[str, tuple[int, int]]:
+    """(height, width) of each image, by its id as the sample submission spells it.
+
+    Args:
+        images: the test set.
+        sample: the ids of the sample submission.
+    """
+    spelled = {one_form(image_id): image_id for image_id in sample}
+    sizes = zip(images.ids, images.images.shapes.tolist())
+    return {spelled.get(name, name): (height, width) for name, (height, width, _) in sizes}
 
 
 def score_csv(path: Path | str, truth_csv: Path | str, competition: Competition, shapes: Shapes) -> float:
@@ -61,9 +102,9 @@ def score_csv(path: Path | str, truth_csv: Path | str, competition: Competition,
         shapes: (height, width) of every image that is scored, by id.
 
     Raises:
-        SegfoldError: the submission fails `csv_problems`, or the truth lacks an id or has a bad mask.
+        SegfoldError: `check_csv` finds problems, or the truth lacks an id or has a bad mask.
     """
-    problems = csv_problems(path, competition, shapes)
+    problems = check_csv(path, competition, shapes).problems
     if problems:
         more = f" (and {len(problems) - 1} more problems)" if len(problems) > 1 else ""
         raise SegfoldError(f"{path} cannot be scored: {problems[0]}{more}")
@@ -72,6 +113,7 @@ def score_csv(path: Path | str, truth_csv: Path | str, competition: Competition,
     columns = [competition.id_column, competition.mask_column]
     pred = _by_id(Path(path), columns)
     truth = _by_id(Path(truth_csv), columns)
+    shapes = {one_form(image_id): shape for image_id, shape in shapes.items()}
     missing = [image_id for image_id in shapes if image_id not in truth]
     if missing:
         raise SegfoldError(f"{truth_csv} lacks {_some(missing, 'id')}: expected the masks of all {len(shapes)}")
@@ -122,12 +164,17 @@ def _some(ids: Sequence[str], noun: str) -> str:
     return f"{len(ids)} {noun}{'s' if len(ids) > 1 else ''}: {names}"
 
 
-def _id_problems(ids: Sequence[str], shapes: Shapes, incomplete: bool) -> list[str]:
+def _id_problems(ids: Sequence[str], shapes: Shapes, incomplete: bool, suffix: str) -> list[str]:
     counted = Counter(ids)
     missing = [image_id for image_id in shapes if image_id not in counted]
     unknown = [image_id for image_id in counted if image_id not in shapes]
     doubled = [image_id for image_id, times in counted.items() if times > 1]
     problems = []
+    absent = {one_form(image_id) for image_id in missing}
+    if others := [image_id for image_id in unknown if one_form(image_id) in absent]:
+        problems.append(f"{_some(others, 'id')} in another Unicode form than the sample submission")
+    if carried := with_suffix(unknown, shapes, suffix):
+        problems.append(f"{_some(carried, 'id')} with the suffix {suffix}: the ids of the test set are without it")
     if missing:
         why = " (lines with a wrong number of fields were left out)" if incomplete else ""
         problems.append(f"missing {_some(missing, 'id')}{why}")
@@ -138,26 +185,36 @@ def _id_problems(ids: Sequence[str], shapes: Shapes, incomplete: bool) -> list[s
     return problems
 
 
-def _mask_problems(rows: Sequence[tuple[str, str]], competition: Competition, shapes: Shapes) -> list[str]:
-    found: dict[int, str] = {}  # by row, so that the list follows the file
+def _mask_findings(
+    rows: Sequence[tuple[str, str]], competition: Competition, shapes: Shapes
+) -> tuple[list[str], list[str]]:
+    """Problems and remarks about masks."""
+    problems: dict[int, str] = {}  # by row, so that the list follows the file
+    remarks: dict[int, str] = {}
     good = []
     for i, (image_id, text) in enumerate(rows):
         if image_id in shapes:
             fault = problem(text, shapes[image_id])
             if fault:
-                found[i] = fault
+                problems[i] = fault
             else:
                 good.append(i)
     for places, shape in _of_one_shape(good, {i: shapes[rows[i][0]] for i in good}):
         texts = [rows[i][1] for i in places]
         again = encode_batch(decode_batch(texts, shape, competition.rle_order), competition.rle_order)
         for i, text, expected in zip(places, texts, again):
-            if text != expected:
-                found[i] = f"not as it would be encoded again: {_first_difference(text, expected)}"
-    problems = [f"mask of {rows[i][0]}: {found[i]}" for i in sorted(found)]
-    if len(problems) > _MASK_LINES:
-        problems[_MASK_LINES:] = [f"and {len(problems) - _MASK_LINES} more masks with problems"]
-    return problems
+            if set(text) & set("\t\n\v\f\r"):
+                problems[i] = "a tab or a line break between numbers, expected spaces"
+            elif text != expected:
+                remarks[i] = f"not as it would be encoded again: {_first_difference(text, expected)}"
+    return _listed(problems, rows, "problems"), _listed(remarks, rows, "remarks")
+
+
+def _listed(found: Mapping[int, str], rows: Sequence[tuple[str, str]], noun: str) -> list[str]:
+    lines = [f"mask of {rows[i][0]}: {found[i]}" for i in sorted(found)]
+    if len(lines) > _MASK_LINES:
+        lines[_MASK_LINES:] = [f"and {len(lines) - _MASK_LINES} more masks with {noun}"]
+    return lines
 
 
 def _first_difference(text: str, expected: str) -> str:

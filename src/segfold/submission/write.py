@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 import segfold
 from segfold.competition import Competition
+from segfold.data.ids import one_form
 from segfold.data.rle import encode
 from segfold.environment import git_state
 from segfold.errors import SegfoldError
@@ -40,7 +41,7 @@ def write_submission(
         path: the CSV.
         masks: (id, H×W mask with foreground ``> 0``) in any order; each is encoded as it comes and forgotten.
         competition: gives the columns and the order of the pixels in an RLE.
-        order: the ids of the sample submission; the rows are in this order.
+        order: the ids of the sample submission; the rows are in this order, and spell the ids as it does.
         check: all problems of a CSV; runs on the file before it gets its name.
         details: what the manifest says beyond what is known here: members, weights, threshold, min_area, cv…
 
@@ -54,7 +55,7 @@ def write_submission(
     if path.suffix != ".csv":
         raise SegfoldError(f"{path}: a submission ends in .csv; name it {path.name}.csv")
     encoded, empty = _encode(masks, competition, order)
-    rows = [[image_id, encoded[image_id]] for image_id in order]
+    rows = [[image_id, encoded[one_form(image_id)]] for image_id in order]
     content = _csv_bytes([competition.id_column, competition.mask_column], rows)
     manifest = {
         "csv": path.name,
@@ -83,17 +84,18 @@ def write_submission(
 def _encode(
     masks: Iterable[tuple[str, npt.NDArray[Any]]], competition: Competition, order: Sequence[str]
 ) -> tuple[dict[str, str], int]:
-    expected = set(order)
+    expected = {one_form(image_id) for image_id in order}
     encoded: dict[str, str] = {}
     empty = 0
-    for image_id, mask in masks:
+    for name, mask in masks:
+        image_id = one_form(name)
         if image_id in encoded:
             raise SegfoldError(f"image {image_id} has two masks; give each id of the test set once")
         if image_id not in expected:
             raise SegfoldError(f"image {image_id} is not in {competition.sample_submission}; import the data again")
         encoded[image_id] = encode(np.ascontiguousarray(mask), competition.rle_order)
         empty += not encoded[image_id]
-    missing = [image_id for image_id in order if image_id not in encoded]
+    missing = [image_id for image_id in order if one_form(image_id) not in encoded]
     if missing:
         raise SegfoldError(
             f"{len(missing)} of {len(order)} ids of {competition.sample_submission} have no mask "

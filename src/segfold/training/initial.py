@@ -1,13 +1,12 @@
 """Weights to start from: another run's, of the same fold of the same fold file."""
 
-from pathlib import Path
-
 import safetensors
 import safetensors.torch
 import torch
 from torch import nn
 
 from segfold.errors import SegfoldError
+from segfold.paths import user_path
 from segfold.runs import RunFolder, read_json
 from segfold.training.job import FoldJob
 
@@ -24,7 +23,7 @@ def start_from(network: nn.Module, job: FoldJob) -> str:
             what is held out here), or shares no tensor.
     """
     assert job.experiment.init is not None
-    other = RunFolder(Path(job.experiment.init)).fold(job.fold)
+    other = RunFolder(user_path(job.experiment.init)).fold(job.fold)
     if not other.finished:
         raise SegfoldError(f"init: {other.path} is not a finished fold; train it first, or set init=null")
     done = read_json(other.done)
