@@ -1,9 +1,28 @@
 """The one exception type for what a user can mend."""
 
+LONGEST = 4000
+"""Characters of a message; the middle of a longer one, which can only be quoted input, is left out."""
+
+
+def one_line(text: str) -> str:
+    """``text`` as one line that a terminal shows as it is: line ends, control characters and the like escaped.
+
+    Example:
+        >>> one_line("a\\nb\\x1f…")
+        'a\\\\nb\\\\x1f…'
+    """
+    return "".join(mark if mark.isprintable() else mark.encode("unicode_escape").decode() for mark in text)
+
 
 class SegfoldError(Exception):
     """Bad input that the user can mend.
 
-    The message is one line: what was found, what was expected, what to do. The command line prints it
-    and exits with code 2; no traceback is shown.
+    The message is one line, whatever it quotes: what was found, what was expected, what to do. The command line
+    prints it and exits with code 2; no traceback is shown.
     """
+
+    def __init__(self, message: str) -> None:
+        text = one_line(message)
+        if len(text) > LONGEST:
+            text = f"{text[: LONGEST // 2]} … {text[-LONGEST // 2 :]}"
+        super().__init__(text)

@@ -14,7 +14,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     from segfold.cli.shell import test_shapes
     from segfold.competition import load_competition
-    from segfold.errors import SegfoldError
+    from segfold.errors import SegfoldError, one_line
     from segfold.submission.check import csv_problems
 
     competition = load_competition(arguments.competition, HOME)
@@ -22,7 +22,7 @@ def run(arguments: argparse.Namespace) -> int:
     problems = csv_problems(arguments.csv, competition, shapes)
     if problems:
         for line in problems[1:]:
-            print(line)
+            print(one_line(line))
         count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
         raise SegfoldError(f"{arguments.csv} has {count}: {problems[0]}; mend it or write it again with submit.py")
     print(f"{arguments.csv}: good, {len(shapes):,} images")

@@ -4,6 +4,7 @@ The kernels (`rle_kernels`) are serial and release the GIL, so a batch goes over
 beside forked data loaders (numba's own parallel kernels are not).
 """
 
+import re
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
@@ -28,6 +29,8 @@ from segfold.errors import SegfoldError
 
 Order = Literal["column", "row"]
 
+# What the kernel takes for a word; `str.split` knows more white space, such as \x1f and the no-break space.
+_WORD = re.compile(r"[^\t-\r ]+")
 _PIXELS_PER_THREAD = 1 << 20  # less work than this is done before a thread has started
 
 
@@ -130,7 +133,7 @@ def problem(text: str, shape: tuple[int, int]) -> str | None:
     if fault == FINE:
         return None
     if fault == NOT_INTEGER:
-        return f"{text.split()[count][:30]!r} is not an integer"
+        return f"{_WORD.findall(text)[count][:30]!r} is not an integer"
     if fault == ODD:
         return f"{count} numbers, expected pairs of start and length"
     run = f"run {count // 2} ('{start} {length}')"
