@@ -131,6 +131,13 @@ def test_extends_one_level(tmp_path: Path) -> None:
     assert (experiment.seed, experiment.stages["a"].epochs) == (3, 2)
     with pytest.raises(SegfoldError, match="one level"):
         load_experiment(write(tmp_path, "extends: child.yaml\n", "grandchild.yaml"))
+    with pytest.raises(SegfoldError, match="one level"):
+        load_experiment(write(tmp_path, "extends: itself.yaml\n", "itself.yaml"))
+    with pytest.raises(SegfoldError, match=r"nowhere\.yaml"):
+        load_experiment(write(tmp_path, "extends: nowhere.yaml\n", "orphan.yaml"))
+    for name in ("[base.yaml]", "", "3"):
+        with pytest.raises(SegfoldError, match="name one YAML file"):
+            load_experiment(write(tmp_path, f"extends: {name}\n", "odd.yaml"))
 
 
 @pytest.mark.parametrize(
@@ -149,6 +156,22 @@ def test_extends_one_level(tmp_path: Path) -> None:
         ("batch_size=many", "batch_size"),
         ("seed", "expected key.sub=value"),
         ("seed=${oc.env:HOME}", "not supported"),
+        ("seed=1\nfast: true", "not YAML"),
+        ("", "expected key.sub=value"),
+        ("=", "expected key.sub=value"),
+        ("=1", "expected key.sub=value"),
+        (".seed=1", "expected key.sub=value"),
+        ("stages..lr=1", "expected key.sub=value"),
+        ("stages.a.=1", "expected key.sub=value"),
+        (f"{'a.' * 5000}b=1", "expected key.sub=value"),
+        (f"seed={'[' * 5000}", "nested too deeply"),
+        ("seed =1", "unknown key seed ; did you mean seed?"),
+        ("se\x1fed=1", "unknown key se\\x1fed; did you mean seed?"),
+        ("stages.a.loss={mask: {bce: 1, dice: 1, bce: 2}}", "key 'bce' is there twice"),
+        ("seed=010", "found 010"),
+        ("seed=&a [*a]", "levels"),
+        ("seed.more=1", "seed: Input should be a valid integer"),
+        ("extends=other.yaml", "unknown key extends"),
     ],
 )
 def test_wrong_settings_give_one_line(tmp_path: Path, override: str, message: str) -> None:
@@ -168,6 +191,9 @@ def test_missing_and_broken_files(tmp_path: Path) -> None:
         load_experiment(tmp_path / "nowhere.yaml")
     with pytest.raises(SegfoldError, match="not YAML"):
         load_experiment(write(tmp_path, "a: [1, 2\n"))
+    (tmp_path / "latin.yaml").write_bytes("competition: é".encode("latin-1"))
+    with pytest.raises(SegfoldError, match="not YAML in UTF-8"):
+        load_experiment(tmp_path / "latin.yaml")
     with pytest.raises(SegfoldError, match="stages is missing"):
         load_experiment(write(tmp_path, "competition: tgs-salt\n"))
 

@@ -1,26 +1,24 @@
 """An experiment is read from one YAML file and dotted overrides, and written back whole."""
 
 import inspect
-import io
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
 from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 from pydantic import ValidationError
 
-from segfold.errors import SegfoldError
+from segfold.errors import SegfoldError, shown
 from segfold.models import MODELS
 from segfold.schema import explain
 from segfold.settings import Experiment
+from segfold.yaml_file import parse_yaml, read_yaml
 
 NOT_IDENTITY = ("validate", "predict", "machine", "minutes")
 """Top-level keys that do not change the weights; ``validate`` does where scores steer the training."""
 
+_DEEPEST_PATH = 16
 _CHOICES = ("schedule", "optimizer", "centre")
 
 
@@ -63,36 +61,22 @@ def _shared(values: Mapping[str, Any], before: Mapping[str, Any], after: Mapping
     return kept
 
 
-def read_yaml(path: Path) -> dict[str, Any]:
-    """Mapping in a YAML file; ``1e-3`` is a number, ``${…}`` is refused because it can read the environment."""
-    try:
-        text = path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise SegfoldError(f"{path}: {error.strerror or error}; name an existing YAML file") from None
-    return _parse(text, str(path))
-
-
-def _parse(text: str, source: str) -> dict[str, Any]:
-    if re.search(r"\$\{", text):
-        raise SegfoldError(f"{source}: found ${{…}}; interpolation is not supported, write the value out")
-    try:
-        values = OmegaConf.to_container(OmegaConf.load(io.StringIO(text)))
-    except (yaml.YAMLError, OmegaConfBaseException, ValueError) as error:
-        raise SegfoldError(f"{source}: not YAML: {' '.join(str(error).split())}") from None
-    if not isinstance(values, dict):
-        raise SegfoldError(f"{source}: found {type(values).__name__}, expected a mapping of settings")
-    return {str(key): value for key, value in values.items()}
-
-
 def read_overrides(overrides: Sequence[str]) -> dict[str, Any]:
-    """``["model.encoder=resnet50", "seed=1"]`` as one nested mapping; values are YAML."""
+    """``["model.encoder=resnet50", "seed=1"]`` as one nested mapping; values are YAML.
+
+    Raises:
+        SegfoldError: an override is no ``key.sub=value``, or its value is not YAML.
+    """
     result: dict[str, Any] = {}
     for override in overrides:
         path, equals, text = override.partition("=")
-        if not equals or not path or any(not part for part in path.split(".")):
-            raise SegfoldError(f"override {override!r}: expected key.sub=value, for instance model.encoder=resnet34")
-        value: Any = _parse(f"value: {text}", f"override {override}")["value"]
-        for part in reversed(path.split(".")):
+        parts = path.split(".")
+        if not equals or not all(parts) or len(parts) > _DEEPEST_PATH:
+            raise SegfoldError(
+                f"override {shown(override)}: expected key.sub=value, for instance model.encoder=resnet34"
+            )
+        value = parse_yaml(text, f"override {shown(override)}")
+        for part in reversed(parts):
             value = {part: value}
         result = merge(result, value)
     return result
@@ -106,7 +90,10 @@ def load_experiment(path: Path, overrides: Sequence[str] = ()) -> Experiment:
     """
     values = read_yaml(path)
     if "extends" in values:
-        parent = read_yaml(path.parent / str(values.pop("extends")))
+        name = values.pop("extends")
+        if not isinstance(name, str):
+            raise SegfoldError(f"{path}: extends is {shown(name)}; name one YAML file")
+        parent = read_yaml(path.parent / name)
         if "extends" in parent:
             raise SegfoldError(f"{path}: extends a file that itself extends another; only one level is read")
         values = lay(parent, values)

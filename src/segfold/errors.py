@@ -1,5 +1,6 @@
 """The one exception type for what a user can mend."""
 
+_QUOTED = 80
 LONGEST = 4000
 """Characters of a message; the middle of a longer one, which can only be quoted input, is left out."""
 
@@ -12,6 +13,12 @@ def one_line(text: str) -> str:
         'a\\\\nb\\\\x1f…'
     """
     return "".join(mark if mark.isprintable() else mark.encode("unicode_escape").decode() for mark in text)
+
+
+def shown(value: object) -> str:
+    """What was found, for a message: as Python writes it, the end of a long one left out."""
+    text = repr(value)
+    return text if len(text) <= _QUOTED else f"{text[:_QUOTED]}…"
 
 
 class SegfoldError(Exception):

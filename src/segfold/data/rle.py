@@ -88,7 +88,7 @@ def decode(text: str, shape: tuple[int, int], order: Order = "column") -> np.nda
     """
     out = np.zeros((1, *shape), np.uint8)
     if _decode_chunk([text], out, _is_column(order)) >= 0:
-        raise RleError(problem(text, shape))
+        raise RleError(str(problem(text, shape)))
     return out[0]
 
 
