@@ -3,6 +3,8 @@
 from pathlib import Path
 
 import pytest
+from omegaconf import OmegaConf
+from pydantic import Field
 
 from segfold.config import (
     Experiment,
@@ -16,7 +18,8 @@ from segfold.config import (
 )
 from segfold.errors import SegfoldError
 from segfold.losses import LOSSES
-from segfold.schema import choice, named_map
+from segfold.schema import Settings, choice, named_map
+from segfold.yaml_file import parse_yaml
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 SMALL = {"competition": "tgs-salt", "stages": {"a": {"epochs": 1, "loss": {"mask": {"bce": 1}}}}}
@@ -40,6 +43,25 @@ def test_switched_off_settings_survive_the_round_trip(tmp_path: Path) -> None:
     experiment = check_experiment({**SMALL, "ema": None, "clip": None}, "here")
     again = load_experiment(write(tmp_path, dump_yaml(experiment)))
     assert again.ema is None and again == experiment
+
+
+def builder(*, share: float | None = 0.3, count: int | None = None, size: int = 1) -> None: ...
+
+
+def test_null_in_place_of_a_default_survives_the_round_trip() -> None:
+    class Root(Settings):
+        part: choice("part", {"thing": builder}) = Field(default="thing", validate_default=True)  # type: ignore[valid-type]
+        many: named_map("many", {"thing": builder}, weighted=True)  # type: ignore[valid-type]
+
+    root = Root.model_validate({"part": {"thing": {"share": None}}, "many": {"thing": {"share": None, "count": 2}}})
+    values = dump(root)
+    assert values == {
+        "part": {"thing": {"share": None, "size": 1}},
+        "many": {"thing": {"weight": 1.0, "share": None, "count": 2, "size": 1}},
+    }
+    again = Root.model_validate(parse_yaml(OmegaConf.to_yaml(OmegaConf.create(values)), "here"))
+    assert again == root and again.part.settings["share"] is None
+    assert dump(Root.model_validate({"many": {}}))["part"] == {"thing": {"share": 0.3, "size": 1}}
 
 
 def test_defaults_come_from_signatures() -> None:

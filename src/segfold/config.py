@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from omegaconf import OmegaConf
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from segfold.errors import SegfoldError, shown
 from segfold.models import MODELS
-from segfold.schema import explain
+from segfold.schema import Settings, explain
 from segfold.settings import Experiment
 from segfold.yaml_file import parse_yaml, read_yaml
 
@@ -108,17 +108,29 @@ def check_experiment(values: Mapping[str, Any], source: str) -> Experiment:
         raise SegfoldError(f"{source}: " + explain(error, Experiment, tuple(MODELS))) from None
 
 
-def dump(experiment: Experiment) -> dict[str, Any]:
+def dump(settings: Settings) -> dict[str, Any]:
     """All settings as plain values, defaults included; what is not used is left out."""
-    return experiment.model_dump(mode="json", by_alias=True, exclude_none=True)
+    values: dict[str, Any] = _used(settings, settings.model_dump(mode="json", by_alias=True))
+    return values
+
+
+def _used(settings: Any, values: Any) -> Any:
+    """``values`` of ``settings`` without what is null by default; a null that replaces a default has to be said."""
+    if isinstance(settings, BaseModel):
+        kept = {}
+        for name, field in type(settings).model_fields.items():
+            key = field.alias or name
+            if values[key] is not None or field.default is not None:
+                kept[key] = _used(getattr(settings, name), values[key])
+        return kept
+    if isinstance(settings, Mapping):
+        return {key: _used(part, values[key]) for key, part in settings.items()}
+    return values
 
 
 def dump_yaml(experiment: Experiment) -> str:
     """YAML text of :func:`dump`; loading it gives the same experiment."""
-    values = dump(experiment)
-    for name in ("clip", "ema"):
-        values.setdefault(name, None)
-    return OmegaConf.to_yaml(OmegaConf.create(values))
+    return OmegaConf.to_yaml(OmegaConf.create(dump(experiment)))
 
 
 def identity(experiment: Experiment) -> dict[str, Any]:
