@@ -194,6 +194,42 @@ def test_extends_one_level(tmp_path: Path) -> None:
         ("seed=&a [*a]", "levels"),
         ("seed.more=1", "seed: Input should be a valid integer"),
         ("extends=other.yaml", "unknown key extends"),
+        (
+            "stages.a={schedule: {cosine: {cycles: 0}}, snapshots: true}",
+            "stages.a.schedule.cosine.cycles: Input should be",
+        ),
+        (
+            "stages.a.schedule={cosine: {end: 0.3, cycles: 3, decay: 0.5}}",
+            "stages.a.schedule.cosine: schedule cosine: the",
+        ),
+        ("optimizer={sgd: {momentum: 0, nesterov: true}}", "optimizer.sgd: optimizer sgd: nesterov needs a momentum"),
+        ("stages.a.loss.mask.bootstrapped={pixels: 5, fraction: 0.5}", "stages.a.loss.mask.bootstrapped: loss.mask."),
+        (
+            "stages.a.loss.mask.bce={weight: 1, end: 0}",
+            "stages.a.loss: loss.mask holds no loss with a weight above 0 at",
+        ),
+        ("input={size: 64, resize: 65}", "input.resize of 65×65 does not fit"),
+        ("stages.a.size=100000", "stages.a.size: Input should be less than or equal to 16384 or a list, found 100000"),
+        (
+            "input.channels=[image, z]",
+            "input.channels: expected some of image, y, image_y, depth, found ['image', 'z']",
+        ),
+        ("predict.tta=[hflip, hflip]", "predict.tta: expected each transform once"),
+        ("predict.weights=[snapshot9999999]", "predict.weights: expected some of model"),
+        ("machine.device=meta", "machine.device: String should match pattern"),
+        ("batch_size=true", "batch_size: expected a number, found True"),
+        ("input.size=[64, true]", "input.size: expected a number"),
+        ("stages.a.loss.levels=true", "stages.a.loss.levels.weight: expected a number, found True"),
+        ("model.finest_stride=true", "model.finest_stride: expected a number, found True"),
+        ("stages.a.lr=.nan", "stages.a.lr: Input should be a finite number, found nan"),
+        (
+            "stages.a.loss.mask.focal.gamma=-1",
+            "stages.a.loss.mask.focal.gamma: Input should be greater than or equal to 0",
+        ),
+        ("stages={a b: {epochs: 1, loss: {mask: {bce: 1}}}}", "stages.a b: String should match pattern"),
+        ("init=" + "x" * 300, "init: expected a path that a file system takes"),
+        ("seed=" + "9" * 5000, "seed: "),
+        ("seed=" + "9" * 21, "seed: Input should be less than or equal to 4294967295, found 999"),
     ],
 )
 def test_wrong_settings_give_one_line(tmp_path: Path, override: str, message: str) -> None:
