@@ -208,7 +208,7 @@ SMALL: dict[str, Any] = {
 def small(name: str, settings: Mapping[str, Any]) -> nn.Module:
     """A small model with an image head, but for the given settings."""
     known = settings_model(name, MODELS[name], ("in_channels", "classes")).model_fields
-    heads = {"heads": {"image": True}} if settings.get("head_channels", 1) else {}
+    heads = {"heads": {"image": True}} if "heads" in known and settings.get("head_channels", 1) else {}
     own = {key: value for key, value in SMALL.items() if key in known}
     return build_model(name, 3, 1, **{**own, **heads, **settings})
 
