@@ -54,6 +54,8 @@ def test_a_good_file_in_any_row_order(tmp_path: Path) -> None:
         ("1 2 3 1", "encoded again: run 1 touches the next one"),
         ("5 1 7 2 9 1", "encoded again: run 2 touches the next one"),
         ("01 2", "encoded again: '01' for 1"),
+        (f"{'0' * 5000}1 2", f"encoded again: '{'0' * 30}' for 1"),  # more digits than Python makes a number of
+        ("1\x1f2", r"'1\x1f2' is not an integer"),
         ("1  2", "encoded again: single spaces"),
         (" ", "encoded again: single spaces"),
     ],

@@ -67,6 +67,13 @@ def test_home_wins_over_the_repository(tmp_path: Path) -> None:
         ("tables: {depth: {file: d.csv, colum: z}}", "unknown key tables.depth.colum (nearest: column)"),
         ("id_column: ${oc.env:HOME}", "${"),
         ("id_column: [", "not YAML"),
+        ("metric: iou", "key 'metric' is there twice"),
+        ("mask_column: id", "mask_column and id_column are both 'id'"),
+        ("group_column: id", "group_column and id_column are both 'id'"),
+        ("tables: {depth: {file: d.csv, column: id}}", "tables.depth.column and id_column are both 'id'"),
+        ("image_suffix: /x.png", "image_suffix is '/x.png'"),
+        ("mask_suffix: ''", "mask_suffix is ''"),
+        ('id_column: "a\\x1fb"', r"character '\x1f'"),
     ],
 )
 def test_what_does_not_fit_is_refused(tmp_path: Path, change: str, said: str) -> None:
@@ -76,6 +83,28 @@ def test_what_does_not_fit_is_refused(tmp_path: Path, change: str, said: str) ->
     assert said in str(caught.value)
     assert str(path) in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("classes", "said"), [("[cell, nerve]", "names 2 (cell, nerve)"), ("[]", "names none"), ("['']", "classes.0 is ''")]
+)
+def test_binary_means_one_class(tmp_path: Path, classes: str, said: str) -> None:
+    write(tmp_path, GOOD.replace("[cell]", classes))
+    with pytest.raises(SegfoldError) as caught:
+        load_competition("mine", tmp_path)
+    assert said in str(caught.value) and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["x" * 300 + ".yaml", "a\0b.yaml", "\ud800.yaml"])
+def test_names_that_no_file_system_takes(name: str) -> None:
+    with pytest.raises(SegfoldError, match="File name too long|cannot be a path"):
+        load_competition(name)
+
+
+def test_a_file_that_is_not_utf_8(tmp_path: Path) -> None:
+    write(tmp_path, GOOD).write_bytes(GOOD.replace("Mine", "Möwe").encode("latin-1"))
+    with pytest.raises(SegfoldError, match="not YAML in UTF-8"):
+        load_competition("mine", tmp_path)
 
 
 def test_all_faults_of_a_file_at_once(tmp_path: Path) -> None:

@@ -3,6 +3,8 @@
 from pathlib import Path
 
 import pytest
+from omegaconf import OmegaConf
+from pydantic import Field
 
 from segfold.config import (
     Experiment,
@@ -16,7 +18,8 @@ from segfold.config import (
 )
 from segfold.errors import SegfoldError
 from segfold.losses import LOSSES
-from segfold.schema import choice, named_map
+from segfold.schema import Settings, choice, named_map
+from segfold.yaml_file import parse_yaml
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 SMALL = {"competition": "tgs-salt", "stages": {"a": {"epochs": 1, "loss": {"mask": {"bce": 1}}}}}
@@ -40,6 +43,25 @@ def test_switched_off_settings_survive_the_round_trip(tmp_path: Path) -> None:
     experiment = check_experiment({**SMALL, "ema": None, "clip": None}, "here")
     again = load_experiment(write(tmp_path, dump_yaml(experiment)))
     assert again.ema is None and again == experiment
+
+
+def builder(*, share: float | None = 0.3, count: int | None = None, size: int = 1) -> None: ...
+
+
+def test_null_in_place_of_a_default_survives_the_round_trip() -> None:
+    class Root(Settings):
+        part: choice("part", {"thing": builder}) = Field(default="thing", validate_default=True)  # type: ignore[valid-type]
+        many: named_map("many", {"thing": builder}, weighted=True)  # type: ignore[valid-type]
+
+    root = Root.model_validate({"part": {"thing": {"share": None}}, "many": {"thing": {"share": None, "count": 2}}})
+    values = dump(root)
+    assert values == {
+        "part": {"thing": {"share": None, "size": 1}},
+        "many": {"thing": {"weight": 1.0, "share": None, "count": 2, "size": 1}},
+    }
+    again = Root.model_validate(parse_yaml(OmegaConf.to_yaml(OmegaConf.create(values)), "here"))
+    assert again == root and again.part.settings["share"] is None
+    assert dump(Root.model_validate({"many": {}}))["part"] == {"thing": {"share": 0.3, "size": 1}}
 
 
 def test_defaults_come_from_signatures() -> None:
@@ -131,6 +153,13 @@ def test_extends_one_level(tmp_path: Path) -> None:
     assert (experiment.seed, experiment.stages["a"].epochs) == (3, 2)
     with pytest.raises(SegfoldError, match="one level"):
         load_experiment(write(tmp_path, "extends: child.yaml\n", "grandchild.yaml"))
+    with pytest.raises(SegfoldError, match="one level"):
+        load_experiment(write(tmp_path, "extends: itself.yaml\n", "itself.yaml"))
+    with pytest.raises(SegfoldError, match=r"nowhere\.yaml"):
+        load_experiment(write(tmp_path, "extends: nowhere.yaml\n", "orphan.yaml"))
+    for name in ("[base.yaml]", "", "3"):
+        with pytest.raises(SegfoldError, match="name one YAML file"):
+            load_experiment(write(tmp_path, f"extends: {name}\n", "odd.yaml"))
 
 
 @pytest.mark.parametrize(
@@ -149,6 +178,58 @@ def test_extends_one_level(tmp_path: Path) -> None:
         ("batch_size=many", "batch_size"),
         ("seed", "expected key.sub=value"),
         ("seed=${oc.env:HOME}", "not supported"),
+        ("seed=1\nfast: true", "not YAML"),
+        ("", "expected key.sub=value"),
+        ("=", "expected key.sub=value"),
+        ("=1", "expected key.sub=value"),
+        (".seed=1", "expected key.sub=value"),
+        ("stages..lr=1", "expected key.sub=value"),
+        ("stages.a.=1", "expected key.sub=value"),
+        (f"{'a.' * 5000}b=1", "expected key.sub=value"),
+        (f"seed={'[' * 5000}", "nested too deeply"),
+        ("seed =1", "unknown key seed ; did you mean seed?"),
+        ("se\x1fed=1", "unknown key se\\x1fed; did you mean seed?"),
+        ("stages.a.loss={mask: {bce: 1, dice: 1, bce: 2}}", "key 'bce' is there twice"),
+        ("seed=010", "found 010"),
+        ("seed=&a [*a]", "levels"),
+        ("seed.more=1", "seed: Input should be a valid integer"),
+        ("extends=other.yaml", "unknown key extends"),
+        (
+            "stages.a={schedule: {cosine: {cycles: 0}}, snapshots: true}",
+            "stages.a.schedule.cosine.cycles: Input should be",
+        ),
+        (
+            "stages.a.schedule={cosine: {end: 0.3, cycles: 3, decay: 0.5}}",
+            "stages.a.schedule.cosine: schedule cosine: the",
+        ),
+        ("optimizer={sgd: {momentum: 0, nesterov: true}}", "optimizer.sgd: optimizer sgd: nesterov needs a momentum"),
+        ("stages.a.loss.mask.bootstrapped={pixels: 5, fraction: 0.5}", "stages.a.loss.mask.bootstrapped: loss.mask."),
+        (
+            "stages.a.loss.mask.bce={weight: 1, end: 0}",
+            "stages.a.loss: loss.mask holds no loss with a weight above 0 at",
+        ),
+        ("input={size: 64, resize: 65}", "input.resize of 65×65 does not fit"),
+        ("stages.a.size=100000", "stages.a.size: Input should be less than or equal to 16384 or a list, found 100000"),
+        (
+            "input.channels=[image, z]",
+            "input.channels: expected some of image, y, image_y, depth, found ['image', 'z']",
+        ),
+        ("predict.tta=[hflip, hflip]", "predict.tta: expected each transform once"),
+        ("predict.weights=[snapshot9999999]", "predict.weights: expected some of model"),
+        ("machine.device=meta", "machine.device: String should match pattern"),
+        ("batch_size=true", "batch_size: expected a number, found True"),
+        ("input.size=[64, true]", "input.size: expected a number"),
+        ("stages.a.loss.levels=true", "stages.a.loss.levels.weight: expected a number, found True"),
+        ("model.finest_stride=true", "model.finest_stride: expected a number, found True"),
+        ("stages.a.lr=.nan", "stages.a.lr: Input should be a finite number, found nan"),
+        (
+            "stages.a.loss.mask.focal.gamma=-1",
+            "stages.a.loss.mask.focal.gamma: Input should be greater than or equal to 0",
+        ),
+        ("stages={a b: {epochs: 1, loss: {mask: {bce: 1}}}}", "stages.a b: String should match pattern"),
+        ("init=" + "x" * 300, "init: expected a path that a file system takes"),
+        ("seed=" + "9" * 5000, "seed: "),
+        ("seed=" + "9" * 21, "seed: Input should be less than or equal to 4294967295, found 999"),
     ],
 )
 def test_wrong_settings_give_one_line(tmp_path: Path, override: str, message: str) -> None:
@@ -168,6 +249,9 @@ def test_missing_and_broken_files(tmp_path: Path) -> None:
         load_experiment(tmp_path / "nowhere.yaml")
     with pytest.raises(SegfoldError, match="not YAML"):
         load_experiment(write(tmp_path, "a: [1, 2\n"))
+    (tmp_path / "latin.yaml").write_bytes("competition: é".encode("latin-1"))
+    with pytest.raises(SegfoldError, match="not YAML in UTF-8"):
+        load_experiment(tmp_path / "latin.yaml")
     with pytest.raises(SegfoldError, match="stages is missing"):
         load_experiment(write(tmp_path, "competition: tgs-salt\n"))
 

@@ -66,7 +66,7 @@ def test_a_tilde_in_every_path_of_a_config(home: Path) -> None:
     images = image_set(count=4)
     write_folds(home / "f.csv", images.ids, [1, 0, 1, 0])
     assert experiment_folds(experiment, TINY, images, Path()).tolist() == [1, 0, 1, 0]
-    with pytest.raises(SegfoldError, match="too long"):
+    with pytest.raises(SegfoldError, match="a path that a file system takes"):
         experiment_folds(load_experiment(Path("e.yaml"), [f"folds.file={LONG}"]), TINY, images, Path())
     job = SimpleNamespace(experiment=SimpleNamespace(init="~/other"), fold=0)
     with pytest.raises(SegfoldError, match=f"{home}/other/fold0 is not a finished fold"):
@@ -103,7 +103,7 @@ def test_a_name_that_no_file_can_have_is_one_line(
     Path("runs").mkdir()
     assert main(arguments) == 2
     (line,) = capsys.readouterr().err.splitlines()
-    assert "too long" in line or "no such home folder" in line
+    assert any(said in line for said in ("too long", "no such home folder", "a path that a file system takes"))
     assert len(line) < 300
 
 

@@ -1,6 +1,7 @@
 """RLE against pycocotools, a brute-force encoder and texts written by hand."""
 
 import os
+import re
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -213,14 +214,34 @@ def test_legal_oddities() -> None:
     np.testing.assert_array_equal(decode("1 2 3 2", (3, 4), "row"), decode("1 4", (3, 4), "row"))
 
 
+# White space to Python, and none to a run-length text: control characters, and what only Unicode calls a space.
+STRANGE = "\x00\x1c\x1f\x85\xa0\u2003\u2028\ufeff\ud800²"
+
+
+@pytest.mark.parametrize("mark", STRANGE, ids=ascii)
+def test_a_strange_character_is_shown_in_one_line(mark: str) -> None:
+    for text, word in (
+        (f"1{mark}2", f"1{mark}2"),
+        (f"{mark} 1 2", mark),
+        (f"1 2{mark}", f"2{mark}"),
+        (mark * 99, mark * 30),
+    ):
+        said = problem(text, (3, 4))
+        assert said == f"{word!r} is not an integer" and said.isprintable()
+        with pytest.raises(RleError) as error:
+            decode(text, (3, 4))
+        assert str(error.value) == said
+
+
 @settings(max_examples=200, deadline=None)
-@given(st.text("0123456789 -x", max_size=12))
+@given(st.text("0123456789 \t\n-x" + STRANGE, max_size=12))
+@example("1 1 \x1f 2 1")
 def test_problem_agrees_with_a_plain_check(text: str) -> None:
     def fine() -> bool:
-        try:
-            numbers = [int(token) for token in text.split()]
-        except ValueError:
+        tokens = re.split("[ \t\n]+", text.strip(" \t\n")) if text.strip(" \t\n") else []
+        if not all(re.fullmatch("-?[0-9]+", token) for token in tokens):
             return False
+        numbers = [int(token) for token in tokens]
         pairs = list(zip(numbers[::2], numbers[1::2]))
         taken = [pixel for start, length in pairs for pixel in range(start, start + min(length, 1000))]
         return (

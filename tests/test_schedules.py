@@ -114,6 +114,16 @@ def test_cosine_cycles_decay_from_peak_to_end() -> None:
     assert [schedule(done) for done in (0, 0.25, 0.5, 0.75, 1.0)] == pytest.approx([1, 0.55, 0.5, 0.3, 0.1])
 
 
+def test_onecycle_goes_up_to_the_last_step_or_down_from_the_first() -> None:
+    only_up, only_down = build_schedule("onecycle", warmup=1, start=0.2), build_schedule("onecycle", warmup=0, end=0.2)
+    for share, height in ((0, 0.0), (0.25, 0.5 - 0.5**1.5), (0.5, 0.5), (0.75, 0.5 + 0.5**1.5), (1, 1.0)):
+        assert only_up(share) == pytest.approx(0.2 + 0.8 * height)
+        assert only_down(share) == pytest.approx(1 - 0.8 * height)
+    # A resumed run may ask for the last step again, and one of a single step begins at its first.
+    rates = [stage_rates(only_up, 0.1, 0, 1, steps)(steps - 1) for steps in (1, 2)]
+    assert only_up(1.0) == 1 and rates == pytest.approx([0.02, 0.1])
+
+
 @pytest.mark.parametrize("epochs", [4, 8])
 def test_the_steps_of_an_epoch_restart_with_it(epochs: int) -> None:
     # 4 cycles in epochs of 10 steps: the rate is highest at the first step of a cycle's first epoch.
@@ -136,6 +146,7 @@ def test_the_steps_of_an_epoch_restart_with_it(epochs: int) -> None:
         ("exponential", {"end": 2.0}, "end is 2"),
         ("exponential", {"drops": 0}, "drops is 0"),
         ("noam", {"warmup": 0.0}, "warmup is 0"),
+        ("onecycle", {"warmup": 1.5}, "warmup is 1.5"),
     ],
 )
 def test_bad_settings_are_refused(name: str, settings: dict[str, float], words: str) -> None:

@@ -2,13 +2,13 @@
 
 import difflib
 from pathlib import Path, PurePosixPath
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-import yaml
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from segfold.errors import SegfoldError
+from segfold.errors import SegfoldError, shown
 from segfold.paths import user_path
+from segfold.yaml_file import read_yaml
 
 
 def _inside(path: str) -> str:
@@ -24,7 +24,8 @@ def _inside(path: str) -> str:
 _LONGEST = 100  # of a name that will be a file or folder, or a part of one
 RelativePath = Annotated[str, AfterValidator(_inside)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=_LONGEST)]
-Suffix = Annotated[str, Field(pattern=r"^[^/\\\x00]*$", max_length=_LONGEST)]
+Text = Annotated[str, Field(min_length=1)]
+Suffix = Annotated[str, Field(pattern=r"^[^/\\\x00]+$", max_length=_LONGEST)]
 
 
 class ExtraTable(BaseModel):
@@ -33,7 +34,7 @@ class ExtraTable(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     file: RelativePath
-    column: str
+    column: Text
 
 
 class Competition(BaseModel):
@@ -52,11 +53,11 @@ class Competition(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     name: Name
-    title: str
-    slug: str
+    title: Text
+    slug: Name
     layout: Literal["kaggle-rle"]
     task: Literal["binary"]
-    classes: tuple[str, ...]
+    classes: tuple[Text, ...]
     metric: Literal["precision", "iou", "dice"]
     train_images: RelativePath = "train/images"
     train_masks: RelativePath | None = "train/masks"
@@ -70,11 +71,23 @@ class Competition(BaseModel):
     white: Annotated[int, Field(ge=1, le=65535)] | None = None
     mask_threshold: Annotated[int, Field(ge=0, le=65534)] = 0
     mask_palette: Literal["colours", "indices"] = "colours"
-    id_column: str = "id"
-    mask_column: str = "rle_mask"
+    id_column: Text = "id"
+    mask_column: Text = "rle_mask"
     rle_order: Literal["column", "row"] = "column"
-    group_column: str | None = None
-    tables: dict[str, ExtraTable] = Field(default_factory=dict)
+    group_column: Text | None = None
+    tables: dict[Text, ExtraTable] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _fits(self) -> "Competition":
+        if len(self.classes) != 1:
+            named = f"names {len(self.classes)} ({', '.join(self.classes)})" if self.classes else "names none"
+            raise ValueError(f"task binary has one class, but classes {named}; name the foreground alone")
+        columns = {"mask_column": self.mask_column, "group_column": self.group_column}
+        columns |= {f"tables.{name}.column": table.column for name, table in self.tables.items()}
+        for key, column in columns.items():
+            if column == self.id_column:
+                raise ValueError(f"{key} and id_column are both {column!r}; each is a column of its own")
+        return self
 
 
 def data_folder(competition: Competition, home: Path = Path()) -> Path:
@@ -117,26 +130,9 @@ def _find(name_or_path: str, home: Path) -> Path:
 
 def _parse(path: Path) -> Competition:
     try:
-        values = yaml.safe_load(path.read_text("utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise SegfoldError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
-    if not isinstance(values, dict):
-        raise SegfoldError(f"{path} holds no mapping: expected keys such as name, title and metric")
-    # Other YAML files of the project refuse interpolation too: it can read the environment.
-    if _interpolates(values):
-        raise SegfoldError(f"{path} uses ${{…}}, which is not supported: write the value itself")
-    try:
-        return Competition(**{str(key): value for key, value in values.items()})
+        return Competition.model_validate(read_yaml(path))
     except ValidationError as error:
         raise SegfoldError(f"{path}: {_one_line(error)}") from error
-
-
-def _interpolates(value: Any) -> bool:
-    if isinstance(value, dict):
-        return any(_interpolates(part) for part in value.values())
-    if isinstance(value, list):
-        return any(_interpolates(part) for part in value)
-    return isinstance(value, str) and "${" in value
 
 
 def _one_line(error: ValidationError) -> str:
@@ -151,5 +147,6 @@ def _one_line(error: ValidationError) -> str:
         elif fault["type"] == "missing":
             parts.append(f"{where} is missing")
         else:
-            parts.append(f"{where} is {fault['input']!r}: {fault['msg'].removeprefix('Value error, ')}")
+            found = f"{where} is {shown(fault['input'])}: " if where else ""
+            parts.append(f"{found}{fault['msg'].removeprefix('Value error, ')}")
     return "; ".join(parts)

@@ -1,27 +1,25 @@
 """An experiment is read from one YAML file and dotted overrides, and written back whole."""
 
 import inspect
-import io
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
 from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
-from segfold.errors import SegfoldError
+from segfold.errors import SegfoldError, shown
 from segfold.models import MODELS
 from segfold.paths import user_path
-from segfold.schema import explain
+from segfold.schema import Settings, explain
 from segfold.settings import Experiment
+from segfold.yaml_file import parse_yaml, read_yaml
 
 NOT_IDENTITY = ("validate", "predict", "machine", "minutes")
 """Top-level keys that do not change the weights; ``validate`` does where scores steer the training."""
 
+_DEEPEST_PATH = 16
 _CHOICES = ("schedule", "optimizer", "centre")
 
 
@@ -64,36 +62,22 @@ def _shared(values: Mapping[str, Any], before: Mapping[str, Any], after: Mapping
     return kept
 
 
-def read_yaml(path: Path) -> dict[str, Any]:
-    """Mapping in a YAML file; ``1e-3`` is a number, ``${…}`` is refused because it can read the environment."""
-    try:
-        text = path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise SegfoldError(f"{path}: {error.strerror or error}; name an existing YAML file") from None
-    return _parse(text, str(path))
-
-
-def _parse(text: str, source: str) -> dict[str, Any]:
-    if re.search(r"\$\{", text):
-        raise SegfoldError(f"{source}: found ${{…}}; interpolation is not supported, write the value out")
-    try:
-        values = OmegaConf.to_container(OmegaConf.load(io.StringIO(text)))
-    except (yaml.YAMLError, OmegaConfBaseException, ValueError) as error:
-        raise SegfoldError(f"{source}: not YAML: {' '.join(str(error).split())}") from None
-    if not isinstance(values, dict):
-        raise SegfoldError(f"{source}: found {type(values).__name__}, expected a mapping of settings")
-    return {str(key): value for key, value in values.items()}
-
-
 def read_overrides(overrides: Sequence[str]) -> dict[str, Any]:
-    """``["model.encoder=resnet50", "seed=1"]`` as one nested mapping; values are YAML."""
+    """``["model.encoder=resnet50", "seed=1"]`` as one nested mapping; values are YAML.
+
+    Raises:
+        SegfoldError: an override is no ``key.sub=value``, or its value is not YAML.
+    """
     result: dict[str, Any] = {}
     for override in overrides:
         path, equals, text = override.partition("=")
-        if not equals or not path or any(not part for part in path.split(".")):
-            raise SegfoldError(f"override {override!r}: expected key.sub=value, for instance model.encoder=resnet34")
-        value: Any = _parse(f"value: {text}", f"override {override}")["value"]
-        for part in reversed(path.split(".")):
+        parts = path.split(".")
+        if not equals or not all(parts) or len(parts) > _DEEPEST_PATH:
+            raise SegfoldError(
+                f"override {shown(override)}: expected key.sub=value, for instance model.encoder=resnet34"
+            )
+        value = parse_yaml(text, f"override {shown(override)}")
+        for part in reversed(parts):
             value = {part: value}
         result = merge(result, value)
     return result
@@ -107,7 +91,10 @@ def load_experiment(path: Path, overrides: Sequence[str] = ()) -> Experiment:
     """
     values = read_yaml(path)
     if "extends" in values:
-        parent = read_yaml(path.parent / user_path(str(values.pop("extends"))))
+        name = values.pop("extends")
+        if not isinstance(name, str):
+            raise SegfoldError(f"{path}: extends is {shown(name)}; name one YAML file")
+        parent = read_yaml(path.parent / user_path(name))
         if "extends" in parent:
             raise SegfoldError(f"{path}: extends a file that itself extends another; only one level is read")
         values = lay(parent, values)
@@ -122,17 +109,29 @@ def check_experiment(values: Mapping[str, Any], source: str) -> Experiment:
         raise SegfoldError(f"{source}: " + explain(error, Experiment, tuple(MODELS))) from None
 
 
-def dump(experiment: Experiment) -> dict[str, Any]:
+def dump(settings: Settings) -> dict[str, Any]:
     """All settings as plain values, defaults included; what is not used is left out."""
-    return experiment.model_dump(mode="json", by_alias=True, exclude_none=True)
+    values: dict[str, Any] = _used(settings, settings.model_dump(mode="json", by_alias=True))
+    return values
+
+
+def _used(settings: Any, values: Any) -> Any:
+    """``values`` of ``settings`` without what is null by default; a null that replaces a default has to be said."""
+    if isinstance(settings, BaseModel):
+        kept = {}
+        for name, field in type(settings).model_fields.items():
+            key = field.alias or name
+            if values[key] is not None or field.default is not None:
+                kept[key] = _used(getattr(settings, name), values[key])
+        return kept
+    if isinstance(settings, Mapping):
+        return {key: _used(part, values[key]) for key, part in settings.items()}
+    return values
 
 
 def dump_yaml(experiment: Experiment) -> str:
     """YAML text of :func:`dump`; loading it gives the same experiment."""
-    values = dump(experiment)
-    for name in ("clip", "ema"):
-        values.setdefault(name, None)
-    return OmegaConf.to_yaml(OmegaConf.create(values))
+    return OmegaConf.to_yaml(OmegaConf.create(dump(experiment)))
 
 
 def identity(experiment: Experiment) -> dict[str, Any]:

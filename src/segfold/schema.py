@@ -1,5 +1,7 @@
 """The signature of a builder is its schema: pydantic models made from keyword-only arguments.
 
+An argument's range stands in its annotation: ``Annotated[float, Ge(0), Le(1)]``.
+
 A family is a dict of builders by name (losses, schedules, augmentations, …). In YAML a family appears
 either as a *mapping* (several builders, each with its settings: ``{bce: 1, dice: {weight: 1, mode: batch}}``)
 or as a *choice* (exactly one: ``onecycle`` or ``{cosine: {end: 0.1}}``). An argument annotated with a family,
@@ -9,19 +11,62 @@ or as a *choice* (exactly one: ``onecycle`` or ``{cosine: {end: 0.1}}``). An arg
 import difflib
 import inspect
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from types import UnionType
-from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
-from pydantic import BaseModel, ConfigDict, Field, Tag, ValidationError, create_model, model_validator
+from annotated_types import Ge, Le
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    Tag,
+    ValidationError,
+    ValidationInfo,
+    create_model,
+    field_validator,
+    model_validator,
+)
+
+from segfold.errors import SegfoldError, shown
 
 Family = Mapping[str, Callable[..., Any]]
+Check = Callable[[str, Mapping[str, Any]], object]
+"""A builder's name and its settings; raises SegfoldError where they do not go together."""
+Weight = Annotated[float, Ge(0), Le(1e6)]
 
 
 class Settings(BaseModel):
-    """Base of every settings model: unknown keys are errors, values do not change after checking."""
+    """Base of every settings model: unknown keys are errors, numbers are finite, values do not change after checking."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, allow_inf_nan=False)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_truth_for_a_number(cls, value: Any, info: ValidationInfo) -> Any:
+        parts = value if isinstance(value, list | tuple) else [value]
+        if any(isinstance(part, bool) for part in parts) and _is_number(
+            cls.model_fields[info.field_name or ""].annotation
+        ):
+            raise ValueError("expected a number")  # true would be taken for 1
+        return value
+
+
+def _is_number(annotation: Any) -> bool:
+    """Whether an annotation takes numbers, of whatever form, and no truth."""
+    forms = set(_forms(annotation))
+    return bool(forms & {int, float}) and bool not in forms
+
+
+def _forms(annotation: Any) -> Iterator[Any]:
+    parts = get_args(annotation)
+    if get_origin(annotation) is Literal:
+        yield from map(type, parts)
+    elif parts:
+        for part in parts[:1] if get_origin(annotation) is Annotated else parts:
+            yield from _forms(part)
+    else:
+        yield annotation
 
 
 def settings_model(
@@ -104,32 +149,46 @@ def _fill(weighted: bool) -> Callable[..., Any]:
     return fill
 
 
-def _family_model(name: str, family: Family, base: type[_Named], skip: tuple[str, ...], weighted: bool) -> type[Any]:
+def _checked_by(check: Check, name: str, extra: Collection[str]) -> Callable[..., Any]:
+    def checked(settings: Settings) -> Settings:
+        try:
+            check(name, settings.model_dump(exclude=set(extra)))
+        except SegfoldError as error:
+            raise ValueError(str(error)) from None
+        return settings
+
+    return checked
+
+
+def _family_model(
+    name: str, family: Family, base: type[_Named], skip: tuple[str, ...], weighted: bool, check: Check | None
+) -> type[Any]:
     fields: dict[str, Any] = {}
-    extra: dict[str, Any] = {"weight": (float, 1.0), "end": (float | None, None)} if weighted else {}
+    extra: dict[str, Any] = {"weight": (Weight, 1.0), "end": (Weight | None, None)} if weighted else {}
     for key, builder in family.items():
         model = settings_model(f"{name}.{key}", builder, skip, extra)
-        checked = create_model(
-            f"{name}.{key}",
-            __base__=model,
-            __validators__={"_short_forms": model_validator(mode="before")(_fill(weighted))},  # type: ignore[dict-item]
-        )
+        validators = {"_short_forms": model_validator(mode="before")(_fill(weighted))}
+        if check is not None:
+            validators["_together"] = model_validator(mode="after")(_checked_by(check, key, extra))
+        checked = create_model(f"{name}.{key}", __base__=model, __validators__=validators)  # type: ignore[arg-type]
         fields[key] = (checked | None, Field(default=None))
     return create_model(name, __base__=base, **fields)
 
 
-def named_map(name: str, family: Family, skip: tuple[str, ...] = (), weighted: bool = False) -> type[Any]:
-    """Model of a mapping of builders.
+def named_map(
+    name: str, family: Family, skip: tuple[str, ...] = (), weighted: bool = False, check: Check | None = None
+) -> type[Any]:
+    """Model of a mapping of builders; ``check`` sees the settings of each.
 
     With ``weighted``, each has a ``weight`` and may have an ``end``, the weight that it moves to; a plain number
     stands for ``{weight: number}``.
     """
-    return _family_model(name, family, NamedMap, skip, weighted)
+    return _family_model(name, family, NamedMap, skip, weighted, check)
 
 
-def choice(name: str, family: Family, skip: tuple[str, ...] = ()) -> type[Any]:
-    """Model of a choice of one builder; a plain name stands for the name with its defaults."""
-    return _family_model(name, family, Choice, skip, weighted=False)
+def choice(name: str, family: Family, skip: tuple[str, ...] = (), check: Check | None = None) -> type[Any]:
+    """Model of a choice of one builder; a plain name stands for the name with its defaults. ``check`` as above."""
+    return _family_model(name, family, Choice, skip, False, check)
 
 
 def explain(error: ValidationError, root: type[BaseModel], tags: Sequence[str] = ()) -> str:
@@ -148,7 +207,7 @@ def explain(error: ValidationError, root: type[BaseModel], tags: Sequence[str] =
     return "; ".join(_explain(path, by_path[path], root, tags) for path in paths)
 
 
-_FORM = re.compile(r"int|float|bool|str|none|(?:literal|tuple|list|dict)\[.*\]")
+_FORM = re.compile(r"(?:constrained-)?(?:int|float|str)|bool|none|\[key\]|(?:literal|tuple|list|dict)\[.*\]")
 """What pydantic calls the allowed forms of a value, in the location of an error."""
 
 
@@ -163,11 +222,11 @@ def _explain(path: str, items: Sequence[Any], root: type[BaseModel], tags: Seque
             return f"{path} is missing"
         case _:
             found = first["input"]
-            shown = "" if isinstance(found, Mapping | BaseModel) else f", found {found!r}"
+            seen = "" if isinstance(found, Mapping | BaseModel) else f", found {shown(found)}"
             said = [item["msg"].removeprefix("Value error, ").partition(", unable to ")[0] for item in items]
             wanted = " or ".join([said[0], *(text.removeprefix("Input should be ") for text in said[1:])])
             wanted = re.sub(r"valid dictionary or instance of \S+", "mapping", wanted).replace("valid tuple", "list")
-            return f"{path}: {wanted}{shown}".removeprefix(": ")
+            return f"{path}: {wanted}{seen}".removeprefix(": ")
 
 
 def _near(name: str, known: Sequence[str]) -> str:

@@ -1,20 +1,26 @@
 """The settings of an experiment: what a config file may say, with types and defaults."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias, Union
 
-from pydantic import Discriminator, Field, Tag, field_validator, model_validator
+from annotated_types import Ge, Gt, Le, Lt, MaxLen
+from pydantic import Discriminator, Field, StringConstraints, Tag, field_validator, model_validator
 
 from segfold.data.augment import AUGMENTATIONS
+from segfold.data.channels import CHANNELS
 from segfold.data.mixing import MIXES
+from segfold.data.sizing import Sizing
 from segfold.data.tta import TRANSFORMS
-from segfold.losses import LOSSES
+from segfold.errors import SegfoldError
+from segfold.losses import LOSSES, StageLoss, Term
 from segfold.models import MODELS
-from segfold.optim import OPTIMIZERS, SCHEDULES, cycle_count, needs_scores
-from segfold.schema import Choice, NamedMap, Settings, choice, named_map, settings_model
+from segfold.optim import OPTIMIZERS, SCHEDULES, build_schedule, check_settings, cycle_count, needs_scores
+from segfold.ranges import MOST, Batch, Count, Epochs, PathText, Seed, Share, Size, StageName
+from segfold.schema import Choice, NamedMap, Settings, Weight, choice, named_map, settings_model
 
-_WEIGHTS = re.compile(r"model|best|swa|snapshots|snapshot[1-9]\d*")
+_WEIGHTS = re.compile(r"model|best|swa|snapshots|snapshot[1-9][0-9]{0,5}")
 
 if TYPE_CHECKING:
     MaskLosses: TypeAlias = NamedMap
@@ -22,10 +28,10 @@ if TYPE_CHECKING:
     ScheduleChoice: TypeAlias = Choice
     OptimizerChoice: TypeAlias = Choice
 else:
-    MaskLosses = named_map("mask", LOSSES, weighted=True)
+    MaskLosses = named_map("mask", LOSSES, weighted=True, check=lambda name, settings: LOSSES[name](**settings))
     Augmentations = named_map("augment", {**AUGMENTATIONS, **MIXES})
-    ScheduleChoice = choice("schedule", SCHEDULES)
-    OptimizerChoice = choice("optimizer", OPTIMIZERS)
+    ScheduleChoice = choice("schedule", SCHEDULES, check=lambda name, settings: build_schedule(name, **settings))
+    OptimizerChoice = choice("optimizer", OPTIMIZERS, check=check_settings)
 
 
 def _model_choice() -> Any:
@@ -55,23 +61,40 @@ else:
 class Input(Settings):
     """From an image of any size to the network's input."""
 
-    size: int | tuple[int, int] = 128
-    resize: int | tuple[int, int] | None = None
+    size: Size = 128
+    resize: Size | None = None
     fit: Literal["pad", "resize"] = "pad"
     border: Literal["reflect", "edge", "zero"] = "reflect"
     random_offset: bool = True
-    channels: tuple[str, ...] = ("image",)
+    channels: Annotated[tuple[str, ...], MaxLen(16)] = ("image",)
+
+    @field_validator("channels")
+    @classmethod
+    def _known(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        if not names or set(names) - set(CHANNELS):
+            raise ValueError(f"expected some of {', '.join(CHANNELS)}")
+        return names
 
     @property
     def shape(self) -> tuple[int, int]:
         """Height and width in pixels."""
         return (self.size, self.size) if isinstance(self.size, int) else self.size
 
+    def sizing(self, size: Size | None = None) -> Sizing:
+        """To this size, or to another.
+
+        Raises:
+            SegfoldError: ``resize`` does not fit into it.
+        """
+        settings = self if size is None else self.model_copy(update={"size": size})
+        resize = (self.resize, self.resize) if isinstance(self.resize, int) else self.resize
+        return Sizing(*settings.shape, self.fit, self.border, resize)
+
 
 class HeadLoss(Settings):
     """An extra pixel head's share of the loss, and the images that it is trained on."""
 
-    weight: float
+    weight: Weight
     over: Literal["nonempty", "all", "zeroed"] = "nonempty"
 
     @model_validator(mode="before")
@@ -86,7 +109,7 @@ class Loss(Settings):
     mask: MaskLosses
     levels: HeadLoss | None = None
     nonempty: HeadLoss | None = None
-    image: float = 0.0
+    image: Weight = 0.0
     unpadded: bool = True
 
     @field_validator("mask")
@@ -95,6 +118,38 @@ class Loss(Settings):
         if not mask.items():
             raise ValueError(f"no loss is named; name at least one of {', '.join(LOSSES)}")
         return mask
+
+    @model_validator(mode="after")
+    def _can_be_made(self) -> "Loss":
+        _said(self.build)
+        return self
+
+    def build(self) -> StageLoss:
+        """The loss, with the weights of the stage's beginning.
+
+        Raises:
+            SegfoldError: it begins or ends without a mask loss.
+        """
+        mask, ramp = {}, {}
+        for name, chosen in self.mask.items():
+            values = chosen.model_dump()
+            end = values.pop("end")
+            mask[name] = (values.pop("weight"), values)
+            if end is not None:
+                ramp[name] = end
+        levels, nonempty = (
+            None if head is None or head.weight == 0 else Term(head.weight, head.over)
+            for head in (self.levels, self.nonempty)
+        )
+        return StageLoss(mask=mask, levels=levels, nonempty=nonempty, image=self.image, ramp=ramp)
+
+
+def _said(function: Callable[[], object]) -> None:
+    """Calls what refuses settings that do not go together, in the words that pydantic passes on."""
+    try:
+        function()
+    except SegfoldError as error:
+        raise ValueError(str(error)) from None
 
 
 class Sample(Settings):
@@ -105,10 +160,10 @@ class Sample(Settings):
     ``images`` is the length of an epoch, if it is not to be the number of images.
     """
 
-    nonempty: float | None = Field(default=None, ge=0, le=1)
-    area: float = 0.0
+    nonempty: Share | None = None
+    area: Annotated[float, Ge(-10), Le(10)] = 0.0
     skip_constant: bool = False
-    images: int | None = Field(default=None, ge=2)
+    images: Annotated[int, Ge(2), Le(10_000_000)] | None = None
 
 
 class Stage(Settings):
@@ -120,16 +175,16 @@ class Stage(Settings):
     the experiment's top level too replaces it for this stage.
     """
 
-    epochs: int = Field(ge=0)
+    epochs: Epochs
     loss: Loss
-    lr: float = Field(default=1e-3, gt=0)
+    lr: Annotated[float, Gt(0), Le(1000)] = 1e-3
     schedule: ScheduleChoice = Field(default="cosine", validate_default=True)
-    warmup: float = Field(default=0.0, ge=0)
-    freeze_encoder: int = Field(default=0, ge=0)
-    early_stop: int | None = Field(default=None, ge=1)
+    warmup: Annotated[float, Ge(0), Le(MOST)] = 0.0
+    freeze_encoder: Epochs = 0
+    early_stop: Count | None = None
     snapshots: bool = False
-    size: int | tuple[int, int] | None = None
-    batch_size: int | None = Field(default=None, ge=2)
+    size: Size | None = None
+    batch_size: Batch | None = None
     augment: Augmentations | None = None
     sample: Sample | None = None
     optimizer: OptimizerChoice | None = None
@@ -149,7 +204,7 @@ class Stage(Settings):
 class Ema(Settings):
     """Exponential moving average of the weights; the first steps use a shorter memory."""
 
-    decay: float = Field(default=0.999, ge=0, lt=1)
+    decay: Annotated[float, Ge(0), Lt(1)] = 0.999
 
 
 class Swa(Settings):
@@ -158,22 +213,22 @@ class Swa(Settings):
     It begins after the share ``start`` of that stage; batch-norm statistics are estimated anew for the mean.
     """
 
-    start: float = Field(default=0.75, ge=0, lt=1)
-    every: int = Field(default=1, ge=1)
+    start: Annotated[float, Ge(0), Lt(1)] = 0.75
+    every: Count = 1
 
 
 class Validation(Settings):
     """How often the validation fold is predicted during training; the last epoch always is."""
 
-    every: int = Field(default=1, ge=1)
+    every: Count = 1
 
 
 class Folds(Settings):
     """The fold file: ``k`` folds made with ``seed``, at ``folds/<competition>-<k>.csv`` unless named."""
 
-    k: int = Field(default=5, ge=2)
-    seed: int = 0
-    file: str | None = None
+    k: Annotated[int, Ge(2), Le(1000)] = 5
+    seed: Seed = 0
+    file: PathText | None = None
 
 
 class Predict(Settings):
@@ -181,17 +236,15 @@ class Predict(Settings):
 
     weights: tuple[str, ...] = ("model",)
     tta: tuple[str, ...] = ("identity", "hflip")
-    batch_size: int = Field(default=64, ge=1)
-    gate: float = Field(default=0.0, ge=0, le=1)
+    batch_size: Count = 64
+    gate: Share = 0.0
 
     @field_validator("weights")
     @classmethod
     def _named(cls, names: tuple[str, ...]) -> tuple[str, ...]:
         wrong = [name for name in names if not _WEIGHTS.fullmatch(name)]
         if wrong or not names:
-            raise ValueError(
-                f"found {list(names)}, expected some of model, best, swa, snapshots, snapshot1, snapshot2, …"
-            )
+            raise ValueError("expected some of model, best, swa, snapshots, snapshot1, snapshot2, …")
         return names
 
     @field_validator("tta")
@@ -199,16 +252,18 @@ class Predict(Settings):
     def _known(cls, names: tuple[str, ...]) -> tuple[str, ...]:
         unknown = [name for name in names if name not in TRANSFORMS]
         if unknown or not names:
-            raise ValueError(f"found {list(names)}, expected some of {', '.join(TRANSFORMS)}")
+            raise ValueError(f"expected some of {', '.join(TRANSFORMS)}")
+        if len(set(names)) < len(names):
+            raise ValueError("expected each transform once")
         return names
 
 
 class Machine(Settings):
     """What concerns this machine only and may differ when a run goes on elsewhere."""
 
-    device: str = "auto"
-    workers: int | Literal["auto"] = "auto"
-    threads: int | Literal["auto"] = "auto"
+    device: Annotated[str, StringConstraints(pattern=r"^(auto|cpu|mps|cuda(:[0-9]{1,3})?)$")] = "auto"
+    workers: Annotated[int, Ge(0), Le(1024)] | Literal["auto"] = "auto"
+    threads: Annotated[int, Ge(1), Le(4096)] | Literal["auto"] = "auto"
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     compile: bool | Literal["auto"] = "auto"
     progress: bool | Literal["auto"] = "auto"
@@ -217,29 +272,29 @@ class Machine(Settings):
 class Experiment(Settings):
     """Everything that decides what a run's weights and predictions are."""
 
-    competition: str
-    seed: int = 0
+    competition: PathText
+    seed: Seed = 0
     fast: bool = False
     folds: Folds = Folds()
     input: Input = Input()
     model: ModelChoice = Field(default_factory=dict, validate_default=True)
-    init: str | None = None
+    init: PathText | None = None
     augment: Augmentations = Field(default_factory=dict, validate_default=True)
     sample: Sample = Sample()
-    batch_size: int = Field(default=32, ge=2)
-    accumulate: int = Field(default=1, ge=1)
+    batch_size: Batch = 32
+    accumulate: Count = 1
     optimizer: OptimizerChoice = Field(default="adamw", validate_default=True)
-    encoder_lr: float = Field(default=1.0, ge=0)
+    encoder_lr: Annotated[float, Ge(0), Le(1000)] = 1.0
     decay_norms: bool = True
-    clip: float | None = Field(default=None, gt=0)
+    clip: Annotated[float, Gt(0), Le(1e9)] | None = None
     ema: Ema | None = Ema()
     swa: Swa | None = None
-    best: int = Field(default=0, ge=0)
-    stages: dict[str, Stage] = Field(min_length=1)
+    best: Epochs = 0
+    stages: dict[StageName, Stage] = Field(min_length=1)
     validate_: Validation = Field(default=Validation(), alias="validate")
     predict: Predict = Predict()
     machine: Machine = Machine()
-    minutes: float | None = Field(default=None, gt=0)
+    minutes: Annotated[float, Gt(0), Le(10_000_000)] | None = None
 
     @model_validator(mode="after")
     def _consistent(self) -> "Experiment":
@@ -257,6 +312,7 @@ class Experiment(Settings):
                 "set predict.gate=0, or loss.image above 0 in a stage"
             )
         for name, stage in self.stages.items():
+            _said(partial(self.input.sizing, stage.size))
             size = stage.batch_size or self.batch_size
             if self.accumulate > size // 2:
                 raise ValueError(

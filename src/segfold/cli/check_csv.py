@@ -14,17 +14,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     from segfold.cli.shell import test_shapes
     from segfold.competition import load_competition
-    from segfold.errors import SegfoldError
+    from segfold.errors import SegfoldError, one_line
     from segfold.submission.check import check_csv
 
     competition = load_competition(arguments.competition, HOME)
     shapes = test_shapes(competition)
     found = check_csv(arguments.csv, competition, shapes)
     for line in found.remarks:
-        print(f"remark: {line}")
+        print(one_line(f"remark: {line}"))
     if found.problems:
         for line in found.problems[1:]:
-            print(line)
+            print(one_line(line))
         count = "1 problem" if len(found.problems) == 1 else f"{len(found.problems)} problems"
         raise SegfoldError(
             f"{arguments.csv} has {count}: {found.problems[0]}; mend it or write it again with submit.py"

@@ -16,13 +16,14 @@ def run(arguments: argparse.Namespace) -> int:
     from segfold.competition import load_competition
     from segfold.data.images import load_split
     from segfold.data.kaggle import DataProblemsError, import_data
+    from segfold.errors import one_line
 
     competition = load_competition(arguments.competition, HOME)
     try:
         print(import_data(competition, arguments.source, HOME, arguments.force))
     except DataProblemsError as error:
         for line in error.problems:
-            print(line)
+            print(one_line(line))
         raise
     train = load_split(competition, "train", HOME, progress=True)
     load_split(competition, "test", HOME, progress=True)

@@ -37,13 +37,14 @@ def run(arguments: argparse.Namespace) -> int:
     from segfold.cli.members import check_data, collect, find_entries
     from segfold.cli.submission import blend_and_write
     from segfold.data.images import load_split
+    from segfold.errors import one_line
     from segfold.settings import Machine
     from segfold.stopping import Stopping
 
     with Stopping().installed():
         competition, entries, skipped = find_entries(arguments.ensemble, arguments.competition, HOME)
         for line in skipped:
-            print(line)
+            print(one_line(line))
         train = load_split(competition, "train", HOME, progress=True)
         test = load_split(competition, "test", HOME, progress=True)
         check_data(entries, train)

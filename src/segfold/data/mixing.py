@@ -7,11 +7,16 @@ import math
 import random
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import numpy as np
+from annotated_types import Ge, Le
 
 from segfold.errors import SegfoldError
+
+Alpha = Annotated[float, Ge(1e-3), Le(100)]
+"""Of a beta distribution; much smaller ones are 0 or 1, which Python's own generator does not always draw."""
+Probability = Annotated[float, Ge(0), Le(1)]
 
 
 class Pixels(NamedTuple):
@@ -57,7 +62,7 @@ class Mix(ABC):
         """Mixes two samples of the same shapes and types, of which the first has the given share of the result."""
 
 
-def mixup(*, alpha: float = 0.2, p: float = 0.5) -> Mix:
+def mixup(*, alpha: Alpha = 0.2, p: Probability = 0.5) -> Mix:
     """Weighted mean of two images and of their masks (arXiv 1710.09412); valid is what is valid in both.
 
     The second place of the TGS competition lost 0.005 with it.
@@ -69,7 +74,7 @@ def mixup(*, alpha: float = 0.2, p: float = 0.5) -> Mix:
     return _Mixup(*_checked("mixup", alpha, p))
 
 
-def cutmix(*, alpha: float = 1.0, p: float = 0.5) -> Mix:
+def cutmix(*, alpha: Alpha = 1.0, p: Probability = 0.5) -> Mix:
     """A rectangle of one image with its mask, pasted into another (arXiv 1905.04899).
 
     The rectangle lies wholly inside, so that its area is the drawn share; the paper cuts it off at the border.

@@ -29,10 +29,8 @@ from segfold.errors import SegfoldError
 
 Order = Literal["column", "row"]
 
-# Not `str.split`, for which more characters are blank than for the kernels, in ASCII too.
-_BLANKS = " \t\n\v\f\r"
-_BETWEEN = re.compile(f"[{_BLANKS}]+")
-
+# What the kernel takes for a word; `str.split` knows more white space, such as \x1f and the no-break space.
+_WORD = re.compile(r"[^\t-\r ]+")
 _PIXELS_PER_THREAD = 1 << 20  # less work than this is done before a thread has started
 
 
@@ -90,7 +88,7 @@ def decode(text: str, shape: tuple[int, int], order: Order = "column") -> np.nda
     """
     out = np.zeros((1, *shape), np.uint8)
     if _decode_chunk([text], out, _is_column(order)) >= 0:
-        raise RleError(problem(text, shape))
+        raise RleError(str(problem(text, shape)))
     return out[0]
 
 
@@ -135,7 +133,7 @@ def problem(text: str, shape: tuple[int, int]) -> str | None:
     if fault == FINE:
         return None
     if fault == NOT_INTEGER:
-        return f"{_BETWEEN.split(text.lstrip(_BLANKS))[count][:30]!r} is not an integer"
+        return f"{_WORD.findall(text)[count][:30]!r} is not an integer"
     if fault == ODD:
         return f"{count} numbers, expected pairs of start and length"
     run = f"run {count // 2} ('{start} {length}')"

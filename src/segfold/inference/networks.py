@@ -18,12 +18,7 @@ from segfold.settings import Experiment, Stage
 
 def sizing_of(experiment: Experiment, stage: Stage | None = None) -> Sizing:
     """Sizing of the experiment's input, or of a stage that has a size of its own."""
-    settings = experiment.input
-    if stage is not None and stage.size is not None:
-        settings = settings.model_copy(update={"size": stage.size})
-    height, width = settings.shape
-    resize = (settings.resize, settings.resize) if isinstance(settings.resize, int) else settings.resize
-    return Sizing(height, width, settings.fit, settings.border, resize)
+    return experiment.input.sizing(None if stage is None else stage.size)
 
 
 def input_channels(experiment: Experiment, images: ImageSet) -> int:

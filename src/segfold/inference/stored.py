@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from torch import nn
 
+from segfold.config import dump
 from segfold.data.images import ImageSet
 from segfold.errors import SegfoldError
 from segfold.inference.device import Runtime
@@ -33,7 +34,7 @@ def prediction_meta(digest: str, experiment: Experiment, images: ImageSet) -> di
     return {
         "weights": digest,
         "tta": list(experiment.predict.tta),
-        "input": experiment.input.model_dump(mode="json", exclude={"random_offset"}, exclude_none=True),
+        "input": {key: value for key, value in dump(experiment.input).items() if key != "random_offset"},
         "activation": "sigmoid",
         "data": images.fingerprint,
         "fast": experiment.fast,

@@ -1,12 +1,19 @@
 """What every loss has in common: its two methods, its inputs, and the mean over images."""
 
 import math
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import Annotated, NamedTuple, Protocol, runtime_checkable
 
 import torch
+from annotated_types import Ge, Le
 from torch import Tensor
 
 from segfold.errors import SegfoldError
+
+Share = Annotated[float, Ge(0), Le(1)]
+Price = Annotated[float, Ge(0), Le(100)]
+"""Of a mistake, or the exponent that one is raised to."""
+Smooth = Annotated[float, Ge(0), Le(1e6)]
+"""In pixels."""
 
 
 class Loss(Protocol):

@@ -2,15 +2,18 @@
 
 import copy
 from collections.abc import Callable
+from typing import Annotated
 
 import torch
 import torch.nn.functional as F
+from annotated_types import Ge, Le
 from torch import Tensor
 
 from segfold.errors import SegfoldError
-from segfold.losses.base import flatten, in_range, mean_sums, mean_value
+from segfold.losses.base import Share, flatten, in_range, mean_sums, mean_value
 
 _SHARE = 1 / 16
+_Some = Annotated[float, Ge(1e-6), Le(1)]
 
 
 class Bootstrapped:
@@ -45,10 +48,10 @@ class Bootstrapped:
     def __init__(
         self,
         *,
-        pixels: int | None = None,
-        fraction: float | None = None,
-        warmup: float = 0.0,
-        below: float | None = None,
+        pixels: Annotated[int, Ge(1), Le(1_000_000_000)] | None = None,
+        fraction: _Some | None = None,
+        warmup: Share = 0.0,
+        below: _Some | None = None,
     ) -> None:
         if pixels is not None and fraction is not None:
             raise SegfoldError(

@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from segfold.losses.base import flatten, in_range, mean_over_pixels, mean_sums, mean_value
+from segfold.losses.base import Price, Share, flatten, in_range, mean_over_pixels, mean_sums, mean_value
 
 
 class BCE:
@@ -23,7 +23,7 @@ class BCE:
     additive = True
     linear = True
 
-    def __init__(self, *, smoothing: float = 0.0) -> None:
+    def __init__(self, *, smoothing: Share = 0.0) -> None:
         self.smoothing = in_range("mask.bce.smoothing", smoothing, 0, 1)
 
     def sums(self, logits: Tensor, target: Tensor, valid: Tensor | None = None, weight: Tensor | None = None) -> Tensor:
@@ -57,7 +57,7 @@ class Focal:
     additive = True
     linear = True
 
-    def __init__(self, *, gamma: float = 2.0, alpha: float | None = None, smoothing: float = 0.0) -> None:
+    def __init__(self, *, gamma: Price = 2.0, alpha: Share | None = None, smoothing: Share = 0.0) -> None:
         self.gamma = in_range("mask.focal.gamma", gamma)
         self.alpha = None if alpha is None else in_range("mask.focal.alpha", alpha, 0, 1)
         self.smoothing = in_range("mask.focal.smoothing", smoothing, 0, 1)

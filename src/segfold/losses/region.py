@@ -7,12 +7,13 @@ little, while these losses are 0 at p = y and nowhere else (Wang et al., Jaccard
 arXiv 2302.05666, and Dice semimetric losses, 2023, arXiv 2303.16296).
 """
 
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
+from annotated_types import Ge, Le
 from torch import Tensor
 
-from segfold.losses.base import flatten, in_range, mean_sums, mean_value
+from segfold.losses.base import Price, Smooth, flatten, in_range, mean_sums, mean_value
 
 Mode = Literal["image", "batch"]
 
@@ -46,10 +47,10 @@ class Tversky:
         self,
         *,
         mode: Mode = "image",
-        alpha: float = 0.5,
-        beta: float = 0.5,
-        gamma: float = 1.0,
-        smooth: float = 1.0,
+        alpha: Price = 0.5,
+        beta: Price = 0.5,
+        gamma: Annotated[float, Ge(0.01), Le(100)] = 1.0,
+        smooth: Smooth = 1.0,
     ) -> None:
         self.mode = mode
         self.linear = mode == "image"
@@ -103,7 +104,7 @@ class Dice(Tversky):
         Milletari et al., V-Net, 2016 (arXiv 1606.04797).
     """
 
-    def __init__(self, *, mode: Mode = "image", smooth: float = 1.0) -> None:
+    def __init__(self, *, mode: Mode = "image", smooth: Smooth = 1.0) -> None:
         super().__init__(mode=mode, alpha=0.5, beta=0.5, smooth=in_range("mask.dice.smooth", smooth) / 2)
 
 
@@ -118,5 +119,5 @@ class Jaccard(Tversky):
         Rahman and Wang, Optimizing intersection-over-union in deep neural networks, 2016.
     """
 
-    def __init__(self, *, mode: Mode = "image", smooth: float = 1.0) -> None:
+    def __init__(self, *, mode: Mode = "image", smooth: Smooth = 1.0) -> None:
         super().__init__(mode=mode, alpha=1.0, beta=1.0, smooth=in_range("mask.jaccard.smooth", smooth))

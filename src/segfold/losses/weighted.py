@@ -1,8 +1,11 @@
 """Weighted cross-entropy: objects, rare classes and the gaps between neighbours count more."""
 
+from typing import Annotated
+
 import cv2
 import numpy as np
 import torch.nn.functional as F
+from annotated_types import Ge, Le
 from torch import Tensor
 
 from segfold.losses.base import flatten, in_range, mean_sums, mean_value
@@ -37,7 +40,12 @@ class WeightedBCE:
     linear = True
 
     def __init__(
-        self, *, positive: float = 1.0, balance: bool = False, border: float = 0.0, sigma: float = 5.0
+        self,
+        *,
+        positive: Annotated[float, Ge(1e-6), Le(1e6)] = 1.0,
+        balance: bool = False,
+        border: Annotated[float, Ge(0), Le(1e6)] = 0.0,
+        sigma: Annotated[float, Ge(1e-6), Le(1e6)] = 5.0,
     ) -> None:
         self.positive = in_range("mask.weighted.positive", positive, 1e-6)
         self.balance = balance

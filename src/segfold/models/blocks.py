@@ -1,17 +1,19 @@
 """Parts of decoders: convolutions, squeeze-and-excitation, the U-Net's block."""
 
 from collections.abc import Callable, Sequence
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
 import torch.nn.functional as F
+from annotated_types import Ge, Le
 from torch import Tensor, nn
 
 from segfold.errors import SegfoldError
 
 Attention = Literal["none", "cse", "sse", "scse"]
 Combine = Literal["sum", "max", "mul", "concat"]
-Stages = Literal["all"] | tuple[int, ...]
+StageNumber = Annotated[int, Ge(1), Le(16)]
+Stages = Literal["all"] | tuple[StageNumber, ...]
 """Numbers of stages from 1, the finest."""
 
 _COMBINE: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"max": torch.maximum, "mul": torch.mul}

@@ -7,8 +7,9 @@ its first block can see the encoder's deepest feature beside the centre's result
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
+from annotated_types import MaxLen, MinLen
 from torch import nn
 
 from segfold.errors import SegfoldError
@@ -16,7 +17,9 @@ from segfold.models.blocks import conv_bn, conv_bn_relu
 from segfold.models.dblock import DBlock
 from segfold.models.object_context import AspOC, BaseOC, PyramidOC, conv_abn
 from segfold.models.pyramid import FeaturePyramidAttention, PyramidPooling
-from segfold.models.ranges import positive, share
+from segfold.models.ranges import Channels, Dilation, Dropout, Parts, positive, share
+
+Dilations = Annotated[tuple[Dilation, ...], MinLen(1), MaxLen(16)]
 
 
 @dataclass(frozen=True)
@@ -52,14 +55,14 @@ def plain(inputs: int, channels: tuple[int, int] = PLAIN_CHANNELS, bias: bool = 
     return Centre(module, outputs, halves=True, drawn_last=True)
 
 
-def dblock(inputs: int, *, dilations: tuple[int, ...] = (1, 2, 4), channels: int = 512, pool: bool = False) -> Centre:
+def dblock(inputs: int, *, dilations: Dilations = (1, 2, 4), channels: Channels = 512, pool: bool = False) -> Centre:
     """D-LinkNet's dilated block; a feature of more than ``channels`` is first reduced to them by 1×1-BN-ReLU."""
     narrow, width = _narrow("dblock.channels", inputs, channels)
     return _pooled([*narrow, DBlock(width, dilations)], width, pool)
 
 
 def base_oc(
-    inputs: int, *, channels: int = 512, scales: tuple[int, ...] = (1,), dropout: float = 0.05, pool: bool = True
+    inputs: int, *, channels: Channels = 512, scales: Parts = (1,), dropout: Dropout = 0.05, pool: bool = True
 ) -> Centre:
     """OCNet's 3×3 to ``channels`` and base-OC, after the ninth place of TGS salt (tugstugi).
 
@@ -71,7 +74,7 @@ def base_oc(
 
 
 def pyramid_oc(
-    inputs: int, *, channels: int = 512, sizes: tuple[int, ...] = (1, 2, 3, 6), dropout: float = 0.05, pool: bool = True
+    inputs: int, *, channels: Channels = 512, sizes: Parts = (1, 2, 3, 6), dropout: Dropout = 0.05, pool: bool = True
 ) -> Centre:
     """OCNet's 3×3 to ``channels`` and pyramid-OC: attention within parts of the map, ``sizes`` a side."""
     positive("centre.pyramid_oc.channels", channels)
@@ -82,9 +85,9 @@ def pyramid_oc(
 def asp_oc(
     inputs: int,
     *,
-    channels: int = 256,
-    dilations: tuple[int, ...] = (2, 4, 6),
-    dropout: float = 0.1,
+    channels: Channels = 256,
+    dilations: Annotated[tuple[Dilation, ...], MaxLen(16)] = (2, 4, 6),
+    dropout: Dropout = 0.1,
     pool: bool = True,
 ) -> Centre:
     """OCNet's 3×3 and ASP-OC, ``channels`` a branch and twice as many of the result.
@@ -97,7 +100,7 @@ def asp_oc(
     return _pooled([conv_abn(inputs, wide, 3), AspOC(wide, channels, dilations, dropout)], wide, pool)
 
 
-def psp(inputs: int, *, bins: tuple[int, ...] = (1, 2, 3, 6), channels: int = 256, pool: bool = False) -> Centre:
+def psp(inputs: int, *, bins: Parts = (1, 2, 3, 6), channels: Channels = 256, pool: bool = False) -> Centre:
     """Pyramid pooling and a 3×3 to ``channels``, as in the fifteenth place of TGS salt (adam9500370)."""
     positive("centre.psp.channels", channels)
     pooling = PyramidPooling(inputs, bins)
@@ -105,7 +108,7 @@ def psp(inputs: int, *, bins: tuple[int, ...] = (1, 2, 3, 6), channels: int = 25
     return _pooled([pooling, fuse], channels, pool)
 
 
-def fpa(inputs: int, *, channels: int = 256, width: int = 512, pool: bool = True) -> Centre:
+def fpa(inputs: int, *, channels: Channels = 256, width: Channels = 512, pool: bool = True) -> Centre:
     """Feature pyramid attention, as in the first place of TGS salt (phalanx).
 
     A feature of more than ``width`` is first reduced to them by 1×1-BN-ReLU: the block's weights grow with the

@@ -1,5 +1,8 @@
 """D-LinkNet: LinkNet on a larger pretrained ResNet, with cascaded dilated convolutions in the centre."""
 
+from typing import Annotated
+
+from annotated_types import MaxLen
 from torch import Tensor, nn
 
 from segfold.models.blocks import kaiming
@@ -7,7 +10,7 @@ from segfold.models.dblock import DBlock
 from segfold.models.encoders import Encoder
 from segfold.models.image_head import NO_HEADS, ImageOnly, optional_image_head
 from segfold.models.link_blocks import LinkDecoder, LinkForm, check_scales, deconvolution, start_undecided
-from segfold.models.ranges import positive
+from segfold.models.ranges import Channels, Dilation, HeadChannels, positive
 
 
 class DLinkNet(LinkForm):
@@ -47,10 +50,10 @@ class DLinkNet(LinkForm):
         weights: str = "imagenet",
         stem_pool: bool = True,
         encoder_options: dict[str, bool | int | float | str] | None = None,
-        dilations: tuple[int, ...] = (1, 2, 4, 8),
-        centre_channels: int | None = None,
+        dilations: Annotated[tuple[Dilation, ...], MaxLen(16)] = (1, 2, 4, 8),
+        centre_channels: Channels | None = None,
         heads: ImageOnly = NO_HEADS,
-        head_channels: int = 64,
+        head_channels: HeadChannels = 64,
     ) -> None:
         super().__init__()
         self.encoder = Encoder(encoder, in_channels, weights, stem_pool, options=encoder_options)

@@ -2,9 +2,11 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
+from typing import Annotated
 
 import torch
 import torch.nn.functional as F
+from annotated_types import Ge, Le, MaxLen
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
@@ -13,7 +15,9 @@ from segfold.models.heads import last_layer
 from segfold.models.image_head import NO_HEADS, ImageOnly, optional_image_head
 from segfold.models.output import Output
 from segfold.models.pixels import check_pixels, plain_input
-from segfold.models.ranges import share
+from segfold.models.ranges import Channels, Dropout, HeadChannels, share
+
+Layers = Annotated[int, Ge(1), Le(64)]
 
 
 class DenseLayer(nn.Module):
@@ -124,14 +128,14 @@ class FCDenseNet(nn.Module):
         *,
         in_channels: int,
         classes: int,
-        layers: tuple[int, ...] = (4, 5, 7, 10, 12),
-        bottleneck: int = 15,
-        growth: int = 16,
-        first_channels: int = 48,
-        dropout: float = 0.2,
+        layers: Annotated[tuple[Layers, ...], MaxLen(8)] = (4, 5, 7, 10, 12),
+        bottleneck: Layers = 15,
+        growth: Annotated[int, Ge(1), Le(512)] = 16,
+        first_channels: Channels = 48,
+        dropout: Dropout = 0.2,
         checkpoint: bool = False,
         heads: ImageOnly = NO_HEADS,
-        head_channels: int = 64,
+        head_channels: HeadChannels = 64,
     ) -> None:
         super().__init__()
         share("dropout", dropout)

@@ -1,10 +1,11 @@
 """FRRN: a stream of features at full resolution beside one that is pooled and unpooled."""
 
 from itertools import pairwise
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
 import torch.nn.functional as F
+from annotated_types import Ge, Le
 from torch import Tensor, nn
 
 from segfold.errors import SegfoldError
@@ -13,6 +14,7 @@ from segfold.models.heads import last_layer
 from segfold.models.image_head import NO_HEADS, ImageOnly, optional_image_head
 from segfold.models.output import Output
 from segfold.models.pixels import check_pixels, plain_input
+from segfold.models.ranges import HeadChannels
 
 # Units at each scale on the way down, from 1/2, and on the way up: (how many, channels in units of the base's 48).
 _DOWN = {"A": ((3, 2), (4, 4), (2, 8), (2, 8)), "B": ((3, 2), (4, 4), (2, 8), (2, 8), (2, 8))}
@@ -96,10 +98,10 @@ class FRRN(nn.Module):
         in_channels: int,
         classes: int,
         variant: Literal["A", "B"] = "A",
-        channels: int = 48,
-        residual_channels: int = 32,
+        channels: Annotated[int, Ge(1), Le(1024)] = 48,
+        residual_channels: Annotated[int, Ge(1), Le(1024)] = 32,
         heads: ImageOnly = NO_HEADS,
-        head_channels: int = 64,
+        head_channels: HeadChannels = 64,
     ) -> None:
         super().__init__()
         if min(channels, residual_channels) < 1:

@@ -8,6 +8,7 @@ from segfold.models.blocks import conv_bn_relu, kaiming
 from segfold.models.encoders import Encoder
 from segfold.models.image_head import NO_HEADS, ImageOnly, optional_image_head
 from segfold.models.link_blocks import LinkDecoder, LinkForm, check_scales, deconvolution, start_undecided
+from segfold.models.ranges import HeadChannels
 
 
 class LinkNet(LinkForm):
@@ -45,7 +46,7 @@ class LinkNet(LinkForm):
         stem_pool: bool = True,
         encoder_options: dict[str, bool | int | float | str] | None = None,
         heads: ImageOnly = NO_HEADS,
-        head_channels: int = 64,
+        head_channels: HeadChannels = 64,
     ) -> None:
         super().__init__()
         self.encoder = Encoder(encoder, in_channels, weights, stem_pool, options=encoder_options)

@@ -1,6 +1,17 @@
 """Numbers that a model can be built with, and one line about any other."""
 
+from typing import Annotated
+
+from annotated_types import Ge, Le, Lt, MaxLen, MinLen
+
 from segfold.errors import SegfoldError
+
+Channels = Annotated[int, Ge(1), Le(8192)]
+HeadChannels = Annotated[int, Ge(0), Le(8192)]
+Dropout = Annotated[float, Ge(0), Lt(1)]
+Dilation = Annotated[int, Ge(1), Le(256)]
+Parts = Annotated[tuple[Annotated[int, Ge(1), Le(64)], ...], MinLen(1), MaxLen(16)]
+"""Each of some branches divides the side of a feature map by so much, or into so many."""
 
 
 def positive(setting: str, *values: int) -> None:

@@ -12,6 +12,7 @@ from segfold.models.blocks import (
     Attention,
     Combine,
     DecoderBlock,
+    StageNumber,
     Stages,
     attention_block,
     chosen_stages,
@@ -24,7 +25,7 @@ from segfold.models.heads import Form, ImageHead, LevelHeads, PixelHead
 from segfold.models.object_context import BaseOC
 from segfold.models.output import Output
 from segfold.models.pixels import check_pixels
-from segfold.models.ranges import positive, share
+from segfold.models.ranges import Channels, Dropout, HeadChannels, positive, share
 
 
 @dataclass(frozen=True)
@@ -105,18 +106,18 @@ class UNet(nn.Module):
         attention: Attention = "none",
         attention_stages: Stages = "all",
         attention_combine: Combine = "sum",
-        reduction: int = 16,
-        decoder_channels: int | tuple[int, ...] = 64,
+        reduction: Channels = 16,
+        decoder_channels: Channels | tuple[Channels, ...] = 64,
         decoder_hidden: Literal["out", "skip"] = "out",
         finest_stride: Literal[1, 2, 4] = 1,
-        decoder_context: tuple[int, ...] = (),
+        decoder_context: tuple[StageNumber, ...] = (),
         centre: Annotated[CentreChoice, CENTRES] = "none",
         centre_skip: bool = True,
-        centre_channels: tuple[int, int] = PLAIN_CHANNELS,
+        centre_channels: tuple[Channels, Channels] = PLAIN_CHANNELS,
         hypercolumn: bool | Literal["factorised", "concat"] = False,
         heads: Heads = Heads(),
-        head_channels: int = 64,
-        dropout: float = 0.0,
+        head_channels: HeadChannels = 64,
+        dropout: Dropout = 0.0,
         conv_bias: bool = False,
     ) -> None:
         super().__init__()

@@ -2,7 +2,7 @@
 
 from segfold.optim.early_stopping import stopped_early
 from segfold.optim.groups import frozen_mode, parameter_groups, set_frozen
-from segfold.optim.optimizers import OPTIMIZERS, build_optimizer
+from segfold.optim.optimizers import OPTIMIZERS, build_optimizer, check_settings
 from segfold.optim.schedules import SCHEDULES, Schedule, build_schedule, cycle_count, needs_scores, with_warmup
 
 __all__ = [
@@ -11,6 +11,7 @@ __all__ = [
     "Schedule",
     "build_optimizer",
     "build_schedule",
+    "check_settings",
     "cycle_count",
     "frozen_mode",
     "needs_scores",

@@ -7,14 +7,19 @@ by the group's ``lr_factor``.
 import difflib
 import inspect
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Annotated, Any
 
 import torch
+from annotated_types import Ge, Le
 from torch import nn
 from torch.optim import Optimizer
 
 from segfold.errors import SegfoldError
 from segfold.optim.groups import Group, parameter_groups
+
+WeightDecay = Annotated[float, Ge(0), Le(100)]
+Momentum = Annotated[float, Ge(0), Le(0.99999)]
+"""The share of a running mean that a step keeps."""
 
 _FUSED_DEVICES = ("cpu", "cuda", "mps", "xpu")
 # Some of timm's optimisers refuse 0; the rate is set before the first step.
@@ -24,9 +29,9 @@ _TINY_RATE = 1e-12
 def adamw(
     groups: Sequence[Group],
     *,
-    weight_decay: float = 1e-4,
-    beta1: float = 0.9,
-    beta2: float = 0.999,
+    weight_decay: WeightDecay = 1e-4,
+    beta1: Momentum = 0.9,
+    beta2: Momentum = 0.999,
 ) -> Optimizer:
     """Adam with decoupled weight decay (arXiv 1711.05101)."""
     return torch.optim.AdamW(groups, lr=0.0, betas=(beta1, beta2), weight_decay=weight_decay, fused=_fusible(groups))
@@ -35,11 +40,17 @@ def adamw(
 def sgd(
     groups: Sequence[Group],
     *,
-    momentum: float = 0.9,
-    weight_decay: float = 1e-4,
+    momentum: Momentum = 0.9,
+    weight_decay: WeightDecay = 1e-4,
     nesterov: bool = False,
 ) -> Optimizer:
-    """Stochastic gradient descent; the TGS winners' choice was momentum 0.9 and decay 1e-4 to 2e-4."""
+    """Stochastic gradient descent; the TGS winners' choice was momentum 0.9 and decay 1e-4 to 2e-4.
+
+    Raises:
+        SegfoldError: Nesterov's form without a momentum.
+    """
+    if nesterov and momentum == 0:
+        raise SegfoldError("optimizer sgd: nesterov needs a momentum above 0; set nesterov=false, or a momentum")
     return torch.optim.SGD(
         groups, lr=0.0, momentum=momentum, weight_decay=weight_decay, nesterov=nesterov, fused=_fusible(groups)
     )
@@ -48,10 +59,10 @@ def sgd(
 def rmsprop(
     groups: Sequence[Group],
     *,
-    alpha: float = 0.9,
-    momentum: float = 0.0,
-    weight_decay: float = 0.0,
-    eps: float = 1e-7,
+    alpha: Momentum = 0.9,
+    momentum: Momentum = 0.0,
+    weight_decay: WeightDecay = 0.0,
+    eps: Annotated[float, Ge(1e-12), Le(1)] = 1e-7,
 ) -> Optimizer:
     """RMSprop; the defaults are Keras's, with which the first place of TGS trained at a rate of 1e-4."""
     return torch.optim.RMSprop(groups, lr=0.0, alpha=alpha, momentum=momentum, weight_decay=weight_decay, eps=eps)
@@ -61,7 +72,7 @@ def timm(
     groups: Sequence[Group],
     *,
     opt: str = "lamb",
-    weight_decay: float = 1e-4,
+    weight_decay: WeightDecay = 1e-4,
     options: Mapping[str, bool | int | float | str | tuple[float, ...]] = {},
 ) -> Optimizer:
     """Any optimiser of ``timm.optim``.
@@ -141,6 +152,19 @@ def build_optimizer(
     weight_decay = settings.get("weight_decay", inspect.signature(builder).parameters["weight_decay"].default)
     groups = parameter_groups(network, weight_decay, encoder_lr=encoder_lr, decay_norms=decay_norms)
     return builder(groups, **settings)
+
+
+def check_settings(name: str, settings: Mapping[str, Any]) -> None:
+    """Refuses settings that do not go together, before there is a network.
+
+    What timm refuses may depend on the machine, which need not be the one that a run was trained on; it is left for
+    :func:`build_optimizer` to say.
+
+    Raises:
+        SegfoldError: as the optimiser says.
+    """
+    if name != "timm":
+        build_optimizer(name, nn.Linear(1, 1), **settings)
 
 
 def _fusible(groups: Sequence[Group]) -> bool:

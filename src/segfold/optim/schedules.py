@@ -9,12 +9,21 @@ is remembered between calls, so a resumed run gets the rates of the uninterrupte
 import inspect
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Annotated, Any, Protocol
+
+from annotated_types import Ge, Gt, Le, Lt
 
 from segfold.errors import SegfoldError
 
 # A boundary computed as k / cycles may miss k by a rounding; no stage has as many steps as this would confuse.
 _BOUNDARY = 1e-9
+
+
+Factor = Annotated[float, Ge(0), Le(1)]
+"""Of the stage's learning rate, which is the highest of all."""
+Share = Annotated[float, Ge(0), Le(1)]
+Cycles = Annotated[int, Ge(1), Le(10_000)]
+Decay = Annotated[float, Gt(0), Le(1)]
 
 
 class Schedule(Protocol):
@@ -58,7 +67,7 @@ def constant() -> Schedule:
     return factor
 
 
-def cosine(*, end: float = 0.0, cycles: int = 1, decay: float = 1.0) -> Schedule:
+def cosine(*, end: Factor = 0.0, cycles: Cycles = 1, decay: Decay = 1.0) -> Schedule:
     """Down to ``end`` along half a cosine, with warm restarts (SGDR, Loshchilov & Hutter, arXiv 1608.03983).
 
     Args:
@@ -75,7 +84,9 @@ def cosine(*, end: float = 0.0, cycles: int = 1, decay: float = 1.0) -> Schedule
     return factor
 
 
-def poly(*, power: float = 0.9, end: float = 0.0, cycles: int = 1, decay: float = 1.0) -> Schedule:
+def poly(
+    *, power: Annotated[float, Gt(0), Le(100)] = 0.9, end: Factor = 0.0, cycles: Cycles = 1, decay: Decay = 1.0
+) -> Schedule:
     """Down to ``end`` as ``(1 - done) ** power`` (DeepLab, arXiv 1606.00915), with restarts.
 
     The second place of TGS restarted every 50 epochs at half the rate: ``decay=0.5``.
@@ -96,7 +107,9 @@ def poly(*, power: float = 0.9, end: float = 0.0, cycles: int = 1, decay: float 
     return factor
 
 
-def exponential(*, end: float = 0.01, drops: int | None = None) -> Schedule:
+def exponential(
+    *, end: Annotated[float, Gt(0), Le(1)] = 0.01, drops: Annotated[int, Ge(1), Le(10_000)] | None = None
+) -> Schedule:
     """Down to ``end``, by the same factor with every step or in ``drops`` drops at equal intervals.
 
     FC-DenseNet (arXiv 1611.09326): ×0.995 an epoch, which over 750 epochs is ``end=0.0233``.
@@ -116,18 +129,22 @@ def exponential(*, end: float = 0.01, drops: int | None = None) -> Schedule:
     return factor
 
 
-def onecycle(*, warmup: float = 0.3, start: float = 0.04, end: float = 1e-4) -> Schedule:
-    """One cycle (Smith, arXiv 1708.07120): ``start`` up to 1 over the share ``warmup``, then down to ``end``."""
+def onecycle(*, warmup: Share = 0.3, start: Factor = 0.04, end: Factor = 1e-4) -> Schedule:
+    """One cycle (Smith, arXiv 1708.07120): ``start`` up to 1 over the share ``warmup``, then down to ``end``.
+
+    With ``warmup=1`` the last step has the full rate, and ``end`` is never reached.
+    """
+    _check("onecycle", "warmup", warmup, 0 <= warmup <= 1, "a share of the stage")
 
     def factor(done: float, scores: Sequence[float] = ()) -> float:
         if done < warmup:
             return _half_cosine(start, 1.0, done / warmup)
-        return _half_cosine(1.0, end, (done - warmup) / (1 - warmup))
+        return _half_cosine(1.0, end, (done - warmup) / (1 - warmup)) if done > warmup else 1.0
 
     return factor
 
 
-def noam(*, warmup: float = 0.04) -> Schedule:
+def noam(*, warmup: Annotated[float, Gt(0), Le(1)] = 0.04) -> Schedule:
     """Linear from 0 to 1 over the share ``warmup``, then with the inverse square root (arXiv 1706.03762, 5.3).
 
     The ninth place of TGS warmed up for 10 of 250 epochs.
@@ -140,7 +157,13 @@ def noam(*, warmup: float = 0.04) -> Schedule:
     return factor
 
 
-def plateau(*, factor: float = 0.25, patience: int = 10, minimum: float = 0.0, threshold: float = 1e-4) -> Schedule:
+def plateau(
+    *,
+    factor: Annotated[float, Gt(0), Lt(1)] = 0.25,
+    patience: Annotated[int, Ge(0), Le(1_000_000)] = 10,
+    minimum: Factor = 0.0,
+    threshold: Annotated[float, Ge(0), Le(1)] = 1e-4,
+) -> Schedule:
     """Lower by ``factor`` each time that more than ``patience`` validations in a row bring no new best score.
 
     The rates are those of ``torch.optim.lr_scheduler.ReduceLROnPlateau(mode="max", threshold_mode="abs")``.

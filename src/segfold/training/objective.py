@@ -6,7 +6,7 @@ from torch.func import functional_call
 
 from segfold.errors import SegfoldError
 from segfold.inference.networks import input_channels, sizing_of
-from segfold.losses import StageLoss, Term
+from segfold.losses import StageLoss
 from segfold.losses.combine import HEADS
 from segfold.models.output import Output
 from segfold.optim import build_schedule
@@ -17,19 +17,7 @@ from segfold.training.job import FoldJob, StagePlan
 
 def stage_loss(stage: Stage) -> StageLoss:
     """The loss of a stage, with the weights of its beginning."""
-    settings = stage.loss
-    mask, ramp = {}, {}
-    for name, chosen in settings.mask.items():
-        values = chosen.model_dump()
-        end = values.pop("end")
-        mask[name] = (values.pop("weight"), values)
-        if end is not None:
-            ramp[name] = end
-    levels, nonempty = (
-        None if head is None or head.weight == 0 else Term(head.weight, head.over)
-        for head in (settings.levels, settings.nonempty)
-    )
-    return StageLoss(mask=mask, levels=levels, nonempty=nonempty, image=settings.image, ramp=ramp)
+    return stage.loss.build()
 
 
 def check_stages(job: FoldJob, group: Group) -> None:

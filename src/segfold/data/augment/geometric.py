@@ -6,30 +6,38 @@ Masks of 0 and 1 are interpolated bilinearly in uint8, which rounds them to the 
 import functools
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Annotated, Any
 
 import cv2
 import numpy as np
+from annotated_types import Ge, Le
 
 from segfold.data.augment.library import library
-from segfold.data.augment.step import Step, check
+from segfold.data.augment.step import Share, Step, check
 
 _BORDER = cv2.BORDER_REFLECT_101
 
 
-def hflip(*, p: float = 0.5) -> Any:
+def hflip(*, p: Share = 0.5) -> Any:
     """Mirrors left and right with probability `p`."""
     check("hflip", p=(p, 0, 1))
     return library().HorizontalFlip(p=p)
 
 
-def vflip(*, p: float = 0.5) -> Any:
+def vflip(*, p: Share = 0.5) -> Any:
     """Mirrors top and bottom with probability `p`."""
     check("vflip", p=(p, 0, 1))
     return library().VerticalFlip(p=p)
 
 
-def affine(*, shift: float = 0.1, scale: float = 0.1, rotate: float = 10.0, shear: float = 0.0, p: float = 0.5) -> Any:
+def affine(
+    *,
+    shift: Share = 0.1,
+    scale: Annotated[float, Ge(0), Le(0.9)] = 0.1,
+    rotate: Annotated[float, Ge(0), Le(180)] = 10.0,
+    shear: Annotated[float, Ge(0), Le(45)] = 0.0,
+    p: Share = 0.5,
+) -> Any:
     """Moves, zooms, turns and shears about the centre, each by a uniform draw; the outside is reflected.
 
     Args:
@@ -54,7 +62,7 @@ def affine(*, shift: float = 0.1, scale: float = 0.1, rotate: float = 10.0, shea
     )
 
 
-def shear(*, limit: float = 0.07, p: float = 0.5) -> Step:
+def shear(*, limit: Share = 0.07, p: Share = 0.5) -> Step:
     """Leans the image to one side: its top goes as far to the right as its bottom to the left.
 
     Of the first and ninth places of the TGS competition, both with a limit of 0.07.
@@ -67,7 +75,9 @@ def shear(*, limit: float = 0.07, p: float = 0.5) -> Step:
     return _Shear(limit, p)
 
 
-def crop(*, scale: float = 0.6, ratio: float = 4 / 3, p: float = 0.5) -> Step:
+def crop(
+    *, scale: Annotated[float, Ge(0.01), Le(1)] = 0.6, ratio: Annotated[float, Ge(1), Le(10)] = 4 / 3, p: Share = 0.5
+) -> Step:
     """Cuts out a window at random and stretches it to the original size (arXiv 1409.4842).
 
     Args:
@@ -80,7 +90,9 @@ def crop(*, scale: float = 0.6, ratio: float = 4 / 3, p: float = 0.5) -> Step:
     return _Crop(scale, ratio, p)
 
 
-def elastic(*, limit: float = 0.05, smooth: float = 0.1, p: float = 0.5) -> Step:
+def elastic(
+    *, limit: Annotated[float, Ge(0), Le(0.5)] = 0.05, smooth: Annotated[float, Ge(0.01), Le(1)] = 0.1, p: Share = 0.5
+) -> Step:
     """Bends the image by a smooth random field (Simard et al., "Best practices for convolutional networks", 2003).
 
     Args:
@@ -93,7 +105,9 @@ def elastic(*, limit: float = 0.05, smooth: float = 0.1, p: float = 0.5) -> Step
     return _Elastic(limit, smooth, p)
 
 
-def grid_distortion(*, steps: int = 5, limit: float = 0.3, p: float = 0.5) -> Step:
+def grid_distortion(
+    *, steps: Annotated[int, Ge(1), Le(100)] = 5, limit: Annotated[float, Ge(0), Le(0.9)] = 0.3, p: Share = 0.5
+) -> Step:
     """Stretches and squeezes columns and rows of a grid; the image's edges stay where they are.
 
     Args:

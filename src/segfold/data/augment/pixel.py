@@ -1,38 +1,39 @@
 """Steps that change the values of pixels and leave the mask alone."""
 
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
+from annotated_types import Ge, Le
 
 from segfold.data.augment.library import library
-from segfold.data.augment.step import Step, check
+from segfold.data.augment.step import Share, Step, check
 
 
-def brightness(*, limit: float = 0.1, p: float = 0.5) -> Any:
+def brightness(*, limit: Share = 0.1, p: Share = 0.5) -> Any:
     """Adds up to ±`limit` of the full range to every pixel."""
     check("brightness", p=(p, 0, 1), limit=(limit, 0, 1))
     return library().RandomBrightnessContrast((-limit, limit), (0.0, 0.0), p=p)
 
 
-def contrast(*, limit: float = 0.1, p: float = 0.5) -> Any:
+def contrast(*, limit: Share = 0.1, p: Share = 0.5) -> Any:
     """Multiplies every pixel by a factor between 1 - `limit` and 1 + `limit`."""
     check("contrast", p=(p, 0, 1), limit=(limit, 0, 1))
     return library().RandomBrightnessContrast((0.0, 0.0), (-limit, limit), p=p)
 
 
-def gamma(*, limit: float = 0.2, p: float = 0.5) -> Any:
+def gamma(*, limit: Annotated[float, Ge(0), Le(10)] = 0.2, p: Share = 0.5) -> Any:
     """Raises every pixel, as a share of the full range, to a power from 1 / (1 + `limit`) to 1 + `limit`."""
     check("gamma", p=(p, 0, 1), limit=(limit, 0, 10))
     return library().RandomGamma((100 / (1 + limit), 100 * (1 + limit)), p=p)
 
 
-def invert(*, p: float = 0.5) -> Any:
+def invert(*, p: Share = 0.5) -> Any:
     """Takes every pixel from the full range: white becomes black (11th place of the TGS competition)."""
     check("invert", p=(p, 0, 1))
     return library().InvertImg(p=p)
 
 
-def blur(*, sigma: float = 1.5, p: float = 0.5) -> Any:
+def blur(*, sigma: Annotated[float, Ge(0.1), Le(50)] = 1.5, p: Share = 0.5) -> Any:
     """Smooths with a Gaussian.
 
     Args:
@@ -43,7 +44,7 @@ def blur(*, sigma: float = 1.5, p: float = 0.5) -> Any:
     return library().GaussianBlur(blur_limit=0, sigma_limit=(min(0.3, sigma), sigma), p=p)
 
 
-def noise(*, sigma: float = 0.05, p: float = 0.5) -> Step:
+def noise(*, sigma: Share = 0.05, p: Share = 0.5) -> Step:
     """Adds Gaussian noise, independent from pixel to pixel and the same in all channels (grey images may have three).
 
     Args:
@@ -54,7 +55,13 @@ def noise(*, sigma: float = 0.05, p: float = 0.5) -> Step:
     return _Noise(sigma, p)
 
 
-def cutout(*, holes: int = 1, size: float = 0.3, fill: float | None = None, p: float = 0.5) -> Step:
+def cutout(
+    *,
+    holes: Annotated[int, Ge(0), Le(1000)] = 1,
+    size: Share = 0.3,
+    fill: Share | None = None,
+    p: Share = 0.5,
+) -> Step:
     """Fills rectangles of the image, whose mask is still asked for (arXiv 1708.04552; 9th place: one of 30 pixels in 101).
 
     Args:
