@@ -5,12 +5,12 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.utils.data import DataLoader
 
 from segfold.data.dataset import PredictionSet
 from segfold.data.images import ImageSet
 from segfold.data.sizing import Sizing
 from segfold.data.tta import TRANSFORMS
+from segfold.data.workers import batches, loader
 from segfold.errors import SegfoldError
 from segfold.inference.device import Runtime
 
@@ -70,13 +70,13 @@ def predict(
         gate: see :func:`probabilities`.
         on_batch: called with the number of images of each finished batch.
     """
-    loader = DataLoader(
+    loading = loader(
         PredictionSet(images, rows, sizing, channels=channels),
         batch_size=batch_size,
         num_workers=0 if runtime.device.type == "cpu" else min(runtime.workers, 4),
         pin_memory=runtime.pinned,
     )
-    for batch in loader:
+    for batch in batches(loading):
         pixels = batch["image"].to(runtime.device, non_blocking=True, memory_format=torch.channels_last)
         found = probabilities(network, pixels, tta, runtime, gate).cpu().numpy()
         for row, values in zip(batch["row"].tolist(), found):

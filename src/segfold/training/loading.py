@@ -10,6 +10,7 @@ from segfold.data.augment import AUGMENTATIONS, Augmenter
 from segfold.data.dataset import Sample, TrainingSet
 from segfold.data.images import ImageSet
 from segfold.data.sampling import EpochSampler, Key
+from segfold.data.workers import batches, loader
 from segfold.inference.device import Runtime
 from segfold.inference.networks import sizing_of
 from segfold.settings import Experiment, Stage
@@ -74,7 +75,7 @@ class Batches:
         dataset = training_samples(job.experiment, job.images, job.training_rows, plan.settings, plan.weights, job.seed)
         self._sampler = _MovingSampler(len(job.training_rows), plan, job.seed, group)
         workers = runtime.workers
-        self._loader: DataLoader[Sample] = DataLoader(
+        self._loader: DataLoader[Sample] = loader(
             dataset,
             batch_sampler=self._sampler,
             num_workers=workers,
@@ -87,7 +88,7 @@ class Batches:
     def of(self, epoch: int, start: int) -> Iterator[Sample]:
         """Batches of ``epoch`` (counted over all stages), the first ``start`` of them left out."""
         self._sampler.epoch, self._sampler.start = epoch, start
-        return iter(self._loader)
+        return batches(iter(self._loader))
 
     def close(self) -> None:
         """End the workers now rather than when the last reference goes, which a traceback may hold."""
