@@ -1,5 +1,6 @@
 """What a user can mend gives one clear line and exit code 2, through the whole command line."""
 
+import functools
 import json
 import re
 import shutil
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 
 import small_project
+from damaged_files import DAMAGES, picture, written
 from forked import segfold
 from small_project import make_project
 from tiny_competition import write_image
@@ -72,6 +74,65 @@ def test_mask_of_another_size(home: Path) -> None:
     write_image(path, np.zeros((9, 9), np.uint8))
     line = refused(home, *TRAIN)
     assert path.name in line and "9×9" in line
+
+
+def enlarge(home: Path, split: str, name: str) -> None:
+    write_image(home / f"data/small/{split}/images/{name}.png", np.zeros((40, 33, 3), np.uint8))
+    if split == "train":
+        write_image(home / f"data/small/{split}/masks/{name}.png", np.zeros((40, 33), np.uint8))
+
+
+@pytest.mark.parametrize("what", ["held-out image", "stage warm: training image"])
+def test_a_training_image_larger_than_the_input(home: Path, what: str) -> None:
+    folds = dict(row.split(",") for row in (home / "folds/small-2.csv").read_text().split()[1:])
+    enlarge(home, "train", "00tr")
+    fold = int(folds["00tr"]) if what == "held-out image" else 1 - int(folds["00tr"])
+    arguments = ("train", "--config", "configs/small.yaml", "--fold", str(fold), "--run", "other", "machine.workers=1")
+    line = refused(home, *arguments)
+    assert f"{what} 00tr: an image of 40×33 does not fit into a network input of 32×32: set input.fit=resize" in line
+
+
+def test_a_stage_with_an_input_smaller_than_the_images(home: Path) -> None:
+    line = refused(home, *TRAIN, "--run", "other", "stages.lovasz.size=16", "machine.workers=1")
+    assert re.search(r"stage lovasz: training image \w+: an image of 28×26 [^(]*\(10 of 10 are too large\)$", line), (
+        line
+    )
+    assert not (home / "runs/other/fold0/last.pt").exists()
+
+
+def test_a_test_image_larger_than_the_input(home: Path) -> None:
+    enlarge(home, "test", "im003t")
+    said = "test image im003t: an image of 40×33 does not fit into a network input of 32×32"
+    assert f"runs/one cannot predict {said}" in refused(home, "submit", "--ensemble", "runs/one")
+    # That has decoded it, so a training sees it coming.
+    assert said in refused(home, *TRAIN, "--run", "other")
+
+
+def test_a_sheet_of_images_that_do_not_fit(home: Path) -> None:
+    line = refused(home, "look", "--config", "configs/small.yaml", "input.size=16")
+    assert re.search(r"look: image \w+: an image of 28×26 does not fit", line), line
+
+
+def spoil_samples() -> None:
+    """One image cannot be made a sample of, which nobody can know beforehand."""
+    from segfold.data import dataset
+    from segfold.errors import SegfoldError
+
+    whole = dataset.InputPlanes.__call__
+
+    def planes(self, image, row, *place):  # type: ignore[no-untyped-def]
+        if row == 3:
+            raise SegfoldError("no plane of image 3: take it out")
+        return whole(self, image, row, *place)
+
+    dataset.InputPlanes.__call__ = planes  # type: ignore[method-assign]
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_an_error_in_a_worker_is_the_line_that_it_raised(home: Path, workers: int) -> None:
+    wanted = (*TRAIN, "--run", "other", f"machine.workers={workers}")
+    line = refused(home, *wanted, run=functools.partial(segfold, before=spoil_samples))
+    assert line == "segfold train: no plane of image 3: take it out"
 
 
 def test_doubled_id_in_the_fold_file(home: Path) -> None:
@@ -215,6 +276,16 @@ def test_changed_data_under_a_run(home: Path) -> None:
 def test_unknown_verb() -> None:
     done = small_project.segfold(Path(), "trian")
     assert done.returncode == 2 and "did you mean train?" in done.stderr
+
+
+def test_nothing_but_our_line_on_a_jpeg_that_is_damaged_inside(home: Path) -> None:
+    shutil.copytree(home / "data/small", home / "given", ignore=shutil.ignore_patterns("cache"))
+    path = home / "given/train/images/im002t.png"
+    rng = np.random.default_rng(0)
+    path.write_bytes(DAMAGES["half and the end"](written(picture(rng), "jpeg"), rng))
+    done = segfold(home, "data", "--from", "given", "--force", "--competition", "configs/competitions/small.yaml")
+    assert done.returncode == 2 and len(done.stderr.splitlines()) == 1, done.stderr
+    assert "im002t.png is damaged: its decoder says 'Corrupt JPEG data: premature end of data segment'" in done.stderr
 
 
 def test_import_names_every_problem(home: Path) -> None:

@@ -8,9 +8,10 @@ import numpy as np
 from segfold.competition import Competition, load_competition
 from segfold.config import check_experiment, differing_keys, dump_yaml, load_experiment, read_yaml
 from segfold.data.folds import ensure_folds, fold_path, read_folds
-from segfold.data.images import ImageSet
+from segfold.data.images import ImageSet, known_shapes
 from segfold.environment import environment
 from segfold.errors import SegfoldError
+from segfold.inference.networks import sizing_of
 from segfold.paths import reachable, user_path
 from segfold.runs import RunFolder, write_atomic, write_json
 from segfold.settings import Experiment
@@ -58,6 +59,13 @@ def record_environment(folder: RunFolder, job: FoldJob, device: str) -> None:
 def read_run(folder: RunFolder) -> Experiment:
     """Experiment that a run folder was trained with."""
     return check_experiment(read_yaml(folder.config_path), str(folder.config_path))
+
+
+def check_test_sizes(experiment: Experiment, competition: Competition, home: Path) -> None:
+    """Refuses, before hours of training, test images that its network could not predict; where they are decoded."""
+    known = known_shapes(competition, "test", home)
+    if known is not None:
+        sizing_of(experiment).check(*known, "test image")
 
 
 def fold_number(text: str, experiment: Experiment) -> int:

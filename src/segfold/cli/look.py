@@ -24,6 +24,7 @@ def run(arguments: argparse.Namespace) -> int:
     from segfold.data.look import contact_sheet
     from segfold.errors import SegfoldError
     from segfold.files import write_atomic
+    from segfold.inference.networks import sizing_of
     from segfold.training.loading import training_samples
 
     if arguments.images < 1 or arguments.draws < 1:
@@ -35,6 +36,7 @@ def run(arguments: argparse.Namespace) -> int:
     order = np.argsort(images.coverage, kind="stable")
     rows = np.unique(order[np.linspace(0, len(order) - 1, arguments.images).astype(int)])
     stage = next(iter(experiment.stages.values()))
+    sizing_of(experiment, stage).check(images.ids[rows], images.images.shapes[rows], "image")
     samples = training_samples(experiment, images, rows, stage, None, experiment.seed)
     pictures, masks, titles = [], [], []
     for position, row in enumerate(rows):

@@ -17,7 +17,7 @@ from segfold.ensemble import OofMember, TestMember
 from segfold.errors import SegfoldError
 from segfold.files import size_text
 from segfold.inference.device import resolve
-from segfold.inference.networks import build_network, load_weights
+from segfold.inference.networks import build_network, load_weights, sizing_of
 from segfold.inference.stored import Task, predict_named, tta_name, weights_names
 from segfold.runs import RunFolder, find_runs, read_json
 from segfold.settings import Experiment, Machine
@@ -94,7 +94,13 @@ def collect(
 
     Args:
         weights: named sets of weights to use of every run; None for each run's ``predict.weights``.
+
+    Raises:
+        SegfoldError: a test image is too large for the input of a run's network; before anything is predicted.
     """
+    for entry in entries:
+        what = f"{entry.folder.path} cannot predict test image"
+        sizing_of(entry.experiment).check(test.ids, test.images.shapes, what)
     oof, tests = [], []
     for entry in entries:
         stores: dict[str, dict[int, Probabilities]] = {"oof": {}, "test": {}}

@@ -46,7 +46,7 @@ def train_one(arguments: argparse.Namespace, fold: str, stopping: "Stopping") ->
 
     Under ``torchrun`` the first process does what touches files; the others wait until that is done.
     """
-    from segfold.cli.experiment import experiment_folds, fold_number, open_run, record_environment
+    from segfold.cli.experiment import check_test_sizes, experiment_folds, fold_number, open_run, record_environment
     from segfold.cli.show import fold_table
     from segfold.config import load_experiment
     from segfold.data.images import load_split
@@ -67,6 +67,7 @@ def train_one(arguments: argparse.Namespace, fold: str, stopping: "Stopping") ->
             if group.leads:
                 stack.enter_context(FoldLock(folder_of_fold.lock))
             images = load_split(competition, "train", HOME, progress=group.leads)
+            check_test_sizes(experiment, competition, HOME)
             folds = experiment_folds(experiment, competition, images, HOME)
             return FoldJob(experiment, competition, images, folds, folder_of_fold.number, folder_of_fold)
 

@@ -132,6 +132,12 @@ def cached(source: Source, split: str, folder: Path, progress: bool = False) -> 
     return target, index
 
 
+def decoded_shapes(source: Source, split: str, folder: Path) -> tuple[list[str], np.ndarray] | None:
+    """Ids and N×3 shapes of a split that is in the cache already; None of one that is not."""
+    index = _read_index(folder / f"{split}-{source.key}")
+    return None if index is None else (index["ids"], np.array(index["shapes"], np.int64).reshape(-1, 3))
+
+
 def _read_index(target: Path) -> dict[str, Any] | None:
     try:
         index = json.loads((target / "index.json").read_bytes())

@@ -34,7 +34,16 @@ class InputPlanes:
         if unknown or not channels:
             raise SegfoldError(f"input.channels is {list(channels)}; name one or more of {', '.join(CHANNELS)}")
         self._channels = tuple(channels)
+        own = int(images.images.shapes[:, 2].max(initial=1))
+        self._count = sum(own if channel == "image" else 1 for channel in channels)
+        self.whole = self._channels == ("image",) and images.images.dtype == np.uint8
+        """Whether inputs are of whole numbers, one byte each."""
         self._depths = _depths(images) if "depth" in channels else None
+
+    @property
+    def bytes_a_pixel(self) -> int:
+        """Of the network's input."""
+        return self._count * (1 if self.whole else 4)
 
     def __call__(self, image: np.ndarray, row: int, sizing: Sizing, offset: tuple[int, int] | None) -> np.ndarray:
         """The network's input.

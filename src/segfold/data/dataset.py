@@ -108,6 +108,12 @@ class TrainingSet(Dataset[Sample]):
         self._soft = any(chosen.soft for chosen in self._mixes.values())
         self._chances = np.cumsum(np.ones(len(self._rows)) if weights is None else weights)
 
+    @property
+    def sample_bytes(self) -> int:
+        """Of one sample."""
+        values = self._planes.bytes_a_pixel * (4 if self._soft and self._planes.whole else 1)
+        return self._sizing.height * self._sizing.width * (values + (4 if self._soft else 1) + 1)
+
     def __len__(self) -> int:
         return len(self._rows)
 
@@ -183,6 +189,11 @@ class PredictionSet(Dataset[PredictionSample]):
                 f"predict.tta has {swapping[0]}, which with input.channels {', '.join(channels)} needs a square input; "
                 f"take it out, or set input.size to one number (now {sizing.height}×{sizing.width})"
             )
+
+    @property
+    def sample_bytes(self) -> int:
+        """Of one sample."""
+        return self._sizing.height * self._sizing.width * self._planes.bytes_a_pixel * max(len(self._turned), 1)
 
     def __len__(self) -> int:
         return len(self._rows)

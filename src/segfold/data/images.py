@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from segfold.competition import Competition, data_folder
-from segfold.data.cache import cache_folder, cached, find_source
+from segfold.data.cache import cache_folder, cached, decoded_shapes, find_source
 from segfold.data.table import read_table, shorten
 from segfold.errors import SegfoldError
 
@@ -171,6 +171,17 @@ def load_split(
         constant=np.array(index["constant"], bool),
         limits=limits,
     )
+
+
+def known_shapes(
+    competition: Competition, split: Literal["train", "test"], home: Path = Path()
+) -> tuple[list[str], np.ndarray] | None:
+    """Ids and N×3 shapes of a split, as far as a look at its cache tells; None where it is not there or not decoded."""
+    root = data_folder(competition, home)
+    try:
+        return decoded_shapes(find_source(competition, split, root), split, cache_folder(root))
+    except SegfoldError:
+        return None
 
 
 def missing_data(root: Path) -> str:

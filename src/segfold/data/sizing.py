@@ -7,6 +7,7 @@ the TGS masks to 128×128 and back scores above 0.999 that way, and 0.934 with t
 more than 2 is averaged over areas instead, where bilinear interpolation would skip pixels.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
@@ -95,6 +96,29 @@ class Sizing:
                 f"{self.height}×{self.width}: set input.fit=resize, input.resize or a larger input.size"
             )
         return self.height - height, self.width - width
+
+    def check(self, ids: Sequence[str] | np.ndarray, shapes: np.ndarray, what: str) -> None:
+        """Refuses images of which one would fail when it is read.
+
+        Args:
+            ids: N ids.
+            shapes: N×2 or more, height and width first.
+            what: the images are called.
+
+        Raises:
+            SegfoldError: an image, which is named, is larger than the input and would have to be padded.
+        """
+        if self._stretches:
+            return
+        large = np.flatnonzero((shapes[:, 0] > self.height) | (shapes[:, 1] > self.width))
+        if not len(large):
+            return
+        height, width = shapes[large[0], :2]
+        others = "" if len(large) == 1 else f" ({len(large)} of {len(shapes)} are too large)"
+        try:
+            self.slack((int(height), int(width)))
+        except SegfoldError as error:
+            raise SegfoldError(f"{what} {ids[large[0]]}: {error}{others}") from None
 
     def window(self, shape: Shape, offset: tuple[int, int] | None = None) -> Window:
         """Where an image of this shape lies in the input; with `fit="resize"`, everywhere.

@@ -7,12 +7,12 @@ from dataclasses import replace
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.utils.data import DataLoader
 
 from segfold.data.dataset import PredictionSet
 from segfold.data.images import ImageSet
 from segfold.data.sizing import Sizing
 from segfold.data.tta import TRANSFORMS
+from segfold.data.workers import batches, fitting, loader, too_little_shared
 from segfold.errors import SegfoldError
 from segfold.inference.device import Runtime, memory_errors
 from segfold.stopping import leave_signals_to_parent
@@ -87,14 +87,21 @@ def predict(
         SegfoldError: the device's memory does not hold a batch.
     """
     told = False
-    loader = DataLoader(
-        PredictionSet(images, rows, sizing, channels=channels, tta=tta),
+    dataset = PredictionSet(images, rows, sizing, channels=channels, tta=tta)
+    wanted = 0 if runtime.device.type == "cpu" else min(runtime.workers, 4)
+    size = dataset.sample_bytes * batch_size
+    workers, ahead = fitting(wanted, size, 2)
+    if workers < wanted:
+        say(too_little_shared(size))
+    loading = loader(
+        dataset,
         batch_size=batch_size,
-        num_workers=0 if runtime.device.type == "cpu" else min(runtime.workers, 4),
+        num_workers=workers,
+        prefetch_factor=ahead if workers else None,
         pin_memory=runtime.pinned,
         worker_init_fn=leave_signals_to_parent,
     )
-    for batch in loader:
+    for batch in batches(loading):
         with memory_errors(runtime, f"lower predict.batch_size (now {batch_size})"):
             pixels = batch["image"].to(runtime.device, non_blocking=True)
             try:

@@ -337,7 +337,10 @@ class _FoldTraining:
     def _batches(self, plan: StagePlan) -> Iterator[Sample]:
         if self._loading is None or self._loading[0] != self.position.stage:
             self.close()
-            self._loading = self.position.stage, Batches(self.job, plan, self.runtime, self.group)
+            batches = Batches(self.job, plan, self.runtime, self.group)
+            if batches.note:
+                self.progress.say(batches.note)
+            self._loading = self.position.stage, batches
         return self._loading[1].of(self.position.epochs, self.position.step)
 
     def close(self) -> None:

@@ -9,6 +9,7 @@ from segfold.data.augment import AUGMENTATIONS, Augmenter
 from segfold.data.dataset import Sample, TrainingSet
 from segfold.data.images import ImageSet
 from segfold.data.sampling import EpochSampler, Key
+from segfold.data.workers import batches, fitting, loader, too_little_shared
 from segfold.inference.device import Runtime
 from segfold.inference.networks import sizing_of
 from segfold.settings import Experiment, Stage
@@ -70,13 +71,15 @@ class Batches:
     def __init__(self, job: FoldJob, plan: StagePlan, runtime: Runtime, group: Group = ALONE) -> None:
         dataset = training_samples(job.experiment, job.images, job.training_rows, plan.settings, plan.weights, job.seed)
         self._sampler = _MovingSampler(len(job.training_rows), plan, job.seed, group)
-        workers = runtime.workers
-        self._loader: DataLoader[Sample] = DataLoader(
+        size = dataset.sample_bytes * plan.batch_size // group.size
+        workers, ahead = fitting(runtime.workers, size, 4)
+        self.note = "" if workers == runtime.workers else too_little_shared(size)
+        self._loader: DataLoader[Sample] = loader(
             dataset,
             batch_sampler=self._sampler,
             num_workers=workers,
             pin_memory=runtime.pinned,
-            prefetch_factor=4 if workers else None,
+            prefetch_factor=ahead if workers else None,
             persistent_workers=workers > 0,
             worker_init_fn=leave_signals_to_parent if workers else None,
         )
@@ -84,7 +87,7 @@ class Batches:
     def of(self, epoch: int, start: int) -> Iterator[Sample]:
         """Batches of ``epoch`` (counted over all stages), the first ``start`` of them left out."""
         self._sampler.epoch, self._sampler.start = epoch, start
-        return iter(self._loader)
+        return batches(iter(self._loader))
 
     def close(self) -> None:
         """End the workers now rather than when the last reference goes, which a traceback may hold."""

@@ -24,12 +24,18 @@ def check_stages(job: FoldJob, group: Group) -> None:
     """Refuses, before the first step, what would fail in a later stage.
 
     Raises:
-        SegfoldError: settings of a loss, schedule or size out of range; a loss that cannot be computed in parts, where
-            batches are, or that is not for several classes; batches that cannot be shared out.
+        SegfoldError: settings of a loss, schedule or size out of range; an image that is larger than the input of its
+            stage, or of the validation; a loss that cannot be computed in parts, where batches are, or that is not for
+            several classes; batches that cannot be shared out.
     """
+    ids, shapes = job.images.ids, job.images.images.shapes
+    held_out, trained = job.validation_rows, job.training_rows
+    sizing_of(job.experiment).check(ids[held_out], shapes[held_out], "held-out image")
     for plan in job.stages:
         build_schedule(plan.settings.schedule.name, **plan.settings.schedule.settings)
-        sizing_of(job.experiment, plan.settings)
+        sizing = sizing_of(job.experiment, plan.settings)
+        if plan.epochs:
+            sizing.check(ids[trained], shapes[trained], f"stage {plan.name}: training image")
         loss = stage_loss(plan.settings)
         if not loss.additive and (job.experiment.accumulate > 1 or group.size > 1):
             raise SegfoldError(
