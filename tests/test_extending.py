@@ -80,6 +80,7 @@ def test_what_was_added_trains(home: Path) -> None:
         assert setting in config
 
 
+@pytest.mark.slow
 def test_the_suite_holds_what_was_added_to_its_laws(home: Path) -> None:
     shutil.copytree(ROOT / "tests", home / "tests", ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(ROOT / "pyproject.toml", home)

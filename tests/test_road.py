@@ -8,7 +8,9 @@ import cv2
 import numpy as np
 import pytest
 
-from small_project import TEST, TRAIN, make_project, segfold
+import small_project
+from forked import segfold
+from small_project import TEST, TRAIN, make_project
 from tiny_competition import brute_force_rle
 
 COMPETITION = ("--competition", "configs/competitions/small.yaml")
@@ -116,6 +118,9 @@ def test_score_is_that_of_the_host(home: Path) -> None:
     perfect = home / "perfect.csv"
     perfect.write_text(truth.read_text())
     assert "1.0000" in ok(home, "score", "perfect.csv", "--truth", str(truth), *COMPETITION)
+    # In a fresh interpreter, as a user has it; the others share their imports.
+    done = small_project.segfold(home, "score", "perfect.csv", "--truth", str(truth), *COMPETITION)
+    assert done.returncode == 0 and "1.0000" in done.stdout and done.stderr == ""
     empty = home / "empty.csv"
     empty.write_text("\n".join(["id,rle_mask", *(f"{name}," for name in rows(truth))]) + "\n")
     share = np.mean([not text for text in rows(truth).values()])

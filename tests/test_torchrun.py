@@ -8,7 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from small_project import ROOT, make_project
+from segfold.errors import SegfoldError
+from segfold.training import Group
+from segfold.training.objective import check_stages
+from small_project import ROOT, fold_job, make_project
 
 
 def torchrun(home: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
@@ -38,9 +41,16 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_two_processes_train_one_fold(project: Path) -> None:
+    """Stopped when time is up after a step, and gone on with."""
+    stopped = torchrun(project, "--config", "configs/small.yaml", "--fold", "0", "minutes=0.0001")
+    assert stopped.returncode == 0, stopped.stderr[-2000:]
+    fold = project / "runs/small/fold0"
+    assert not (fold / "done.json").exists() and (fold / "last.pt").exists()
+    assert stopped.stdout.count("fold 0: 10 images") == 1
+
     done = torchrun(project, "--config", "configs/small.yaml", "--fold", "0")
     assert done.returncode == 0, done.stderr[-2000:]
-    fold = project / "runs/small/fold0"
+    assert done.stdout.count("fold 0: going on after") == 1
     record = json.loads((fold / "done.json").read_text())
     assert record["steps"] == 6 and record["samples"] == 24
     assert len((fold / "metrics.jsonl").read_text().splitlines()) == 3
@@ -48,23 +58,25 @@ def test_two_processes_train_one_fold(project: Path) -> None:
     table = (fold / "pred/model-identity+hflip/oof.csv").read_text().splitlines()[1:]
     ids = [line.split(",")[0] for line in table]
     assert ids == held_out and len(set(ids)) == len(ids) == 10
-    assert done.stdout.count("fold 0: 10 images") == 1
 
-    again = torchrun(project, "--config", "configs/small.yaml", "--fold", "0")
+
+@pytest.mark.slow
+def test_a_finished_fold_says_so_once(project: Path) -> None:
+    arguments = ("--config", "configs/small.yaml", "--fold", "1")
+    assert torchrun(project, *arguments).returncode == 0
+    again = torchrun(project, *arguments)
     assert again.returncode == 0 and again.stdout.count("is done") == 1
 
 
+def test_a_batch_that_cannot_be_shared_is_refused(project: Path) -> None:
+    job = fold_job(project, "batch_size=5")
+    with pytest.raises(SegfoldError, match=r"^stage warm: a batch of 5 cannot be shared out evenly to 2 processes"):
+        check_stages(job, Group(0, 2))
+    check_stages(job, Group(0, 1))
+
+
+@pytest.mark.slow
 def test_a_batch_that_cannot_be_shared_is_one_line(project: Path) -> None:
     done = torchrun(project, "--config", "configs/small.yaml", "--fold", "1", "--name", "odd", "batch_size=5")
     assert done.returncode != 0
     assert "a batch of 5 cannot be shared out evenly to 2 processes" in done.stderr + done.stdout
-
-
-def test_stopped_and_gone_on_with(project: Path) -> None:
-    first = torchrun(project, "--config", "configs/small.yaml", "--fold", "1", "minutes=0.0001")
-    assert first.returncode == 0, first.stderr[-2000:]
-    fold = project / "runs/small/fold1"
-    assert not (fold / "done.json").exists() and (fold / "last.pt").exists()
-    second = torchrun(project, "--config", "configs/small.yaml", "--fold", "1")
-    assert second.returncode == 0, second.stderr[-2000:]
-    assert json.loads((fold / "done.json").read_text())["steps"] == 6
