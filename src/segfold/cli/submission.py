@@ -2,7 +2,6 @@
 
 import argparse
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +15,7 @@ from segfold.data.images import ImageSet
 from segfold.data.table import read_table
 from segfold.ensemble import (
     Choice,
+    Grid,
     OofMember,
     TestMember,
     blend,
@@ -24,7 +24,6 @@ from segfold.ensemble import (
     common_ids,
     grid_scores,
 )
-from segfold.ensemble.select import AREAS, THRESHOLDS, Score
 from segfold.errors import SegfoldError
 from segfold.metrics import METRICS
 from segfold.post import MinArea, Threshold
@@ -50,7 +49,7 @@ def blend_and_write(
     common = common_ids(oof)
     for line in common.lines():
         print(line)
-    choice = _choose(arguments, competition, oof, weights, common.ids, train)
+    choice = _choose(competition, oof, weights, common.ids, train, _grid(arguments, train, test, common.ids))
     names = [entry.folder.name for entry in entries]
     default = "+".join(names) if len(names) <= RUNS_IN_A_NAME else f"{names[0]}+{len(names) - 1}-more"
     path = HOME / "submissions" / f"{arguments.name or default}.csv"
@@ -94,30 +93,27 @@ def _weights(given: Sequence[float] | None, entries: Sequence[Entry]) -> list[fl
     return list(given)
 
 
+def _grid(arguments: argparse.Namespace, train: ImageSet, test: ImageSet, ids: Sequence[str]) -> Grid:
+    pixels, of_test = (images.images.shapes[:, :2].prod(axis=1) for images in (train, test))
+    largest = round(float((train.coverage * pixels)[train.position(ids)].max()))
+    return Grid.of(largest, int(max(pixels.max(), of_test.max())), arguments.threshold, arguments.min_area)
+
+
 def _choose(
-    arguments: argparse.Namespace,
     competition: Competition,
     oof: Sequence[OofMember],
     weights: Sequence[float],
     ids: Sequence[str],
     train: ImageSet,
+    grid: Grid,
 ) -> Choice:
     masks = train.masks
     assert masks is not None
     position = dict(zip(ids, train.position(ids)))
-    thresholds, areas = _grid(arguments)
     seen, scores = grid_scores(
-        blend(oof, weights, ids),
-        lambda name: masks[position[name]],
-        METRICS[competition.metric],
-        thresholds,
-        areas,
+        blend(oof, weights, ids), lambda name: masks[position[name]], METRICS[competition.metric], grid
     )
-    folds = [oof[0].fold_of[name] for name in seen]
-    choice = choose(seen, scores, folds, thresholds, areas)
-    if arguments.threshold is None and arguments.min_area is None:
-        return choice
-    return _fixed(arguments, choice, scores, thresholds, areas)
+    return choose(seen, scores, [oof[0].fold_of[name] for name in seen], grid)
 
 
 def _sample_ids(competition: Competition) -> list[str]:
@@ -133,45 +129,17 @@ def _masks(
         yield name, components(threshold(codes[0]))
 
 
-def _grid(arguments: argparse.Namespace) -> tuple[list[float], list[int]]:
-    """What to score: always 0.5 and area 0 for the plain score, and the fixed values where some are given."""
-    thresholds, areas = set(THRESHOLDS), set(AREAS)
-    if arguments.threshold is not None:
-        if not 0 < arguments.threshold <= 1:
-            raise SegfoldError(f"--threshold {arguments.threshold}: expected a probability above 0 and up to 1")
-        thresholds = {0.5, arguments.threshold}
-    if arguments.min_area is not None:
-        if arguments.min_area < 0:
-            raise SegfoldError(f"--min-area {arguments.min_area}: expected 0 or more pixels")
-        areas = {0, arguments.min_area}
-    return sorted(thresholds), sorted(areas)
-
-
-def _fixed(
-    arguments: argparse.Namespace,
-    choice: Choice,
-    scores: np.ndarray,
-    thresholds: Sequence[float],
-    areas: Sequence[int],
-) -> Choice:
-    """The choice with what the user fixed in place; what is left open is chosen among what fits."""
-    allowed_t = [arguments.threshold] if arguments.threshold is not None else list(thresholds)
-    allowed_a = [arguments.min_area] if arguments.min_area is not None else list(areas)
-    rows = [thresholds.index(value) for value in allowed_t]
-    columns = [areas.index(value) for value in allowed_a]
-    means = scores.mean(axis=0, dtype=np.float64)[np.ix_(rows, columns)]
-    row, column = np.unravel_index(int(means.argmax()), means.shape)
-    tuned = Score.of(scores[:, rows[row], columns[column]])
-    # With nothing left to choose, the score is as honest as the plain one.
-    nested = tuned if means.size == 1 else None
-    return replace(
-        choice,
-        threshold=allowed_t[row],
-        min_area=allowed_a[column],
-        tuned=tuned,
-        nested=nested,
-        nested_over="fixed",
-    )
+def _edge_lines(choice: Choice) -> Iterator[str]:
+    if "threshold" in choice.at_edge:
+        yield (
+            f"the best threshold, {choice.threshold:.2f}, is the last one that was tried: "
+            "a better one may lie beyond, set it with --threshold"
+        )
+    if "min_area" in choice.at_edge:
+        yield (
+            f"the best smallest component, {choice.min_area} pixels, is the largest that was tried: "
+            "a better one may lie beyond, set it with --min-area"
+        )
 
 
 def _show(
@@ -202,5 +170,7 @@ def _show(
     if choice.nested is not None:
         table.add_row(f"nested over {choice.nested_over}", "", "", str(choice.nested))
     console.print(table)
+    for line in _edge_lines(choice):
+        print(line)
     print(f"empty masks: {empty_share:.1%} predicted, {np.mean(train.coverage == 0):.1%} in the training set")
     print(f"{path}: checked; manifest beside it")
