@@ -173,6 +173,10 @@ def test_a_changed_table_is_other_data_for_the_runs_that_use_it(
     assert is_done("--fold", "0", "--run", "plain")
     line = refused(*TRAIN, "--fold", "0", "--run", "deep", *DEPTH)
     assert "runs/deep/fold0 was trained on other tables" in line
+    line = refused("submit", "--ensemble", "runs/deep")
+    assert "trained on other tables than data/small holds now" in line
+    assert main(["submit", "--ensemble", "runs/deep", "runs/plain", "--name", "rest"]) == 0
+    assert [member["run"] for member in read_json(home / "submissions/rest.json")["members"]] == ["runs/plain"]
 
 
 def test_a_run_that_recorded_no_tables_is_taken_as_it_is(home: Path, is_done: Callable[..., bool]) -> None:
