@@ -209,8 +209,11 @@ def test_epochs_left_by_a_kill_after_the_proof_are_removed(home: Path) -> None:
 
 def test_runs_of_two_competitions(home: Path) -> None:
     shutil.copytree(home / "runs/one", home / "runs/two")
-    config = home / "runs/two/config.yaml"
+    config, done = home / "runs/two/config.yaml", home / "runs/two/fold0/done.json"
     config.write_text(re.sub(r"^competition: .*", "competition: tgs-salt", config.read_text(), flags=re.M))
+    record = json.loads(done.read_text())
+    record["settings"]["competition"] = record["competition"] = "tgs-salt"
+    done.write_text(json.dumps(record))
     line = refused(home, "submit", "--ensemble", "runs/one", "runs/two")
     assert "tgs-salt: two" in line and "--competition NAME" in line
 

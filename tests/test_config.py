@@ -272,6 +272,31 @@ def test_identity_is_what_changes_the_weights() -> None:
     assert differing_keys(base, changed(ema=None)) == ["ema.decay"]
 
 
+def test_the_order_of_the_stages_changes_the_weights_and_no_other_order_does() -> None:
+    one, two = SMALL["stages"]["a"], {"epochs": 2, "loss": {"mask": {"dice": 1}}}  # type: ignore[index]
+    base = changed(stages={"a": one, "b": two})
+    assert differing_keys(base, changed(stages={"b": two, "a": one})) == ["stages (their order)"]
+    more = differing_keys(base, changed(stages={"a": one, "b": two, "c": one}))
+    assert more and all(key.startswith("stages.c.") for key in more)
+    steps, losses = {"hflip": True, "blur": True}, {"bce": 1, "dice": 2}
+    first, second = (
+        changed(augment=dict(order(steps)), stages={"a": {"epochs": 1, "loss": {"mask": dict(order(losses))}}})
+        for order in (dict.items, lambda values: reversed(values.items()))
+    )
+    assert (
+        differing_keys(first, second) == []
+        and first.stages["a"].loss.mask.items() == second.stages["a"].loss.mask.items()
+    )
+    assert first.augment.items() == second.augment.items()
+
+
+def test_a_fold_file_says_how_many_folds_there_are() -> None:
+    file = changed(folds={"file": "mine.csv", "k": 3})
+    assert differing_keys(file, changed(folds={"file": "mine.csv", "k": 4, "seed": 2})) == []
+    assert differing_keys(file, changed(folds={"file": "other.csv", "k": 3})) == ["folds.file"]
+    assert differing_keys(changed(folds={"k": 3}), changed(folds={"k": 4})) == ["folds.k"]
+
+
 def test_schema_follows_the_signature() -> None:
     def builder(*, width: int = 3, name: str = "x") -> None: ...
 

@@ -138,11 +138,11 @@ def test_submission_killed_and_made_again(home: Path, undisturbed: dict[str, Any
     assert submit(home, "copy").returncode == 0
     assert written[0].read_bytes() == expected
     # All is predicted now, so the CSV is the first file and its manifest the second.
-    assert killed(submit(home, "copy", "--threshold", "0.9", fault="temporary:1"))
+    assert killed(submit(home, "copy", "--threshold", "0.9", "--force", fault="temporary:1"))
     assert written[0].read_bytes() == expected
-    assert killed(submit(home, "copy", "--threshold", "0.9", fault="rename:2"))
+    assert killed(submit(home, "copy", "--threshold", "0.9", "--force", fault="rename:2"))
     assert written[0].read_bytes() != expected and not written[1].exists()
-    assert submit(home, "copy").returncode == 0
+    assert submit(home, "copy", "--force").returncode == 0
     assert written[0].read_bytes() == expected and written[1].exists()
 
 

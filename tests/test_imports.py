@@ -29,7 +29,7 @@ BELOW = {
     "config": {"errors", "paths", "schema", "models", "settings", "yaml_file"},
     "faults": {"errors"},
     "locks": {"errors", "files"},
-    "runs": {"errors", "files", "locks"},
+    "runs": {"errors", "paths", "files", "locks"},
     "store_table": set(),
     "store": {"errors", "files", "store_table"},
     "store_writer": {"errors", "faults", "files", "locks", "store", "store_table"},

@@ -151,9 +151,9 @@ def test_look_draws_what_the_network_sees(home: Path) -> None:
 def test_runs_of_other_fold_files_are_refused(home: Path) -> None:
     ok(home, "folds", *COMPETITION, "--k", "3")
     ok(home, "train", "--config", "configs/small.yaml", "--fold", "1", "--run", "three", "folds.k=3", "fast=true")
-    done = segfold(home, "submit", "--ensemble", "runs/both", "runs/three")
+    done = segfold(home, "submit", "--ensemble", "runs/both", "runs/three", "--fast")
     assert done.returncode == 2 and "different fold files" in done.stderr
-    ok(home, "submit", "--ensemble", "runs/both", "runs/three", "--mixed-folds", "--name", "mixed")
+    ok(home, "submit", "--ensemble", "runs/both", "runs/three", "--fast", "--mixed-folds", "--name", "mixed")
 
 
 def test_fold_file_is_never_rewritten(home: Path) -> None:

@@ -61,7 +61,7 @@ def test_columns_and_pixel_order_are_the_competition_s(tmp_path):
 
 def test_manifest_says_how_the_csv_was_made(tmp_path):
     path = tmp_path / "s.csv"
-    returned = write(path)
+    returned = write(path).manifest
     manifest = json.loads(manifest_path(path).read_text())
     assert manifest == returned and manifest_path(path) == tmp_path / "s.json"
     assert manifest["sha256"] == hashlib.sha256(path.read_bytes()).hexdigest()

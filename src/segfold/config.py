@@ -20,6 +20,8 @@ NOT_IDENTITY = ("validate", "predict", "machine", "minutes")
 """Top-level keys that do not change the weights; ``validate`` does where scores steer the training."""
 
 _DEEPEST_PATH = 16
+STAGE_ORDER = "stages (their order)"
+
 _CHOICES = ("schedule", "optimizer", "centre")
 
 
@@ -135,14 +137,22 @@ def dump_yaml(experiment: Experiment) -> str:
 
 
 def identity(experiment: Experiment) -> dict[str, Any]:
-    """Dotted path → value of every setting that changes the weights."""
+    """Dotted path → value of every setting that changes the weights; the order of the stages stands under `STAGE_ORDER`.
+
+    Of ``folds`` a named file counts alone: it says how many folds there are, and no seed made it.
+    """
     free = set(NOT_IDENTITY) - ({"validate"} if experiment.watches_scores else set())
-    return dict(_flatten({key: value for key, value in dump(experiment).items() if key not in free}))
+    found = dict(_flatten({key: value for key, value in dump(experiment).items() if key not in free}))
+    if experiment.folds.file is not None:
+        del found["folds.k"], found["folds.seed"]
+    return {**found, STAGE_ORDER: list(experiment.stages)}
 
 
 def differing_keys(old: Experiment, new: Experiment) -> list[str]:
     """Dotted paths at which two experiments would train different weights, sorted."""
     before, after = identity(old), identity(new)
+    if set(before[STAGE_ORDER]) != set(after[STAGE_ORDER]):
+        del before[STAGE_ORDER], after[STAGE_ORDER]  # stages that only one of them has are named by their settings
     return sorted(key for key in before.keys() | after.keys() if before.get(key) != after.get(key))
 
 

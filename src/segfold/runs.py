@@ -5,6 +5,7 @@ import re
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from segfold.errors import SegfoldError
 from segfold.files import (
@@ -17,6 +18,7 @@ from segfold.files import (
     write_json,
 )
 from segfold.locks import FoldLock
+from segfold.paths import reachable
 
 __all__ = [
     "FoldFolder",
@@ -24,9 +26,11 @@ __all__ = [
     "RunFolder",
     "append_line",
     "find_runs",
+    "read_done",
     "read_json",
     "read_lines",
     "read_records",
+    "run_folder",
     "truncate_lines",
     "write_atomic",
     "write_json",
@@ -34,6 +38,9 @@ __all__ = [
 
 _FOLD = re.compile(r"fold(\d+)")
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+-]*")
+_DONE: dict[str, Any] = {"competition": str, "fold": int, "score": int | float, "held_out": list, "weights": dict}
+_DONE |= {"data_hash": str, "folds_hash": str}
+"""What every ``done.json`` holds, whatever the version that wrote it."""
 
 
 def _checked_name(kind: str, name: str) -> str:
@@ -95,6 +102,26 @@ class FoldFolder:
         return self.path / "pred" / f"{_checked_name('weights', weights)}-{_checked_name('tta', tta)}"
 
 
+def read_done(fold: FoldFolder) -> dict[str, Any]:
+    """What a finished fold's ``done.json`` holds.
+
+    Raises:
+        SegfoldError: it cannot be read, lacks something, or is of another fold (a folder that was copied or renamed).
+    """
+    done = read_json(fold.done)
+    values = done if isinstance(done, dict) else {}
+    lacking = [name for name, kind in _DONE.items() if not isinstance(values.get(name), kind)]
+    if lacking:
+        raise SegfoldError(
+            f"{fold.done} lacks {', '.join(lacking)}; restore it, or move {fold.path} away and train again"
+        )
+    if values["fold"] != fold.number:
+        raise SegfoldError(
+            f"{fold.path} holds fold {values['fold']}, copied or renamed; rename it back, or remove the copy"
+        )
+    return values
+
+
 @dataclass(frozen=True)
 class RunFolder:
     """``runs/<run>``: paths only; nothing is made by asking."""
@@ -129,7 +156,26 @@ class RunFolder:
         return [fold for fold in self.folds() if fold.finished]
 
 
+def run_folder(home: Path, name: str) -> RunFolder:
+    """``runs/<name>`` of the working folder ``home``.
+
+    Raises:
+        SegfoldError: a path rather than a name: the run would lie where ``runs/*`` does not find it.
+    """
+    if name in ("", ".", "..") or "/" in name or "\\" in name:
+        alone = [part for part in re.split(r"[/\\]", name) if part.strip(".")]
+        raise SegfoldError(f"--run {name!r}: expected a name alone" + (f", for instance {alone[-1]}" if alone else ""))
+    return RunFolder(reachable(home / "runs" / name))
+
+
 def _reason_to_skip(path: Path) -> str | None:
+    try:
+        return _why_no_run(path)
+    except OSError as error:
+        return f"cannot be read ({error.strerror or error})"
+
+
+def _why_no_run(path: Path) -> str | None:
     if not path.exists():
         return "does not exist"
     if not path.is_dir():

@@ -3,7 +3,7 @@
 import argparse
 
 from segfold.cli.shell import HOME
-from segfold.paths import reachable, user_path
+from segfold.paths import user_path
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -14,19 +14,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    from segfold.cli.show import run_table
+    from segfold.cli.show import comparable_folds, run_table
     from segfold.cli.train import train_one
     from segfold.config import load_experiment
-    from segfold.runs import RunFolder
+    from segfold.errors import SegfoldError
+    from segfold.runs import run_folder
     from segfold.stopping import Stopping
 
     experiment = load_experiment(arguments.config, arguments.overrides)
+    folder = run_folder(HOME, arguments.run or arguments.config.stem + ("-fast" if experiment.fast else ""))
     if arguments.summary:
-        name = arguments.run or arguments.config.stem + ("-fast" if experiment.fast else "")
-        run_table(RunFolder(reachable(HOME / "runs" / name)))
-        return 0
-    stopping = Stopping(experiment.minutes)
-    for fold in range(experiment.folds.k):
-        if not train_one(arguments, str(fold), stopping):
-            break
+        if not folder.config_path.exists():
+            raise SegfoldError(f"{folder.path} is not a run; name one with --run, or train its folds first")
+        problem = run_table(folder)
+    else:
+        stopping = Stopping(experiment.minutes)
+        all(train_one(arguments, str(fold), stopping) for fold in range(experiment.folds.k))
+        _, problem = comparable_folds(folder)
+    if problem is not None:
+        raise SegfoldError(f"no mean over folds: {problem}")
     return 0

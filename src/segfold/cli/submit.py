@@ -24,30 +24,50 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="named weights of every run: model, best, swa, snapshots or snapshot1 … (default: each run's predict.weights)",
     )
     parser.add_argument("--competition", help="use the runs of this competition only")
-    parser.add_argument("--name", type=user_name, help="name of the CSV (default: the runs' names joined by +)")
+    parser.add_argument("--fast", action="store_true", help="take runs of fast=true along with others")
+    parser.add_argument(
+        "--name",
+        type=user_name,
+        help="name of the CSV (default: the runs' names joined by +, and a short hash where that is another submission)",
+    )
+    parser.add_argument("--force", action="store_true", help="replace another submission of that name")
     parser.add_argument("--threshold", type=float, help="fix the threshold instead of choosing it")
     parser.add_argument("--min-area", type=int, help="fix the smallest component, in pixels, instead of choosing it")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     parser.add_argument(
-        "--mixed-folds", action="store_true", help="allow runs of different fold files; the CV then flatters"
+        "--mixed-folds", action="store_true", help="allow runs of different fold files; there is no nested score then"
     )
 
 
 def run(arguments: argparse.Namespace) -> int:
-    from segfold.cli.members import check_data, collect, find_entries
+    from segfold.cli.members import collect, drop_changed, find_entries, nothing_left, weighted
     from segfold.cli.submission import blend_and_write
     from segfold.data.images import load_split
     from segfold.errors import one_line
     from segfold.settings import Machine
     from segfold.stopping import Stopping
 
-    with Stopping().installed():
-        competition, entries, skipped = find_entries(arguments.ensemble, arguments.competition, HOME)
-        for line in skipped:
+    skipped: list[str] = []
+
+    def say(lines: list[str]) -> None:
+        skipped.extend(lines)
+        for line in lines:
             print(one_line(line))
+
+    with Stopping().installed():
+        competition, entries, lines = find_entries(arguments.ensemble, arguments.competition, HOME, arguments.fast)
+        say(lines)
         train = load_split(competition, "train", HOME, progress=True)
         test = load_split(competition, "test", HOME, progress=True)
-        check_data(entries, train)
-        oof, tests = collect(entries, competition, train, test, Machine(device=arguments.device), arguments.use)
-        blend_and_write(arguments, competition, entries, oof, tests, train, test)
+        entries, lines = drop_changed(entries, train)
+        say(lines)
+        if not entries:
+            raise nothing_left(arguments.ensemble, skipped)
+        entries = weighted(entries, arguments.weights)
+        machine = Machine(device=arguments.device)
+        members, lines = collect(entries, competition, train, test, machine, arguments.use)
+        say(lines)
+        if not members:
+            raise nothing_left(arguments.ensemble, skipped)
+        blend_and_write(arguments, competition, members, train, test)
     return 0

@@ -46,15 +46,22 @@ def train_one(arguments: argparse.Namespace, fold: str, stopping: "Stopping") ->
 
     Under ``torchrun`` the first process does what touches files; the others wait until that is done.
     """
-    from segfold.cli.experiment import check_test_sizes, experiment_folds, fold_number, open_run, record_environment
+    from segfold.cli.experiment import (
+        check_bound,
+        check_test_sizes,
+        experiment_folds,
+        fold_number,
+        open_run,
+        record_environment,
+    )
     from segfold.cli.show import fold_table
     from segfold.config import load_experiment
     from segfold.data.images import load_split
     from segfold.inference.device import device_name, on_share
-    from segfold.runs import FoldLock, RunFolder, read_json
+    from segfold.runs import FoldLock, RunFolder, read_done
     from segfold.training import FoldJob, Progress, join_group, leave_group, train_fold
 
-    share = on_share(int(fold) if fold.isdecimal() else 0, getattr(arguments, "jobs", 1))
+    share = on_share(int(fold) if fold.isdecimal() and len(fold) < 10 else 0, getattr(arguments, "jobs", 1))
     overrides = [*share, *arguments.overrides]
     with ExitStack() as stack:
         stack.callback(leave_group)
@@ -77,10 +84,11 @@ def train_one(arguments: argparse.Namespace, fold: str, stopping: "Stopping") ->
         folder = RunFolder(job.folder.path.parent)
         machine = job.experiment.machine
         progress = stack.enter_context(Progress(machine.progress, silent=not group.leads))
-        done = read_json(job.folder.done) if job.folder.finished else None
+        check_bound(folder, job)
+        done = read_done(job.folder) if job.folder.finished else None
         if group.leads:
             record_environment(folder, job, device_name(machine))
-        if done is not None and done["data_hash"] == job.bound["data"]:
+        if done is not None:
             progress.say(f"{job.folder.path} is done")
             if group.leads:
                 job.folder.remove_epochs()  # left by a kill right after the proof was written

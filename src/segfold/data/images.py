@@ -1,5 +1,7 @@
 """Images and masks of a split as arrays with their ids, decoded once (see `segfold.data.cache`)."""
 
+import hashlib
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -110,6 +112,21 @@ class ImageSet:
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    def fingerprints(self, channels: Sequence[str] = ()) -> dict[str, str]:
+        """Hashes of all that a network sees of the split, by what they are of.
+
+        Args:
+            channels: of the network's input.
+
+        Returns:
+            ``data``: the fingerprint; and where channels are of the competition's tables, ``tables``: their numbers.
+        """
+        used = [name for name in channels if name in self.limits]
+        if not used:
+            return {"data": self.fingerprint}
+        numbers = [[name, self.limits[name], self.extra[name].reindex(self.ids).tolist()] for name in sorted(set(used))]
+        return {"data": self.fingerprint, "tables": hashlib.sha256(json.dumps(numbers).encode()).hexdigest()}
 
     @cached_property
     def _positions(self) -> dict[str, int]:

@@ -5,19 +5,19 @@ on the other parts (folds) and scores it on each part in turn: no image is score
 """
 
 import hashlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from segfold.ensemble.grid import Grid
 from segfold.ensemble.sweep import Sweep
 from segfold.errors import SegfoldError
 from segfold.post.threshold import threshold_code
 
-THRESHOLDS: tuple[float, ...] = tuple(percent / 100 for percent in range(20, 81))
-AREAS: tuple[int, ...] = (0, 5, 10, 20, 40, 60, 80, 100)
+_WHOLE = Grid.whole()
 _TIE = 1e-7  # means of float32 scores differ by less than this for no reason; one hit is far more
 
 Metric = Callable[..., npt.NDArray[Any]]
@@ -49,8 +49,9 @@ class Choice:
     Attributes:
         plain: threshold 0.5 and every component kept.
         tuned: the choice on the images that it was made on: too good.
-        nested: the choice made on the other parts, scored on each part; None if there are too few images.
+        nested: the choice made on the other parts, scored on each part; None if there are too few images, or no parts.
         nested_over: what the parts are, for people.
+        at_edge: which of ``threshold`` and ``min_area`` lie at an end of what was tried.
     """
 
     threshold: float
@@ -59,6 +60,7 @@ class Choice:
     tuned: Score
     nested: Score | None
     nested_over: str
+    at_edge: tuple[str, ...] = ()
 
     def as_record(self) -> dict[str, Any]:
         """For the manifest: JSON throughout."""
@@ -69,8 +71,7 @@ def grid_scores(
     blended: Iterable[tuple[str, npt.NDArray[np.uint16]]],
     truth: Callable[[str], npt.NDArray[Any]],
     metric: Metric,
-    thresholds: Sequence[float] = THRESHOLDS,
-    areas: Sequence[int] = AREAS,
+    grid: Grid = _WHOLE,
 ) -> tuple[list[str], npt.NDArray[np.float32]]:
     """Scores of every image at every threshold and minimum area; images pass through one at a time.
 
@@ -78,8 +79,7 @@ def grid_scores(
         blended: ids and 1×H×W codes, as `blend` yields them.
         truth: the H×W mask of an id.
         metric: (intersection, union, predicted area, true area) -> scores, as in ``METRICS``.
-        thresholds: (T,) increasing probabilities.
-        areas: (A,) increasing, in pixels.
+        grid: T thresholds and A areas.
 
     Returns:
         The N ids, and their scores N×T×A.
@@ -87,35 +87,40 @@ def grid_scores(
     Raises:
         SegfoldError: more than one class, or a prediction of another size than its mask.
     """
-    sweep = Sweep([threshold_code(value) for value in thresholds], areas)
+    sweep = Sweep([threshold_code(value) for value in grid.thresholds], grid.areas)
     ids: list[str] = []
-    scores: list[npt.NDArray[np.float32]] = []
-    for image_id, codes in blended:
-        mask = truth(image_id)
-        if codes.shape != (1, *mask.shape):
-            raise SegfoldError(
-                f"image {image_id}: predicted {codes.shape}, its mask is {mask.shape}; predict it anew on this data"
+
+    def scores() -> Iterator[npt.NDArray[np.float32]]:
+        for image_id, codes in blended:
+            mask = truth(image_id)
+            if codes.shape != (1, *mask.shape):
+                raise SegfoldError(
+                    f"image {image_id}: predicted {codes.shape}, its mask is {mask.shape}; predict it anew on this data"
+                )
+            inter, predicted, true = sweep(codes[0], mask)
+            counts = (
+                inter.ravel(),
+                (predicted + true - inter).ravel(),
+                predicted.ravel(),
+                np.full(inter.size, true),
             )
-        inter, predicted, true = sweep(codes[0], mask)
-        counts = (
-            inter.ravel(),
-            (predicted + true - inter).ravel(),
-            predicted.ravel(),
-            np.full(inter.size, true),
-        )
-        scores.append(np.asarray(metric(*counts), np.float32).reshape(inter.shape))
-        ids.append(image_id)
-    return ids, np.stack(scores) if scores else np.empty((0, *sweep.shape), np.float32)
+            ids.append(image_id)
+            yield np.asarray(metric(*counts), np.float32).reshape(inter.shape)
+
+    # Grown in place: a list of all scores and their stack would be there at the same time.
+    return ids, np.fromiter(scores(), np.dtype((np.float32, sweep.shape)))
 
 
-def _best(mean: npt.NDArray[np.float64], thresholds: Sequence[float], areas: Sequence[int]) -> tuple[int, int]:
-    """Indices of the best mean of T×A; among equals the threshold nearest 0.5, then the smallest area."""
-    ties = np.argwhere(mean >= mean.max() - _TIE)
-    t, a = min(ties.tolist(), key=lambda at: (round(abs(thresholds[at[0]] - 0.5), 9), areas[at[1]], at[0]))
+def _best(mean: npt.NDArray[np.float64], grid: Grid) -> tuple[int, int]:
+    """Indices of the best mean of T×A that is allowed; among equals the threshold nearest 0.5, then the smallest area."""
+    ties = np.argwhere(grid.allowed & (mean >= mean[grid.allowed].max() - _TIE))
+    t, a = min(ties.tolist(), key=lambda at: (round(abs(grid.thresholds[at[0]] - 0.5), 9), grid.areas[at[1]], at[0]))
     return t, a
 
 
-def _parts(ids: Sequence[str], folds: npt.ArrayLike, count: int) -> tuple[npt.NDArray[np.int64], str]:
+def _parts(ids: Sequence[str], folds: npt.ArrayLike | None, count: int) -> tuple[npt.NDArray[np.int64], str]:
+    if folds is None:
+        return np.zeros(len(ids), np.int64), "nothing: the runs share no folds"
     by_fold = np.asarray(folds, np.int64)
     if len(by_fold) != len(ids):
         raise ValueError(f"{len(by_fold)} folds for {len(ids)} ids")
@@ -130,9 +135,8 @@ def _parts(ids: Sequence[str], folds: npt.ArrayLike, count: int) -> tuple[npt.ND
 def choose(
     ids: Sequence[str],
     scores: npt.NDArray[Any],
-    folds: npt.ArrayLike,
-    thresholds: Sequence[float] = THRESHOLDS,
-    areas: Sequence[int] = AREAS,
+    folds: npt.ArrayLike | None,
+    grid: Grid = _WHOLE,
     parts: int = 5,
 ) -> Choice:
     """The best threshold and minimum area for the mean score; the simplest of equals.
@@ -140,9 +144,9 @@ def choose(
     Args:
         ids: (N,) as `grid_scores` returns them.
         scores: N×T×A.
-        folds: (N,) fold of each id, the parts of the nested estimate.
-        thresholds: (T,) with 0.5 among them.
-        areas: (A,) with 0 among them.
+        folds: (N,) fold of each id, the parts of the nested estimate; None where the members' folds differ: whatever
+            the parts, some member has trained on the images that a choice is scored on, so nothing is nested.
+        grid: what the scores are of, and what of it may be chosen.
         parts: into how many parts the images of a single fold are cut for the nested estimate.
 
     Raises:
@@ -150,21 +154,21 @@ def choose(
     """
     if len(ids) == 0:
         raise SegfoldError("no out-of-fold prediction to choose a threshold on; train a fold")
-    plain = scores[:, list(thresholds).index(0.5), list(areas).index(0)]
-    best = _best(scores.mean(axis=0, dtype=np.float64), thresholds, areas)
-
     part, nested_over = _parts(ids, folds, parts)
+    inside = {number: part == number for number in np.unique(part).tolist()}
+    sums = {number: scores[rows].sum(axis=0, dtype=np.float64) for number, rows in inside.items()}
+    total = sum(sums.values(), np.zeros(scores.shape[1:]))
+    t, a = _best(total / len(ids), grid)
     nested = np.full(len(ids), np.nan)
-    for number in np.unique(part):
-        inside = part == number
-        if not inside.all():
-            t, a = _best(scores[~inside].mean(axis=0, dtype=np.float64), thresholds, areas)
-            nested[inside] = scores[inside, t, a]
+    for number, rows in inside.items():
+        if outside := len(ids) - int(rows.sum()):
+            nested[rows] = scores[(rows, *_best((total - sums[number]) / outside, grid))]
     return Choice(
-        threshold=thresholds[best[0]],
-        min_area=areas[best[1]],
-        plain=Score.of(plain),
-        tuned=Score.of(scores[:, best[0], best[1]]),
+        threshold=grid.thresholds[t],
+        min_area=grid.areas[a],
+        plain=Score.of(scores[(slice(None), *grid.plain)]),
+        tuned=Score.of(scores[:, t, a]),
         nested=None if np.isnan(nested).any() else Score.of(nested),
         nested_over=nested_over,
+        at_edge=grid.edges(t, a),
     )

@@ -99,8 +99,10 @@ class Sweep:
         self.shape = (codes.size, pixels.size)
         self._reach = np.searchsorted(codes, np.arange(65536), side="right")
         # Class of a component: the largest minimum area that it reaches; the last class if it reaches none.
-        classes = np.searchsorted(pixels, np.arange(pixels[-1] + 1), side="right") - 1
-        self._class_of = np.where(classes < 0, pixels.size, classes)
+        # Of the smallest type, for the table is as long as the largest area.
+        classes = np.arange(-1, pixels.size).astype(np.min_scalar_type(pixels.size))
+        classes[0] = pixels.size
+        self._class_of = np.repeat(classes, np.diff([0, *pixels, pixels[-1] + 1]))
 
     def __call__(
         self, codes: npt.NDArray[np.uint16], truth: npt.NDArray[Any]

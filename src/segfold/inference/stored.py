@@ -19,6 +19,11 @@ from segfold.store import ProbabilityStore, open_store
 from segfold.store_mean import MeanStore, Probabilities
 from segfold.store_writer import StoreWriter
 
+PIPELINE = 1
+"""Raise it with every change after which the same weights and settings give other probabilities: in test-time
+augmentation and its inverse, the sizing, the planes and channels of the input, the gate, a network's forward pass, the
+order in which transforms are averaged. All that was predicted before is then predicted anew."""
+
 
 def tta_name(tta: tuple[str, ...]) -> str:
     """Name of a list of transforms in a store's path."""
@@ -36,10 +41,10 @@ def prediction_meta(digest: str, experiment: Experiment, images: ImageSet) -> di
         "tta": list(experiment.predict.tta),
         "input": {key: value for key, value in dump(experiment.input).items() if key != "random_offset"},
         "activation": "sigmoid",
-        "data": images.fingerprint,
+        **images.fingerprints(experiment.input.channels),
         "fast": experiment.fast,
+        "pipeline": PIPELINE,
         **({"gate": experiment.predict.gate} if experiment.predict.gate else {}),
-        **({"depth": list(images.limits["depth"])} if "depth" in experiment.input.channels else {}),
     }
 
 

@@ -6,6 +6,7 @@ import io
 import json
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -19,12 +20,23 @@ from segfold.data.ids import one_form
 from segfold.data.rle import encode
 from segfold.environment import git_state
 from segfold.errors import SegfoldError
-from segfold.runs import write_atomic
+from segfold.runs import read_json, write_atomic
+from segfold.submission.names import Taken, alone_in, manifest_path, place
 
 
-def manifest_path(csv_path: Path | str) -> Path:
-    """``submissions/name.csv`` -> ``submissions/name.json``."""
-    return Path(csv_path).with_suffix(".json")
+@dataclass(frozen=True)
+class Written:
+    """A submission on disk.
+
+    Attributes:
+        path: the CSV.
+        manifest: what the file beside it holds.
+        kept: whether the same submission was there already, and was left as it is.
+    """
+
+    path: Path
+    manifest: dict[str, Any]
+    kept: bool
 
 
 def write_submission(
@@ -34,7 +46,8 @@ def write_submission(
     order: Sequence[str],
     check: Callable[[Path], list[str]],
     details: Mapping[str, Any],
-) -> dict[str, Any]:
+    taken: Taken = Taken.REPLACE,
+) -> Written:
     """Writes the CSV and its manifest; both appear, or neither does and what was there before stays.
 
     Args:
@@ -43,13 +56,13 @@ def write_submission(
         competition: gives the columns and the order of the pixels in an RLE.
         order: the ids of the sample submission; the rows are in this order, and spell the ids as it does.
         check: all problems of a CSV; runs on the file before it gets its name.
-        details: what the manifest says beyond what is known here: members, weights, threshold, min_area, cv…
-
-    Returns:
-        The manifest.
+        details: what the manifest says beyond what is known here: members, weights, threshold, min_area, cv…;
+            ``recipe`` is a hash of those that decide the masks.
+        taken: what becomes of another submission of that name; see :func:`segfold.submission.names.place`.
 
     Raises:
-        SegfoldError: a doubled or unexpected id, ids without a mask, a CSV that fails the check, a full disk.
+        SegfoldError: a doubled or unexpected id, ids without a mask, a CSV that fails the check, a full disk, a name
+            that is taken.
     """
     path = Path(path)
     if path.suffix != ".csv":
@@ -57,17 +70,26 @@ def write_submission(
     encoded, empty = _encode(masks, competition, order)
     rows = [[image_id, encoded[one_form(image_id)]] for image_id in order]
     content = _csv_bytes([competition.id_column, competition.mask_column], rows)
-    manifest = {
-        "csv": path.name,
-        "sha256": hashlib.sha256(content).hexdigest(),
-        "competition": competition.name,
-        **details,
-        "images": len(rows),
-        "empty_share": empty / len(rows) if rows else None,
-        "git": git_state(),
-        "segfold": segfold.__version__,
-        "created": datetime.now().astimezone().isoformat(timespec="seconds"),
-    }
+    with alone_in(path.parent):
+        path, kept = place(path, content, details.get("recipe"), taken)
+        if kept:
+            return Written(path, read_json(manifest_path(path)), True)
+        manifest = {
+            "csv": path.name,
+            "sha256": hashlib.sha256(content).hexdigest(),
+            "competition": competition.name,
+            **details,
+            "images": len(rows),
+            "empty_share": empty / len(rows) if rows else None,
+            "git": git_state(),
+            "segfold": segfold.__version__,
+            "created": datetime.now().astimezone().isoformat(timespec="seconds"),
+        }
+        _write_pair(path, content, manifest, check)
+    return Written(path, manifest, False)
+
+
+def _write_pair(path: Path, content: bytes, manifest: Mapping[str, Any], check: Callable[[Path], list[str]]) -> None:
     beside = manifest_path(path)
     with write_atomic(beside, "w") as manifest_file, write_atomic(path) as csv_file:
         manifest_file.write(json.dumps(manifest, indent=2, ensure_ascii=False) + "\n")
@@ -78,7 +100,6 @@ def write_submission(
         _refuse(path, check(Path(csv_file.name)))
         # Between the two renames a CSV may stand without a manifest, never with that of another.
         beside.unlink(missing_ok=True)
-    return manifest
 
 
 def _encode(

@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from segfold.config import dump
 from segfold.faults import fault
 from segfold.inference.device import Runtime
 from segfold.inference.networks import load_weights, save_weights
@@ -49,6 +50,7 @@ def finish_fold(
     scores = score_store(store, job.images, job.competition)
     done = {
         "competition": job.competition.name,
+        "metric": job.competition.metric,
         "fold": job.fold,
         **scores.as_record(),
         "images": len(job.validation_rows),
@@ -65,6 +67,7 @@ def finish_fold(
         "predicted_with": list(job.experiment.predict.weights),
         "weights": digests,
         **{f"{name}_hash": value for name, value in job.bound.items()},
+        "settings": {key: value for key, value in dump(job.experiment).items() if key not in ("machine", "minutes")},
     }
     write_json(job.folder.done, done)
     job.folder.remove_epochs()

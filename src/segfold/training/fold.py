@@ -86,8 +86,7 @@ class _FoldTraining:
         check_stages(job, group)
         saved = checkpoints.load(job.folder.last)
         group.gathered("everyone has looked for a checkpoint, and the first process may write one")
-        if saved is not None and saved.bound != job.bound:
-            changed = [name for name in job.bound if saved.bound.get(name) != job.bound[name]]
+        if saved is not None and (changed := job.changed(saved.bound)):
             raise SegfoldError(
                 f"{job.folder.path} was trained on other {' and '.join(changed)}; restore them, or use --run NAME to start anew"
             )

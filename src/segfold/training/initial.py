@@ -7,8 +7,8 @@ from torch import nn
 
 from segfold.errors import SegfoldError
 from segfold.paths import user_path
-from segfold.runs import RunFolder, read_json
-from segfold.training.job import FoldJob
+from segfold.runs import RunFolder, read_done
+from segfold.training.job import FoldJob, recorded_parts
 
 
 @torch.no_grad()
@@ -26,13 +26,11 @@ def start_from(network: nn.Module, job: FoldJob) -> str:
     other = RunFolder(user_path(job.experiment.init)).fold(job.fold)
     if not other.finished:
         raise SegfoldError(f"init: {other.path} is not a finished fold; train it first, or set init=null")
-    done = read_json(other.done)
-    for part, digest in job.bound.items():
-        if done.get(f"{part}_hash") != digest:
-            raise SegfoldError(
-                f"init: {other.path} was trained on other {part}, so it may have seen what fold {job.fold} holds out; "
-                "start from a run on the same data and fold file"
-            )
+    if changed := job.changed(recorded_parts(read_done(other))):
+        raise SegfoldError(
+            f"init: {other.path} was trained on other {' and '.join(changed)}, so it may have seen what fold {job.fold} "
+            "holds out; start from a run on the same data and fold file"
+        )
     try:
         theirs = safetensors.torch.load_file(other.weights())
     except (OSError, safetensors.SafetensorError) as error:

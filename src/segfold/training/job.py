@@ -1,6 +1,7 @@
 """What one fold's training is made from; nothing in it changes while it trains."""
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -145,4 +146,27 @@ class FoldJob:
     def bound(self) -> dict[str, str]:
         """Hashes of the data and the folds; a checkpoint made from others cannot be resumed."""
         pairs = "\n".join(f"{name},{fold}" for name, fold in zip(self.images.ids, self.folds))
-        return {"data": self.images.fingerprint, "folds": hashlib.sha256(pairs.encode()).hexdigest()}
+        folds = hashlib.sha256(pairs.encode()).hexdigest()
+        return {**self.images.fingerprints(self.experiment.input.channels), "folds": folds}
+
+    def changed(self, recorded: Mapping[str, Any]) -> list[str]:
+        """What of ``bound`` is not as ``recorded`` by a fold, see :func:`changed_parts`."""
+        return changed_parts(recorded, self.bound)
+
+
+def changed_parts(recorded: Mapping[str, Any], bound: Mapping[str, str]) -> list[str]:
+    """Names of the parts of ``bound`` (data, tables, folds) that a fold recorded otherwise.
+
+    Folds of versions that knew nothing of tables are taken to have seen the present ones.
+
+    Args:
+        recorded: a checkpoint's ``bound``, or :func:`recorded_parts` of a ``done.json``.
+    """
+    return [
+        name for name, digest in bound.items() if recorded.get(name, digest if name == "tables" else None) != digest
+    ]
+
+
+def recorded_parts(done: Mapping[str, Any]) -> dict[str, Any]:
+    """The hashes that ``done.json`` holds, under their names in ``FoldJob.bound``."""
+    return {name.removesuffix("_hash"): value for name, value in done.items() if name.endswith("_hash")}
