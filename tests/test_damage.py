@@ -68,6 +68,13 @@ def test_a_tag_that_the_decoder_does_not_know_is_no_damage(tmp_path: Path, capfd
     assert capfd.readouterr().err == ""
 
 
+def test_remarks_on_a_sound_png_are_kept_from_the_terminal(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    pixels, path = picture(np.random.default_rng(3)), tmp_path / "a.png"
+    path.write_bytes(written(pixels, "png", icc_profile=b"no profile at all" * 20))
+    np.testing.assert_array_equal(read_image(path), pixels)
+    assert capfd.readouterr().err == ""
+
+
 def test_what_one_file_makes_a_library_say_is_not_held_against_another(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

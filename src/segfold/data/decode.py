@@ -3,6 +3,7 @@
 
 import io
 import os
+import re
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -31,6 +32,7 @@ Image.MAX_IMAGE_PIXELS = None  # OpenCV has a limit of its own, and has read wha
 
 Exif = Literal["turn", "ignore"]
 Palette = Literal["colours", "indices"]
+_TOO_LARGE = re.compile("CV_IO_MAX_IMAGE|exceeds user limit")  # as OpenCV and libpng say it
 _BACK = {6: 8, 8: 6}  # the other turns and mirrors undo themselves
 
 Item = TypeVar("Item")
@@ -181,8 +183,8 @@ def _decode(path: Path, exif: Exif | None, indices: bool = False) -> np.ndarray:
     # checksums decide.
     if reason := damage.found_in(data) if data else "it is empty":
         raise SegfoldError(f"{path} is damaged: {reason}, copy it anew")
-    (pixels, refusal), printed = overheard(lambda: _pixels(data))
-    if "CV_IO_MAX_IMAGE" in refusal + printed or "exceeds user limit" in printed:
+    (pixels, refusal), printed = overheard(lambda: _pixels(data), _matters)
+    if _TOO_LARGE.search(refusal + printed):
         raise SegfoldError(
             f"{path} is larger than OpenCV reads (2^30 pixels, and 10^6 a side): cut the images into parts, or set "
             "OPENCV_IO_MAX_IMAGE_PIXELS in the environment if there is memory enough"
@@ -202,6 +204,10 @@ def _decode(path: Path, exif: Exif | None, indices: bool = False) -> np.ndarray:
     if found != 1 and exif is None:
         raise OrientationError(path, found, (stored.shape[0], stored.shape[1]))
     return _turned(stored, found) if exif == "turn" else stored
+
+
+def _matters(printed: str) -> bool:
+    return bool(_TOO_LARGE.search(printed) or damage.found_by_decoder(printed))
 
 
 def _pixels(data: bytes) -> tuple[np.ndarray | None, str]:
