@@ -196,8 +196,7 @@ def _decode(path: Path, exif: Exif | None, indices: bool = False) -> np.ndarray:
     if pixels.dtype not in (np.uint8, np.uint16):
         raise SegfoldError(f"{path} holds {pixels.dtype} values: expected 8 or 16 bits a channel")
     if indices:
-        picture = Image.open(io.BytesIO(data))
-        pixels = np.asarray(picture) if picture.mode == "P" else pixels
+        pixels = _indices(data, path, pixels)
     found = orientation(data)
     # Of a TIFF, decoders make the picture that is to be shown; of other files the one that is stored.
     stored = _turned(pixels, _BACK.get(found, found)) if data.startswith(TIFF) else pixels
@@ -216,6 +215,22 @@ def _pixels(data: bytes) -> tuple[np.ndarray | None, str]:
         return cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED), ""
     except cv2.error as error:
         return None, str(error)
+
+
+def _indices(data: bytes, path: Path, pixels: np.ndarray) -> np.ndarray:
+    """The indices into a file's palette, or the pixels of one that has none."""
+
+    def read() -> np.ndarray:
+        picture = Image.open(io.BytesIO(data))
+        return np.asarray(picture) if picture.mode == "P" else pixels
+
+    try:
+        found, _ = overheard(read, lambda printed: False)
+    except Exception as error:  # each format has its own
+        raise SegfoldError(f"{path} is damaged: its palette cannot be read, copy it anew") from error
+    if found.shape[:2] != pixels.shape[:2]:
+        raise SegfoldError(f"{path} is damaged: two decoders find pictures of different sizes, copy it anew")
+    return found
 
 
 def _turned(pixels: np.ndarray, orientation: int) -> np.ndarray:
