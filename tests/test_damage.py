@@ -47,7 +47,7 @@ def test_damaged_files_are_refused(tmp_path: Path, writer: str, damage: str, cap
 
 def test_any_harm_gives_a_picture_or_one_line(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     rng, path = np.random.default_rng(6), tmp_path / "a"
-    for writer in list(WRITERS) * 25:
+    for writer in list(WRITERS) * 8:
         data = bytearray(written(picture(rng), writer))
         for place in rng.integers(0, len(data) if rng.random() < 0.5 else 60, rng.integers(1, 4)):
             data[place] = rng.integers(256)
