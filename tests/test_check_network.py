@@ -50,7 +50,7 @@ def with_model(home: Path, name: str, *overrides: str, **settings: Any) -> FoldJ
     ],
 )
 def test_a_later_stage_is_refused_before_the_first_has_begun(home: Path, name: str, override: str, said: str) -> None:
-    job = with_model(home, name, override)
+    job = with_model(home, name, override, "input.fit=resize")  # the images themselves fit any size
     with pytest.raises(SegfoldError, match=said) as caught:
         train(job)
     assert "\n" not in str(caught.value)

@@ -103,7 +103,7 @@ def test_a_stage_with_an_input_smaller_than_the_images(home: Path) -> None:
 def test_a_test_image_larger_than_the_input(home: Path) -> None:
     enlarge(home, "test", "im003t")
     said = "test image im003t: an image of 40×33 does not fit into a network input of 32×32"
-    assert f"runs/one cannot predict {said}" in refused(home, "submit", "--ensemble", "runs/one")
+    assert f"skipped runs/one: {said}" in refused(home, "submit", "--ensemble", "runs/one")
     # That has decoded it, so a training sees it coming.
     assert said in refused(home, *TRAIN, "--run", "other")
 

@@ -1,6 +1,7 @@
 """No file that is damaged inside is taken for a picture, whatever its format, and no library has the last word on the
 standard error."""
 
+import functools
 import io
 import itertools
 import os
@@ -14,7 +15,7 @@ from PIL import Image
 
 from damaged_files import DAMAGES, UNSEEN, WRITERS, picture, written
 from python_process import run_python
-from segfold.data.decode import map_files, read_image
+from segfold.data.decode import map_files, read_image, read_mask
 from segfold.errors import SegfoldError
 
 
@@ -44,6 +45,21 @@ def test_damaged_files_are_refused(tmp_path: Path, writer: str, damage: str, cap
     assert capfd.readouterr().err == ""
 
 
+def test_any_harm_gives_a_picture_or_one_line(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    rng, path = np.random.default_rng(6), tmp_path / "a"
+    for writer in list(WRITERS) * 8:
+        data = bytearray(written(picture(rng), writer))
+        for place in rng.integers(0, len(data) if rng.random() < 0.5 else 60, rng.integers(1, 4)):
+            data[place] = rng.integers(256)
+        path.write_bytes(data[: rng.integers(len(data))] if rng.random() < 0.3 else data)
+        for read in (read_image, functools.partial(read_mask, exif="turn", palette="indices")):
+            try:
+                assert read(path).ndim in (2, 3)
+            except SegfoldError as error:
+                assert "\n" not in str(error) and str(path) in str(error)
+    assert capfd.readouterr().err == ""
+
+
 def test_a_changed_byte_of_a_deflated_tiff_is_seen(tmp_path: Path) -> None:
     rng, path = np.random.default_rng(2), tmp_path / "a.tif"
     data = written(picture(rng), "tiff-deflate")
@@ -65,6 +81,13 @@ def test_a_tag_that_the_decoder_does_not_know_is_no_damage(tmp_path: Path, capfd
     pixels = picture(np.random.default_rng(3))
     (tmp_path / "a.tif").write_bytes(written(pixels, "tiff-lzw", tiffinfo={65000: "of the microscope"}))
     np.testing.assert_array_equal(read_image(tmp_path / "a.tif"), pixels)
+    assert capfd.readouterr().err == ""
+
+
+def test_remarks_on_a_sound_png_are_kept_from_the_terminal(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    pixels, path = picture(np.random.default_rng(3)), tmp_path / "a.png"
+    path.write_bytes(written(pixels, "png", icc_profile=b"no profile at all" * 20))
+    np.testing.assert_array_equal(read_image(path), pixels)
     assert capfd.readouterr().err == ""
 
 

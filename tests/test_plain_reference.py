@@ -56,7 +56,7 @@ def reference(
     return {name: tensor.numpy().copy() for name, tensor in network.state_dict().items()}
 
 
-def close(a: dict[str, np.ndarray], b: dict[str, np.ndarray], tolerance: float = 1e-5) -> bool:
+def close(a: dict[str, np.ndarray], b: dict[str, np.ndarray], tolerance: float = 1e-4) -> bool:
     return a.keys() == b.keys() and all(np.allclose(a[k], b[k], rtol=tolerance, atol=tolerance) for k in a)
 
 

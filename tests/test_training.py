@@ -115,7 +115,7 @@ def test_no_fold_begins_where_another_ended(project: Path, plain: dict[str, np.n
         "stages.warm.schedule=poly",
         "stages.warm.schedule=noam",
         "stages.warm.schedule={cosine: {cycles: 2}}",
-        "stages.warm.schedule={plateau: {patience: 0, threshold: 2}}",
+        "stages.warm.schedule={plateau: {patience: 0, threshold: 1}}",
         "stages.warm.warmup=0.5",
         "stages.warm.freeze_encoder=1",
         "stages.warm.batch_size=5",
@@ -195,11 +195,13 @@ def test_fast_takes_64_images_and_one_epoch_a_stage(project: Path) -> None:
 
 
 def test_not_a_number_stops_and_keeps_the_last_good_state(project: Path) -> None:
-    job = fold_job(project, "stages.lovasz.lr=1e30", "clip=null", run="nan")
-    with pytest.raises(SegfoldError, match=r"stage lovasz, epoch 1.*stages\.lovasz\.lr"):
+    far = "stages.lovasz={epochs: 9, lr: 1000, schedule: constant}"
+    job = fold_job(project, far, "optimizer={sgd: {momentum: 0}}", "clip=null", run="nan")
+    with pytest.raises(SegfoldError, match=r"stage lovasz, epoch \d.*stages\.lovasz\.lr") as error:
         train(job)
+    epoch = int(re.findall(r"epoch (\d)", str(error.value))[0])
     saved = checkpoint.load(job.folder.last)
-    assert saved is not None and saved.position.epochs == 2
+    assert saved is not None and saved.position.epochs == job.stages[0].epochs + epoch - 1
     assert all(torch.isfinite(value).all() for value in saved.network.values())
     assert not job.folder.done.exists() and not job.folder.weights().exists()
 

@@ -8,6 +8,8 @@
 | WebP | the decoder's errors; zeros of lossy data that are more than the whole picture would need in one colour |
 | GIF, JPEG 2000, AVIF | the decoder's errors |
 | BMP, TIFF without compression | their length: a part that was zeroed is a black part of a sound picture |
+
+Nothing tells of zeros in lossless WebP and JPEG 2000, and not of all in the packed bits of a TIFF.
 """
 
 import re
@@ -81,7 +83,7 @@ def _whole_strips(data: bytes) -> bool:
 def _whole_webp(data: bytes) -> bool:
     """Whether no run of zeros in lossy data is longer than the whole picture would need in one colour."""
     at = data.find(b"VP8 ", 12)
-    if at < 0 or data[at + 11 : at + 14] != b"\x9d\x01\x2a":
+    if at < 0 or data[at + 11 : at + 14] != b"\x9d\x01\x2a" or len(data) < at + 18:
         return True
     width, height = (size & 0x3FFF for size in struct.unpack_from("<HH", data, at + 14))
     blocks = -(-width // 16) * -(-height // 16)

@@ -2,6 +2,7 @@
 0``, or above another threshold."""
 
 import io
+import re
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -31,6 +32,7 @@ Image.MAX_IMAGE_PIXELS = None  # OpenCV has a limit of its own, and has read wha
 
 Exif = Literal["turn", "ignore"]
 Palette = Literal["colours", "indices"]
+_TOO_LARGE = re.compile("CV_IO_MAX_IMAGE|exceeds user limit")  # as OpenCV and libpng say it
 _BACK = {6: 8, 8: 6}  # the other turns and mirrors undo themselves
 
 Item = TypeVar("Item")
@@ -181,8 +183,8 @@ def _decode(path: Path, exif: Exif | None, indices: bool = False) -> np.ndarray:
     # checksums decide.
     if reason := damage.found_in(data) if data else "it is empty":
         raise SegfoldError(f"{path} is damaged: {reason}, copy it anew")
-    (pixels, refusal), printed = overheard(lambda: _pixels(data))
-    if "CV_IO_MAX_IMAGE" in refusal + printed or "exceeds user limit" in printed:
+    (pixels, refusal), printed = overheard(lambda: _pixels(data), _matters)
+    if _TOO_LARGE.search(refusal + printed):
         raise SegfoldError(
             f"{path} is larger than OpenCV reads (2^30 pixels, and 10^6 a side): cut the images into parts, or set "
             "OPENCV_IO_MAX_IMAGE_PIXELS in the environment if there is memory enough"
@@ -194,8 +196,7 @@ def _decode(path: Path, exif: Exif | None, indices: bool = False) -> np.ndarray:
     if pixels.dtype not in (np.uint8, np.uint16):
         raise SegfoldError(f"{path} holds {pixels.dtype} values: expected 8 or 16 bits a channel")
     if indices:
-        picture = Image.open(io.BytesIO(data))
-        pixels = np.asarray(picture) if picture.mode == "P" else pixels
+        pixels = _indices(data, path, pixels)
     found = orientation(data)
     # Of a TIFF, decoders make the picture that is to be shown; of other files the one that is stored.
     stored = _turned(pixels, _BACK.get(found, found)) if data.startswith(TIFF) else pixels
@@ -204,12 +205,32 @@ def _decode(path: Path, exif: Exif | None, indices: bool = False) -> np.ndarray:
     return _turned(stored, found) if exif == "turn" else stored
 
 
+def _matters(printed: str) -> bool:
+    return bool(_TOO_LARGE.search(printed) or damage.found_by_decoder(printed))
+
+
 def _pixels(data: bytes) -> tuple[np.ndarray | None, str]:
     """What OpenCV makes of a file, or why it makes nothing of it."""
     try:
         return cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED), ""
     except cv2.error as error:
         return None, str(error)
+
+
+def _indices(data: bytes, path: Path, pixels: np.ndarray) -> np.ndarray:
+    """The indices into a file's palette, or the pixels of one that has none."""
+
+    def read() -> np.ndarray:
+        picture = Image.open(io.BytesIO(data))
+        return np.asarray(picture) if picture.mode == "P" else pixels
+
+    try:
+        found, _ = overheard(read, lambda printed: False)
+    except Exception as error:  # each format has its own
+        raise SegfoldError(f"{path} is damaged: its palette cannot be read, copy it anew") from error
+    if found.shape[:2] != pixels.shape[:2]:
+        raise SegfoldError(f"{path} is damaged: two decoders find pictures of different sizes, copy it anew")
+    return found
 
 
 def _turned(pixels: np.ndarray, orientation: int) -> np.ndarray:

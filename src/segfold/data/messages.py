@@ -17,8 +17,8 @@ _STDERR = 2
 class _Messages:
     """The standard error of the process, led into a file as long as somebody decodes.
 
-    Libraries print to the process and not to a thread. Decodings therefore share the file, and one that was not alone
-    when something was printed is done again by itself.
+    Libraries print to the process and not to a thread. Decodings therefore share the file, and when there is a complaint
+    in it, all that were under way are done again, each by itself.
     """
 
     def __init__(self) -> None:
@@ -63,9 +63,9 @@ class _Messages:
         assert self._file is not None
         return os.fstat(self._file).st_size
 
-    def text(self) -> str:
+    def text(self, start: int = 0) -> str:
         assert self._file is not None
-        return os.pread(self._file, self.size(), 0).decode("utf-8", "replace")
+        return os.pread(self._file, self.size() - start, start).decode("utf-8", "replace")
 
     def _redirect(self) -> None:
         if self._file is None:
@@ -92,19 +92,20 @@ class _Messages:
 _messages = _Messages()
 
 
-def overheard(decode: Callable[[], Result]) -> tuple[Result, str]:
+def overheard(decode: Callable[[], Result], complains: Callable[[str], bool]) -> tuple[Result, str]:
     """Calls a function, and keeps from the standard error what libraries print meanwhile.
 
     Args:
-        decode: called a second time where something was printed while several threads decoded.
+        decode: called a second time where somebody complains.
+        complains: whether what was printed matters; libraries have remarks on sound files as well.
 
     Returns:
-        What the function returns, and what was printed; nothing, of a library that has nothing to say.
+        What the function returns, and what was printed if it matters, else "".
     """
     with _messages.shared():
-        before = _messages.size()
+        start = _messages.size()
         result = decode()
-        if _messages.size() == before:
+        if _messages.size() == start or not complains(_messages.text(start)):
             return result, ""
     with _messages.alone():
         return decode(), _messages.text()
