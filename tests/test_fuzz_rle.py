@@ -27,7 +27,7 @@ WORDS = (
         "1e1",
         "9" * 30,
         "1" * 19,
-        "0" * 40 + "1",
+        "0" * 5000 + "1",
     ),
     *(
         "\t",
@@ -57,7 +57,8 @@ def runs(text: str) -> list[int] | None:
     words = [word for word in re.split("[ \t\n\v\f\r]+", text) if word]
     if not all(re.fullmatch("-?[0-9]+", word) for word in words):
         return None
-    return [int(word) for word in words]
+    # Python makes no number of more than 4,300 digits, and none of these texts needs more than twenty.
+    return [int(re.sub("^(-?)0*(?=.)", r"\1", word)[:30]) for word in words]
 
 
 def plainly(text: str, shape: tuple[int, int], order: str) -> np.ndarray | None:

@@ -222,8 +222,8 @@ def _first_difference(text: str, expected: str) -> str:
     if have == want:
         return "single spaces go between numbers, and none elsewhere"
     at = next((i for i, (a, b) in enumerate(zip(have, want)) if a != b), min(len(have), len(want)))
-    if at < len(want) and have[at].isdigit() and int(have[at]) == int(want[at]):
-        return f"{have[at]!r} for {want[at]}"
+    if at < len(want) and have[at].lstrip("0") == want[at]:
+        return f"{have[at][:30]!r} for {want[at]}"
     return f"run {at // 2 + 1} touches the next one, make them one run"
 
 
