@@ -181,6 +181,7 @@ def test_a_different_file_is_not_overwritten(tmp_path: Path) -> None:
         ("id,fold\na,0\nb,1.0\n", r"fold of b \('1\.0'\)"),
         ("id,fold\na,0\nb,\n", r"fold of b \(''\)"),
         ("id,fold\na,0\nb,-1\n", r"fold of b \('-1'\)"),
+        ("id,fold\na,0\nb,1" + 20 * "0" + "\n", r"fold of b \('10{20}'\)"),
         ("id,fold\na,0\nb,2\n", "folds 0, 2: expected"),
         ("id,fold\na,0\nb,0\n", "folds 0: expected two"),
         ("a,0\nb,1\n", "no column id, fold"),  # without a header the first id would be lost

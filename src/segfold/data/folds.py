@@ -1,6 +1,7 @@
 """Folds: which images validate which model. Written once, and held to the data on every start."""
 
 import hashlib
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -9,6 +10,8 @@ import numpy as np
 from segfold.data.table import read_table, shorten
 from segfold.errors import SegfoldError
 from segfold.files import write_atomic
+
+_NUMBER = re.compile("0*[0-9]{1,9}")  # there are fewer folds than that, and larger numbers do not fit an array
 
 
 def fold_path(competition: str, k: int, home: Path = Path()) -> Path:
@@ -148,7 +151,7 @@ def read_folds(path: Path, ids: Iterable[str]) -> np.ndarray:
         raise SegfoldError(f"{path} has no line for {shorten(missing)}: the data has more images, make folds for it")
     if unknown := sorted(set(lines) - set(names)):
         raise SegfoldError(f"{path} has id {shorten(unknown)}, which the data has not: make folds for this data")
-    bad = [f"{name} ({fold!r})" for name, fold in lines.items() if not (fold.isascii() and fold.isdigit())]
+    bad = [f"{name} ({fold[:30]!r})" for name, fold in lines.items() if not _NUMBER.fullmatch(fold)]
     if bad:
         raise SegfoldError(f"{path}: the fold of {shorten(bad)} is no number: expected 0, 1, …")
     folds = np.array([int(lines[name]) for name in names], np.int64)
