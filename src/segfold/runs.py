@@ -32,7 +32,7 @@ __all__ = [
     "write_json",
 ]
 
-_FOLD = re.compile(r"fold(\d+)")
+_FOLD = re.compile(r"fold(0|[1-9][0-9]{0,8})")
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+-]*")
 
 

@@ -1,12 +1,14 @@
 """The command line: ``segfold <verb>``, one file a verb with ``add_arguments`` and ``run``."""
 
 import argparse
+import errno
 import importlib
 import os
 import sys
 from collections.abc import Sequence
+from typing import NoReturn
 
-from segfold.errors import SegfoldError
+from segfold.errors import SegfoldError, one_line
 
 VERBS = {
     "data": "bring a competition's data into data/ and check all of it",
@@ -21,6 +23,13 @@ VERBS = {
 }
 
 
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong with the arguments in one line, as everything else here does."""
+
+    def error(self, message: str) -> NoReturn:
+        raise SegfoldError(f"{message}; {self.prog} --help says more")
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one verb and return the shell's exit code: 0, 2 for what the user can mend, 130 or 143 if stopped."""
     from segfold.cli.shell import Interrupted, require_dependencies
@@ -30,7 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if verb not in VERBS:
         return _top_level(arguments)
     module = importlib.import_module(f"segfold.cli.{verb.replace('-', '_')}")
-    parser = argparse.ArgumentParser(prog=f"segfold {verb}", description=module.__doc__)
+    parser = _Parser(prog=f"segfold {verb}", description=module.__doc__)
     module.add_arguments(parser)
     try:
         parsed = parser.parse_intermixed_args(arguments[1:])
@@ -40,15 +49,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except SegfoldError as error:
         print(f"segfold {verb}: {error}", file=sys.stderr)
         return 2
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except OSError as error:
+        if error.errno != errno.ENAMETOOLONG:
+            raise
+        print(one_line(f"segfold {verb}: {error.filename}: too long a name; use a shorter one"), file=sys.stderr)
+        return 2
     except Interrupted as stopped:
         print(f"segfold {verb}: stopped; the same command goes on from here", file=sys.stderr)
         return stopped.code
     except KeyboardInterrupt:
         print(f"segfold {verb}: stopped; the same command goes on from here", file=sys.stderr)
         return 130
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
 
 
 def _top_level(arguments: list[str]) -> int:

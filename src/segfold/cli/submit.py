@@ -7,7 +7,7 @@ threshold and the smallest component on out-of-fold predictions, and writes subm
 import argparse
 from pathlib import Path
 
-from segfold.cli.shell import HOME
+from segfold.cli.shell import HOME, finite_number, whole_number
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -15,7 +15,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--ensemble", required=True, nargs="+", type=Path, metavar="RUN", help="run folders, such as runs/*"
     )
     parser.add_argument(
-        "--weights", nargs="+", type=float, metavar="W", help="weight of each usable run, in the order shown"
+        "--weights", nargs="+", type=finite_number, metavar="W", help="weight of each usable run, in the order shown"
     )
     parser.add_argument(
         "--use",
@@ -25,8 +25,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--competition", help="use the runs of this competition only")
     parser.add_argument("--name", help="name of the CSV (default: the runs' names joined by +)")
-    parser.add_argument("--threshold", type=float, help="fix the threshold instead of choosing it")
-    parser.add_argument("--min-area", type=int, help="fix the smallest component, in pixels, instead of choosing it")
+    parser.add_argument("--threshold", type=finite_number, help="fix the threshold instead of choosing it")
+    parser.add_argument(
+        "--min-area", type=whole_number, help="fix the smallest component, in pixels, instead of choosing it"
+    )
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     parser.add_argument(
         "--mixed-folds", action="store_true", help="allow runs of different fold files; the CV then flatters"
