@@ -88,7 +88,7 @@ def test_autocast_is_of_the_precision(monkeypatch: pytest.MonkeyPatch) -> None:
             assert layer(x).dtype == dtype
 
 
-@pytest.mark.parametrize("name", ["cuda", "warp", "cuda:x"])
+@pytest.mark.parametrize("name", ["cuda", "warp", "cuda:x", "cuda:" + "9" * 21, "meta", ""])
 def test_devices_that_are_not_there(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     play(monkeypatch)
     with pytest.raises(SegfoldError, match=f"machine.device={name}"):
