@@ -156,6 +156,39 @@ def test_fold_out_of_range(home: Path) -> None:
     assert "--fold 2" in line and "0 to 1" in line
 
 
+@pytest.mark.parametrize("fold", ["9" * 21, "9" * 5000, "٣", "²", "-1", "", "0\x1f", "1e0"])
+def test_fold_that_is_no_number(trained: Path, fold: str) -> None:
+    run = ("--run", "one", "fast=true", "--jobs", "2")
+    line = refused(trained, "train", "--config", "configs/small.yaml", f"--fold={fold}", *run)
+    assert "--fold " in line and "0 to 1" in line and line.isprintable()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("folds", "--k", "9" * 21), "argument --k: '999"),
+        (("folds", "--k", "9" * 5000), "argument --k: '999"),
+        (("folds", "--seed", "1.5"), "argument --seed: '1.5' is no whole number"),
+        (("look", "--config", "configs/small.yaml", "--images", "9" * 21), "argument --images: '999"),
+        (("look", "--config", "configs/small.yaml", "--draws", "999999999"), "--draws: expected"),
+        ((*TRAIN, "--jobs", "²"), "argument --jobs: '²' is no whole number"),
+        (("submit", "--ensemble", "runs/one", "--min-area", "9" * 21), "argument --min-area: '999"),
+        (("submit", "--ensemble", "runs/one", "--weights", "nan"), "argument --weights: 'nan' is no finite number"),
+        (("submit", "--ensemble", "runs/one", "--threshold", "inf"), "argument --threshold: 'inf' is no finite number"),
+        (("submit",), "required: --ensemble"),
+        ((*TRAIN, "--rum", "x"), "unrecognized arguments: --rum"),
+    ],
+)
+def test_arguments_that_cannot_be_are_refused_in_one_line(trained: Path, arguments: tuple[str, ...], said: str) -> None:
+    line = refused(trained, *arguments)
+    assert line.startswith(f"segfold {arguments[0]}: ") and said in line and len(line) < 300
+
+
+def test_a_name_too_long_for_the_file_system(home: Path) -> None:
+    assert "too long a name" in refused(home, *TRAIN, "--run", "x" * 300)
+    assert "too long a name" in refused(home, *TRAIN, "--run", "other", "model.weights=" + "x" * 300)
+
+
 @pytest.mark.parametrize(
     ("override", "near"),
     [

@@ -216,7 +216,6 @@ def test_extends_one_level(tmp_path: Path) -> None:
         ),
         ("predict.tta=[hflip, hflip]", "predict.tta: expected each transform once"),
         ("predict.weights=[snapshot9999999]", "predict.weights: expected some of model"),
-        ("machine.device=meta", "machine.device: String should match pattern"),
         ("batch_size=true", "batch_size: expected a number, found True"),
         ("input.size=[64, true]", "input.size: expected a number"),
         ("stages.a.loss.levels=true", "stages.a.loss.levels.weight: expected a number, found True"),

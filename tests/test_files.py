@@ -178,6 +178,19 @@ def test_records(tmp_path):
         append_line(path, "a\nb")
 
 
+def test_logs_and_json_that_are_not_utf_8_or_nested_without_end(tmp_path):
+    path = tmp_path / "log"
+    path.write_bytes(b'{"epoch": 1}\n{"note": "caf\xe9"}\n')
+    with pytest.raises(SegfoldError, match="line 2 is not text in UTF-8"):
+        read_records(path)
+    for data in (b"caf\xe9", b"[" * 100_000, b"9" * 5000, b"\xff\xfe[\x00]\x00", b""):
+        path.write_bytes(data + b"\n")
+        with pytest.raises(SegfoldError, match="cannot be read as JSON"):
+            read_json(path)
+        with pytest.raises(SegfoldError, match="line 1 is not"):
+            read_records(path)
+
+
 def test_appends_from_several_processes_do_not_mix(tmp_path):
     path = tmp_path / "ledger"
     code = (

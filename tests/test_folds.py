@@ -183,6 +183,11 @@ def test_a_different_file_is_not_overwritten(tmp_path: Path) -> None:
         ("id,fold\na,0\nb,-1\n", r"fold of b \('-1'\)"),
         ("id,fold\na,0\nb,1" + 20 * "0" + "\n", r"fold of b \('10{20}'\)"),
         ("id,fold\na,0\nb,2\n", "folds 0, 2: expected"),
+        (f"id,fold\na,0\nb,{'9' * 21}\n", r"fold of b \('9{21}'\) is no number"),
+        (f"id,fold\na,0\nb,{'1' * 5000}\n", r"fold of b \('1{79}…\) is no number"),
+        ("id,fold\na,0\nb,²\n", r"fold of b \('²'\)"),
+        ("id,fold\na,0\nb,٣\n", r"fold of b \('٣'\)"),
+        ("id,fold\na,0\nb,1\x1f\n", r"fold of b \('1\\x1f'\)"),
         ("id,fold\na,0\nb,0\n", "folds 0: expected two"),
         ("a,0\nb,1\n", "no column id, fold"),  # without a header the first id would be lost
     ],

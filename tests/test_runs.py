@@ -48,7 +48,8 @@ def test_names_cannot_leave_the_fold_folder(name):
 def test_folds_are_ordered_as_numbers_and_unfinished_ones_are_apart(tmp_path):
     run = make_run(tmp_path / "r", finished=(10, 2), started=(1,))
     (run.path / "fold7").write_text("a file")
-    (run.path / "fold3-old").mkdir()
+    for name in ("fold3-old", "fold01", "fold٣", "fold" + "9" * 21):
+        (run.path / name).mkdir()
     assert [fold.number for fold in run.folds()] == [1, 2, 10]
     assert [fold.number for fold in run.finished_folds()] == [2, 10]
     assert RunFolder(tmp_path / "absent").folds() == []

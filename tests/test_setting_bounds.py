@@ -7,6 +7,7 @@ import itertools
 import math
 import random
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -27,6 +28,7 @@ from segfold.schema import settings_model
 from segfold.settings import Experiment
 from segfold.yaml_file import parse_yaml
 from setting_numbers import Number, numbers, of_the_experiment, variants
+from small_project import fold_job, make_project, train
 
 NUMBERS = of_the_experiment()
 BASE = {"competition": "x", "stages": {"a": {"epochs": 4, "loss": {"mask": {"bce": 1, "dice": 1}, "image": 0.1}}}}
@@ -265,3 +267,46 @@ def test_each_number_of_a_model(name: str, number: Number, value: Any) -> None:
         out = network(torch.empty(2, 3, 256, 256, dtype=torch.uint8))
         assert out.logits.shape == (2, 1, 256, 256)
         out.logits.mean().backward()
+
+
+RUNS = {
+    "low": [
+        "batch_size=2",
+        "sample={nonempty: 1, area: -10, images: 2}",
+        "encoder_lr=0",
+        "clip=1e-30",
+        "ema.decay=0",
+        "swa={start: 0, every: 1}",
+        "best=1",
+        "predict={gate: 0, batch_size: 1}",
+        "augment={hflip: {p: 0}, mixup: {alpha: 0.001, p: 1}}",
+        "optimizer={sgd: {momentum: 0, weight_decay: 0}}",
+        "stages.warm={epochs: 1, lr: 1e-300, schedule: {onecycle: {warmup: 0, start: 0, end: 0}}}",
+        "stages.lovasz.epochs=0",
+        "seed=-2147483648",
+    ],
+    "high": [
+        "batch_size=1000000",
+        "accumulate=4",
+        "sample={nonempty: 0, area: 10, images: 8}",
+        "encoder_lr=1000",
+        "clip=1",
+        "ema.decay=0.9999999999999999",
+        "swa={start: 0.9999999999999999, every: 1000000}",
+        "best=1000000",
+        "model.heads.image=true",
+        "predict={gate: 1, batch_size: 1000000}",
+        "optimizer={sgd: {momentum: 0.99999, weight_decay: 100}}",
+        "stages.warm={epochs: 2, freeze_encoder: 1000000, early_stop: 1000000, schedule: {onecycle: {warmup: 1}}}",
+        "stages.warm.loss={mask: {focal: {weight: 1000000, gamma: 100, alpha: 1}}, image: 1000000}",
+        "stages.lovasz={epochs: 1, freeze_encoder: 1000000}",
+        "seed=4294967295",
+    ],
+}
+
+
+@pytest.mark.parametrize("bounds", RUNS)
+def test_a_run_at_its_bounds_trains_and_predicts(bounds: str, tmp_path: Path) -> None:
+    job = fold_job(make_project(tmp_path), *RUNS[bounds])
+    done = train(job)
+    assert done is not None and math.isfinite(done["score"]) and job.folder.finished

@@ -218,7 +218,7 @@ def read_lines(path: Path | str) -> list[str]:
     """The whole lines of a log, without line ends; none if the file does not exist.
 
     Raises:
-        SegfoldError: a line that is not UTF-8.
+        SegfoldError: the file is not text in UTF-8.
     """
     try:
         data = Path(path).read_bytes()
@@ -228,7 +228,7 @@ def read_lines(path: Path | str) -> list[str]:
         return data[: _whole_bytes(data)].decode().split("\n")[:-1]
     except UnicodeDecodeError as error:
         line = data[: error.start].count(b"\n") + 1
-        raise SegfoldError(f"{path} line {line} is not UTF-8; delete that line") from None
+        raise SegfoldError(f"{path} line {line} is not text in UTF-8; delete that line") from None
 
 
 def read_records(path: Path | str) -> list[dict[str, Any]]:

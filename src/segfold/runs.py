@@ -36,7 +36,7 @@ __all__ = [
     "write_json",
 ]
 
-_FOLD = re.compile(r"fold(\d+)")
+_FOLD = re.compile(r"fold(0|[1-9][0-9]{0,8})")
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+-]*")
 _DONE: dict[str, Any] = {"competition": str, "fold": int, "score": int | float, "held_out": list, "weights": dict}
 _DONE |= {"data_hash": str, "folds_hash": str}

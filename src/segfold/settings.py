@@ -6,7 +6,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias, Union
 
 from annotated_types import Ge, Gt, Le, Lt, MaxLen
-from pydantic import Discriminator, Field, StringConstraints, Tag, field_validator, model_validator
+from pydantic import Discriminator, Field, Tag, field_validator, model_validator
 
 from segfold.data.augment import AUGMENTATIONS
 from segfold.data.channels import CHANNELS
@@ -177,7 +177,7 @@ class Stage(Settings):
 
     epochs: Epochs
     loss: Loss
-    lr: Annotated[float, Gt(0), Le(1000)] = 1e-3
+    lr: Annotated[float, Gt(0), Le(1e30)] = 1e-3  # one that is too large is found by training, which says so
     schedule: ScheduleChoice = Field(default="cosine", validate_default=True)
     warmup: Annotated[float, Ge(0), Le(MOST)] = 0.0
     freeze_encoder: Epochs = 0
@@ -261,7 +261,7 @@ class Predict(Settings):
 class Machine(Settings):
     """What concerns this machine only and may differ when a run goes on elsewhere."""
 
-    device: Annotated[str, StringConstraints(pattern=r"^(auto|cpu|mps|cuda(:[0-9]{1,3})?)$")] = "auto"
+    device: str = "auto"
     workers: Annotated[int, Ge(0), Le(1024)] | Literal["auto"] = "auto"
     threads: Annotated[int, Ge(1), Le(4096)] | Literal["auto"] = "auto"
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"

@@ -2,14 +2,15 @@
 
 import argparse
 import contextlib
+import errno
 import importlib
 import io
 import os
 import sys
 from collections.abc import Sequence
-from typing import cast
+from typing import NoReturn, cast
 
-from segfold.errors import SegfoldError
+from segfold.errors import SegfoldError, one_line
 
 VERBS = {
     "data": "bring a competition's data into data/ and check all of it",
@@ -22,6 +23,13 @@ VERBS = {
     "score": "score a submission CSV against known masks",
     "demo": "the whole road on an embedded synthetic competition",
 }
+
+
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong with the arguments in one line, as everything else here does."""
+
+    def error(self, message: str) -> NoReturn:
+        raise SegfoldError(f"{message}; {self.prog} --help says more")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -37,7 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if verb not in VERBS:
         return _top_level(arguments)
     module = importlib.import_module(f"segfold.cli.{verb.replace('-', '_')}")
-    parser = argparse.ArgumentParser(prog=f"segfold {verb}", description=module.__doc__)
+    parser = _Parser(prog=f"segfold {verb}", description=module.__doc__)
     module.add_arguments(parser)
     try:
         parsed = parser.parse_intermixed_args(arguments[1:])
@@ -47,15 +55,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except SegfoldError as error:
         print(f"segfold {verb}: {error}", file=sys.stderr)
         return 2
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except OSError as error:
+        if error.errno != errno.ENAMETOOLONG:
+            raise
+        print(one_line(f"segfold {verb}: {error.filename}: too long a name; use a shorter one"), file=sys.stderr)
+        return 2
     except Interrupted as stopped:
         print(f"segfold {verb}: stopped; the same command goes on from here", file=sys.stderr)
         return stopped.code
     except KeyboardInterrupt:
         print(f"segfold {verb}: stopped; the same command goes on from here", file=sys.stderr)
         return 130
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
 
 
 def _top_level(arguments: list[str]) -> int:

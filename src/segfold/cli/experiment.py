@@ -8,7 +8,7 @@ import numpy as np
 
 from segfold.competition import Competition, load_competition
 from segfold.config import check_experiment, differing_keys, dump_yaml, load_experiment, read_yaml
-from segfold.data.folds import ensure_folds, fold_path, read_folds
+from segfold.data.folds import ensure_folds, fold_path, parse_fold, read_folds
 from segfold.data.images import ImageSet, known_shapes
 from segfold.environment import environment
 from segfold.errors import SegfoldError
@@ -162,11 +162,12 @@ def fold_number(text: str, experiment: Experiment) -> int:
     Raises:
         SegfoldError: not a number from 0 to one less than the experiment's ``folds.k``.
     """
-    if not (text.isascii() and text.isdecimal() and len(text) < 10) or int(text) >= experiment.folds.k:
+    number = parse_fold(text)
+    if number is None or number >= experiment.folds.k:
         raise SegfoldError(
-            f"--fold {text}: expected a number from 0 to {experiment.folds.k - 1}, one less than folds.k"
+            f"--fold {text[:30]}: expected a number from 0 to {experiment.folds.k - 1}, one less than folds.k"
         )
-    return int(text)
+    return number
 
 
 def experiment_folds(experiment: Experiment, competition: Competition, images: ImageSet, home: Path) -> np.ndarray:

@@ -2,13 +2,13 @@
 
 import argparse
 
-from segfold.cli.shell import HOME
+from segfold.cli.shell import HOME, whole_number
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--competition", default="tgs-salt", help="name in configs/competitions, or a YAML file")
-    parser.add_argument("--k", type=int, default=5, help="number of folds")
-    parser.add_argument("--seed", type=int, default=0, help="another seed gives another split")
+    parser.add_argument("--k", type=whole_number, default=5, help="number of folds")
+    parser.add_argument("--seed", type=whole_number, default=0, help="another seed gives another split")
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -2,14 +2,14 @@
 
 import argparse
 
-from segfold.cli.shell import HOME
+from segfold.cli.shell import HOME, whole_number
 from segfold.paths import user_path
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--config", required=True, type=user_path, help="experiment, for instance configs/quick.yaml")
-    parser.add_argument("--images", type=int, default=8, help="how many images, a row each")
-    parser.add_argument("--draws", type=int, default=5, help="how many augmented versions of each")
+    parser.add_argument("--images", type=whole_number, default=8, help="how many images, a row each")
+    parser.add_argument("--draws", type=whole_number, default=5, help="how many augmented versions of each")
     parser.add_argument("--out", type=user_path, help="the PNG (default: runs/look-CONFIG.png)")
     parser.add_argument("overrides", nargs="*", metavar="key.sub=value", help="any setting by its dotted path")
 
@@ -27,8 +27,8 @@ def run(arguments: argparse.Namespace) -> int:
     from segfold.inference.networks import sizing_of
     from segfold.training.loading import training_samples
 
-    if arguments.images < 1 or arguments.draws < 1:
-        raise SegfoldError("--images and --draws: expected 1 or more")
+    if not (1 <= arguments.images <= 200 and 1 <= arguments.draws <= 50):
+        raise SegfoldError("--images and --draws: expected 1 to 200 and 1 to 50")
     experiment = load_experiment(arguments.config, arguments.overrides)
     competition = load_competition(experiment.competition, HOME)
     images = load_split(competition, "train", HOME, progress=True)

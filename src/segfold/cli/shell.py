@@ -1,18 +1,21 @@
 """What the command line needs of the shell around it, without importing anything heavy."""
 
+import argparse
 import importlib.util
+import math
 import os
+import re
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from segfold.errors import SegfoldError
+from segfold.errors import SegfoldError, shown
 from segfold.stopping import Interrupted
 
 if TYPE_CHECKING:
     from segfold.competition import Competition
 
-__all__ = ["HOME", "Interrupted", "require_dependencies", "test_shapes"]
+__all__ = ["HOME", "Interrupted", "finite_number", "require_dependencies", "test_shapes", "whole_number"]
 
 HOME = Path()
 """The working folder: all paths of all verbs lie under it."""
@@ -52,6 +55,24 @@ def require_dependencies() -> None:
     raise SegfoldError(
         f"missing packages: {', '.join(missing)}; run `make setup`, or `pip install -r requirements.txt`"
     )
+
+
+def whole_number(text: str) -> int:
+    """An argument's ``type``: an integer of up to nine digits, which no array or loop overflows with."""
+    if not re.fullmatch("[+-]?[0-9]{1,9}", text):
+        raise argparse.ArgumentTypeError(f"{shown(text)} is no whole number of up to nine digits")
+    return int(text)
+
+
+def finite_number(text: str) -> float:
+    """An argument's ``type``: a number, neither infinite nor NaN."""
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not math.isfinite(number):
+        raise argparse.ArgumentTypeError(f"{shown(text)} is no finite number")
+    return number
 
 
 def test_shapes(competition: "Competition") -> dict[str, tuple[int, int]]:

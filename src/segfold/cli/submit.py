@@ -6,7 +6,7 @@ threshold and the smallest component on out-of-fold predictions, and writes subm
 
 import argparse
 
-from segfold.cli.shell import HOME
+from segfold.cli.shell import HOME, finite_number, whole_number
 from segfold.paths import user_name, user_path
 
 
@@ -15,7 +15,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--ensemble", required=True, nargs="+", type=user_path, metavar="RUN", help="run folders, such as runs/*"
     )
     parser.add_argument(
-        "--weights", nargs="+", type=float, metavar="W", help="weight of each usable run, in the order shown"
+        "--weights", nargs="+", type=finite_number, metavar="W", help="weight of each usable run, in the order shown"
     )
     parser.add_argument(
         "--use",
@@ -31,8 +31,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="name of the CSV (default: the runs' names joined by +, and a short hash where that is another submission)",
     )
     parser.add_argument("--force", action="store_true", help="replace another submission of that name")
-    parser.add_argument("--threshold", type=float, help="fix the threshold instead of choosing it")
-    parser.add_argument("--min-area", type=int, help="fix the smallest component, in pixels, instead of choosing it")
+    parser.add_argument("--threshold", type=finite_number, help="fix the threshold instead of choosing it")
+    parser.add_argument(
+        "--min-area", type=whole_number, help="fix the smallest component, in pixels, instead of choosing it"
+    )
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     parser.add_argument(
         "--mixed-folds", action="store_true", help="allow runs of different fold files; there is no nested score then"

@@ -4,7 +4,7 @@ import argparse
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
-from segfold.cli.shell import HOME
+from segfold.cli.shell import HOME, whole_number
 from segfold.paths import user_path
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--jobs",
-        type=int,
+        type=whole_number,
         default=1,
         metavar="N",
         help="N trainings run at once: take 1/N of the cores, or GPU K mod count",
@@ -56,12 +56,13 @@ def train_one(arguments: argparse.Namespace, fold: str, stopping: "Stopping") ->
     )
     from segfold.cli.show import fold_table
     from segfold.config import load_experiment
+    from segfold.data.folds import parse_fold
     from segfold.data.images import load_split
     from segfold.inference.device import device_name, on_share
     from segfold.runs import FoldLock, RunFolder, read_done
     from segfold.training import FoldJob, Progress, join_group, leave_group, train_fold
 
-    share = on_share(int(fold) if fold.isdecimal() and len(fold) < 10 else 0, getattr(arguments, "jobs", 1))
+    share = on_share(parse_fold(fold) or 0, getattr(arguments, "jobs", 1))
     overrides = [*share, *arguments.overrides]
     with ExitStack() as stack:
         stack.callback(leave_group)

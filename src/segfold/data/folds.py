@@ -1,22 +1,24 @@
 """Folds: which images validate which model. Written once, and held to the data on every start."""
 
 import hashlib
-import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from segfold.data.table import read_table, shorten
-from segfold.errors import SegfoldError
+from segfold.errors import SegfoldError, shown
 from segfold.files import write_atomic
-
-_NUMBER = re.compile("0*[0-9]{1,9}")  # there are fewer folds than that, and larger numbers do not fit an array
 
 
 def fold_path(competition: str, k: int, home: Path = Path()) -> Path:
     """The usual place of a competition's fold file."""
     return home / "folds" / f"{competition}-{k}.csv"
+
+
+def parse_fold(text: str) -> int | None:
+    """The number of a fold that ``text`` is, if it is one: digits of ASCII, and no more than a number of folds has."""
+    return int(text) if text.isascii() and text.isdigit() and len(text) <= 9 else None
 
 
 def coverage_class(coverage: np.ndarray) -> np.ndarray:
@@ -151,10 +153,10 @@ def read_folds(path: Path, ids: Iterable[str]) -> np.ndarray:
         raise SegfoldError(f"{path} has no line for {shorten(missing)}: the data has more images, make folds for it")
     if unknown := sorted(set(lines) - set(names)):
         raise SegfoldError(f"{path} has id {shorten(unknown)}, which the data has not: make folds for this data")
-    bad = [f"{name} ({fold[:30]!r})" for name, fold in lines.items() if not _NUMBER.fullmatch(fold)]
-    if bad:
+    numbers = {name: parse_fold(fold) for name, fold in lines.items()}
+    if bad := [f"{name} ({shown(lines[name])})" for name, number in numbers.items() if number is None]:
         raise SegfoldError(f"{path}: the fold of {shorten(bad)} is no number: expected 0, 1, …")
-    folds = np.array([int(lines[name]) for name in names], np.int64)
+    folds = np.array([numbers[name] for name in names], np.int64)
     used = np.unique(folds)
     if len(used) < 2 or used[-1] != len(used) - 1:
         found = ", ".join(map(str, used[:20]))

@@ -162,7 +162,7 @@ def plateau(
     factor: Annotated[float, Gt(0), Lt(1)] = 0.25,
     patience: Annotated[int, Ge(0), Le(1_000_000)] = 10,
     minimum: Factor = 0.0,
-    threshold: Annotated[float, Ge(0), Le(1)] = 1e-4,
+    threshold: Annotated[float, Ge(0), Le(10)] = 1e-4,
 ) -> Schedule:
     """Lower by ``factor`` each time that more than ``patience`` validations in a row bring no new best score.
 
