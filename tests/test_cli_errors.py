@@ -185,8 +185,11 @@ def test_arguments_that_cannot_be_are_refused_in_one_line(trained: Path, argumen
 
 
 def test_a_name_too_long_for_the_file_system(home: Path) -> None:
-    assert "too long a name" in refused(home, *TRAIN, "--run", "x" * 300)
-    assert "too long a name" in refused(home, *TRAIN, "--run", "other", "model.weights=" + "x" * 300)
+    """Of the file, and of the temporary one that is written first."""
+    assert "File name too long" in refused(home, *TRAIN, "--run", "x" * 300)
+    assert "File name too long" in refused(home, *TRAIN, "--run", "other", "model.weights=" + "x" * 300)
+    line = refused(home, "look", "--config", "configs/small.yaml", "--out", "x" * 250)
+    assert "cannot be written (File name too long)" in line
 
 
 @pytest.mark.parametrize(

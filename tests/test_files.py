@@ -210,5 +210,5 @@ def test_what_is_not_json_is_one_line(tmp_path, data):
     with pytest.raises(SegfoldError, match="cannot be read as JSON"):
         read_json(path)
     path.write_bytes(b'{"a": 1}\n' + (data or b"?") + b"\n")
-    with pytest.raises(SegfoldError, match=r"line 2 is not (JSON|UTF-8); delete that line"):
+    with pytest.raises(SegfoldError, match=r"line 2 is not (JSON|text in UTF-8); delete that line"):
         read_records(path)

@@ -300,5 +300,5 @@ def test_small_components_are_removed_up_to_the_size_of_the_masks(
     assert manifest["cv"]["tuned"]["mean"] == manifest["cv"]["nested"]["mean"] == 1
     assert manifest["cv"]["at_edge"] == [] and manifest["empty_share"] == 1
     capsys.readouterr()
-    assert main(["submit", "--ensemble", "runs/blobs", "--min-area", str(10**12)]) == 2
+    assert main(["submit", "--ensemble", "runs/blobs", "--min-area", str(10**8)]) == 2
     assert "expected 0 to 10201 pixels, the size of the largest image" in capsys.readouterr().err

@@ -177,7 +177,7 @@ class Stage(Settings):
 
     epochs: Epochs
     loss: Loss
-    lr: Annotated[float, Gt(0), Le(1e30)] = 1e-3  # one that is too large is found by training, which says so
+    lr: Annotated[float, Gt(0), Le(1000)] = 1e-3
     schedule: ScheduleChoice = Field(default="cosine", validate_default=True)
     warmup: Annotated[float, Ge(0), Le(MOST)] = 0.0
     freeze_encoder: Epochs = 0

@@ -2,7 +2,6 @@
 
 import argparse
 import contextlib
-import errno
 import importlib
 import io
 import os
@@ -10,7 +9,7 @@ import sys
 from collections.abc import Sequence
 from typing import NoReturn, cast
 
-from segfold.errors import SegfoldError, one_line
+from segfold.errors import SegfoldError
 
 VERBS = {
     "data": "bring a competition's data into data/ and check all of it",
@@ -58,11 +57,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    except OSError as error:
-        if error.errno != errno.ENAMETOOLONG:
-            raise
-        print(one_line(f"segfold {verb}: {error.filename}: too long a name; use a shorter one"), file=sys.stderr)
-        return 2
     except Interrupted as stopped:
         print(f"segfold {verb}: stopped; the same command goes on from here", file=sys.stderr)
         return stopped.code
