@@ -11,7 +11,6 @@ from segfold.data.table import read_table, shorten
 from segfold.errors import SegfoldError
 from segfold.files import write_atomic
 
-
 _NUMBER = re.compile("0*[0-9]{1,9}")  # there are fewer folds than that, and larger numbers do not fit an array
 
 
