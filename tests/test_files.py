@@ -188,3 +188,14 @@ def test_appends_from_several_processes_do_not_mix(tmp_path):
     assert [process.wait() for process in processes] == [0, 0, 0]
     lines = read_lines(path)
     assert sorted(set(lines)) == ["-c" + name * 300 for name in "abc"] and len(lines) == 120
+
+
+@pytest.mark.parametrize("data", [b'{"a": 1', b"\xff", b"[" * 200_000, b""], ids=["cut", "not UTF-8", "deep", "empty"])
+def test_what_is_not_json_is_one_line(tmp_path, data):
+    path = tmp_path / "x.json"
+    path.write_bytes(data)
+    with pytest.raises(SegfoldError, match="cannot be read as JSON"):
+        read_json(path)
+    path.write_bytes(b'{"a": 1}\n' + (data or b"?") + b"\n")
+    with pytest.raises(SegfoldError, match=r"line 2 is not (JSON|UTF-8); delete that line"):
+        read_records(path)

@@ -156,7 +156,7 @@ def read_json(path: Path | str) -> Any:
         return json.loads(Path(path).read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise SegfoldError(f"{path} does not exist") from None
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, RecursionError) as error:
         reason = str(error).splitlines()[0]
         raise SegfoldError(f"{path} cannot be read as JSON ({reason}); delete or restore it") from error
 
@@ -215,12 +215,20 @@ def write_all(file: IO[bytes], data: bytes | memoryview) -> None:
 
 
 def read_lines(path: Path | str) -> list[str]:
-    """The whole lines of a log, without line ends; none if the file does not exist."""
+    """The whole lines of a log, without line ends; none if the file does not exist.
+
+    Raises:
+        SegfoldError: a line that is not UTF-8.
+    """
     try:
         data = Path(path).read_bytes()
     except FileNotFoundError:
         return []
-    return data[: _whole_bytes(data)].decode().split("\n")[:-1]
+    try:
+        return data[: _whole_bytes(data)].decode().split("\n")[:-1]
+    except UnicodeDecodeError as error:
+        line = data[: error.start].count(b"\n") + 1
+        raise SegfoldError(f"{path} line {line} is not UTF-8; delete that line") from None
 
 
 def read_records(path: Path | str) -> list[dict[str, Any]]:
@@ -233,7 +241,7 @@ def read_records(path: Path | str) -> list[dict[str, Any]]:
     for number, line in enumerate(read_lines(path), 1):
         try:
             records.append(json.loads(line))
-        except ValueError:
+        except (ValueError, RecursionError):
             raise SegfoldError(f"{path} line {number} is not JSON; delete that line") from None
     return records
 
