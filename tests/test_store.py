@@ -98,7 +98,9 @@ def test_stale_store_is_never_opened(tmp_path, key):
     assert open_store(tmp_path, "oof", None) is not None
 
 
-@pytest.mark.parametrize("damage", ["cut", "longer", "table", "no table", "no codes", "meta", "no meta"])
+@pytest.mark.parametrize(
+    "damage", ["cut", "longer", "codes of another run", "table", "no table", "no codes", "meta", "no meta"]
+)
 def test_damaged_store_is_not_opened_and_is_made_anew(tmp_path, damage):
     write(tmp_path)
     codes, table, meta = tmp_path / "oof.u16", tmp_path / "oof.csv", tmp_path / "meta.json"
@@ -106,6 +108,9 @@ def test_damaged_store_is_not_opened_and_is_made_anew(tmp_path, damage):
         codes.write_bytes(codes.read_bytes()[:-2])
     elif damage == "longer":
         codes.write_bytes(codes.read_bytes() + b"00")
+    elif damage == "codes of another run":  # as many, and of the same images
+        write(tmp_path / "other", seed=1)
+        codes.write_bytes((tmp_path / "other" / "oof.u16").read_bytes())
     elif damage == "table":
         table.write_text(table.read_text().replace("00123", "00124"))
     elif damage == "meta":

@@ -18,7 +18,7 @@ from segfold.errors import SegfoldError
 from segfold.faults import fault
 from segfold.files import disk_errors, read_json, size_text, write_all, write_atomic, write_json
 from segfold.locks import FoldLock
-from segfold.store import ProbabilityStore, open_store, plain_meta, read_entries, to_codes
+from segfold.store import ProbabilityStore, open_store, plain_meta, read_entries, sampled_digest, to_codes
 from segfold.store_table import table_offsets, table_text
 
 
@@ -161,7 +161,12 @@ class StoreWriter:
         part.close()
         path = self.folder / f"{self.split}.u16"
         table = table_text(self.ids, self.shapes, self.offsets).encode()
-        entry = {"meta": self.meta, "table": hashlib.sha256(table).hexdigest(), "bytes": self.bytes_needed}
+        entry = {
+            "meta": self.meta,
+            "table": hashlib.sha256(table).hexdigest(),
+            "bytes": self.bytes_needed,
+            "sample": sampled_digest(self._part),
+        }
         # The old entry goes first and the new one comes last: an entry never vouches for codes of another.
         self._write_entry(None)
         with disk_errors(path):
