@@ -1,5 +1,6 @@
 """``last.pt``: one file from which a fold's training goes on exactly where it was."""
 
+import zipfile
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -63,11 +64,12 @@ def load(path: Path) -> Checkpoint | None:
     """Checkpoint in ``path``, or None where there is none.
 
     Raises:
-        SegfoldError: the file is not a checkpoint of this version.
+        SegfoldError: the file is damaged, or not a checkpoint of this version.
     """
     if not path.exists():
         return None
     try:
+        _check_sums(path)
         values = torch.load(path, map_location="cpu", weights_only=True)
         return Checkpoint(**{**values, "position": Position(**values["position"])})
     except Exception as error:
@@ -75,3 +77,10 @@ def load(path: Path) -> Checkpoint | None:
         raise SegfoldError(
             f"{path}: not a checkpoint that can be resumed ({reason}); move it away to start anew"
         ) from None
+
+
+def _check_sums(path: Path) -> None:
+    """Hold the file to its own checksums, which torch writes and does not read."""
+    with zipfile.ZipFile(path) as archive:
+        if (damaged := archive.testzip()) is not None:
+            raise ValueError(f"its part {damaged} is damaged")
