@@ -19,16 +19,18 @@ help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  \1 — /'
 
 setup: $(venv)/.ready ## the virtual environment alone
+# pip speaks up where something fails; else a line says what takes the minutes.
+pip := $(venv)/bin/python -m pip install --quiet --disable-pip-version-check
 $(venv)/.ready: requirements.txt requirements-dev.txt requirements-bench.txt pyproject.toml
-	$(python) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "segfold needs Python 3.11 or newer")'
-	test -x $(venv)/bin/python || $(python) -m venv $(venv)
-	$(venv)/bin/python -m pip install --quiet --upgrade pip
-	$(venv)/bin/python -m pip install --progress-bar off -r requirements.txt -r requirements-dev.txt
-	# Both OpenCV wheels write cv2/; the one with more modules goes last, at the version of the other.
-	$(venv)/bin/python -c 'import cv2; cv2.ximgproc' 2>/dev/null || $(venv)/bin/python -m pip install --force-reinstall --no-deps \
+	@$(python) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "segfold needs Python 3.11 or newer")'
+	@test -x $(venv)/bin/python || { echo "installing into $(venv): some minutes, about 6 GB" && $(python) -m venv $(venv); }
+	@$(pip) --upgrade pip
+	@$(pip) -r requirements.txt -r requirements-dev.txt
+	@# Both OpenCV wheels write cv2/; the one with more modules goes last, at the version of the other.
+	@$(venv)/bin/python -c 'import cv2; cv2.ximgproc' 2>/dev/null || $(pip) --force-reinstall --no-deps \
 	  "opencv-contrib-python-headless==$$($(venv)/bin/python -c 'from importlib.metadata import version; print(version("opencv-python-headless"))')"
-	$(venv)/bin/python -m pip install --quiet --no-deps --editable .
-	touch $@
+	@$(pip) --no-deps --editable .
+	@touch $@
 
 demo: setup ## the whole road on an embedded data set, with its score against the known answer
 	@$(run) demo

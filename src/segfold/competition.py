@@ -25,7 +25,7 @@ _LONGEST = 100  # of a name that will be a file or folder, or a part of one
 RelativePath = Annotated[str, AfterValidator(_inside)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=_LONGEST)]
 Text = Annotated[str, Field(min_length=1)]
-Suffix = Annotated[str, Field(pattern=r"^[^/\\\x00]+$", max_length=_LONGEST)]
+Suffix = Annotated[str, Field(pattern=r"^[^/\\\x00]*$", max_length=_LONGEST)]
 
 
 class ExtraTable(BaseModel):

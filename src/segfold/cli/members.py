@@ -1,5 +1,6 @@
 """The members of an ensemble: finished runs of one competition, with every prediction in its store."""
 
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -273,7 +274,8 @@ def _predictions(
         raise _UnusableRunError(str(error)) from None
     # What the run's settings name is obeyed; its other choices were made for the machine that trained it.
     runtime = resolve(machine.model_copy(update={"precision": experiment.machine.precision}))
-    with Bar(transient=True) as bar:
+    # Elsewhere than on a terminal a bar would leave blank lines.
+    with Bar(transient=True, disable=not sys.stdout.isatty()) as bar:
         shown = bar.add_task("", total=len(rows), visible=False)
 
         def network_of(name: str) -> nn.Module:

@@ -5,16 +5,19 @@
 | PNG | its own checksums |
 | JPEG | the decoder's warnings; a changed byte that leaves the number of blocks as it was is not seen |
 | TIFF | the decoder's errors; the checksums of deflated strips, which it does not read to their end |
-| WebP | the decoder's errors; zeros of lossy data that are more than the whole picture would need in one colour |
+| WebP | both decoders' errors; zeros of lossy data that are more than the whole picture would need in one colour |
 | GIF, JPEG 2000, AVIF | the decoder's errors |
 | BMP, TIFF without compression | their length: a part that was zeroed is a black part of a sound picture |
 
 Nothing tells of zeros in lossless WebP and JPEG 2000, and not of all in the packed bits of a TIFF.
 """
 
+import io
 import re
 import struct
 import zlib
+
+from PIL import Image
 
 from segfold.data.tags import TIFF, read_tags
 
@@ -37,7 +40,9 @@ def found_in(data: bytes) -> str | None:
     if data.startswith(TIFF):
         return None if _whole_strips(data) else "the checksum of its pixels is wrong"
     if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
-        return None if _whole_webp(data) else "a part of it was overwritten with zeros"
+        if not _whole_webp(data):
+            return "a part of it was overwritten with zeros"
+        return None if _decodes(data) else "a second decoder refuses it"
     return None
 
 
@@ -71,11 +76,23 @@ def _whole_strips(data: bytes) -> bool:
         tags = read_tags(data)
         if tags.get(_COMPRESSION, (1,))[0] not in _DEFLATE:
             return True
-        places, lengths = (next(tags[tag] for tag in wanted if tag in tags) for wanted in (_PLACES, _LENGTHS))
+        places, lengths = (tags.get(strips, tags.get(tiles, ())) for strips, tiles in (_PLACES, _LENGTHS))
+        if not places:
+            return False
         for place, length in zip(places, lengths, strict=True):
             if place:  # a tile of a sparse file has neither
                 zlib.decompress(data[place : place + length])
-    except (ValueError, StopIteration, zlib.error):
+    except (ValueError, zlib.error):
+        return False
+    return True
+
+
+def _decodes(data: bytes) -> bool:
+    """Whether Pillow makes a picture of a file of which OpenCV makes one even where its data ends too early."""
+    try:
+        with Image.open(io.BytesIO(data)) as picture:
+            picture.load()
+    except Exception:  # whichever its plug-ins raise
         return False
     return True
 
