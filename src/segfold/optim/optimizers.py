@@ -103,7 +103,7 @@ def timm(
         _check_options(opt, settings, builder)
         if builder in (torch.optim.Adam, torch.optim.AdamW, torch.optim.SGD) and "foreach" not in settings:
             settings.setdefault("fused", _fusible(groups))
-        if options:
+        if options and not name.startswith(("bnb", "fused")):  # those step on a GPU only
             # Some take any option and fail at their first step.
             with torch.random.fork_rng(devices=[]):
                 one = nn.Parameter(torch.zeros(2, 2))
