@@ -57,7 +57,8 @@ class Number:
         step = (
             (least - 1, most + 1) if self.whole else (math.nextafter(least, -math.inf), math.nextafter(most, math.inf))
         )
-        return [*step, -(10**21), 10**21, 10**400, math.nan, math.inf, -math.inf, "much", True, {"a": 1}]
+        huge = [value for value in (-(10**21), 10**21) if not least <= value <= most]
+        return [*step, *huge, 10**400, math.nan, math.inf, -math.inf, "much", True, {"a": 1}]
 
 
 def numbers(model: type[BaseModel], path: tuple[str, ...] = ()) -> Iterator[Number]:

@@ -47,6 +47,13 @@ def with_model(home: Path, name: str, *overrides: str, **settings: Any) -> FoldJ
         ("linknet", "stages.lovasz.loss.levels=0.1", "stage lovasz: .*linknet can have none, unet can"),
         ("unet", "stages.lovasz.size=50", "stage lovasz: .*50×50.* multiples of 32; .*the stage's size"),
         ("fc_densenet", "stages.lovasz.size=2", "stage lovasz: .*2×2.*at least 4"),
+        ("unet", "stages.lovasz.optimizer={timm: {opt: lambb}}", "stage lovasz: .*did you mean lamb"),
+        (
+            "unet",
+            "stages.lovasz.optimizer={timm: {opt: lamb, options: {betas: 0.9}}}",
+            "stage lovasz: timm optimizer lamb cannot be made: cannot unpack",
+        ),
+        ("frrn", "stages.lovasz.freeze_encoder=1", "stage lovasz: freeze_encoder: FRRN has no encoder"),
     ],
 )
 def test_a_later_stage_is_refused_before_the_first_has_begun(home: Path, name: str, override: str, said: str) -> None:
@@ -55,6 +62,13 @@ def test_a_later_stage_is_refused_before_the_first_has_begun(home: Path, name: s
         train(job)
     assert "\n" not in str(caught.value)
     assert not job.folder.last.exists() and not job.folder.metrics.exists()
+
+
+def test_a_gate_without_a_head_is_refused_before_the_first_step(home: Path) -> None:
+    job = with_model(home, "unet", "predict.gate=0.3", "init=runs/other")
+    network = build_network(job.experiment, job.competition, job.images)
+    with pytest.raises(SegfoldError, match=r"predict\.gate is 0\.3 but the network has no image head"):
+        objective.check_network(network, job, Group())
 
 
 def test_batch_norms_of_single_images_are_refused(home: Path) -> None:

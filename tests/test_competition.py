@@ -72,7 +72,6 @@ def test_home_wins_over_the_repository(tmp_path: Path) -> None:
         ("group_column: id", "group_column and id_column are both 'id'"),
         ("tables: {depth: {file: d.csv, column: id}}", "tables.depth.column and id_column are both 'id'"),
         ("image_suffix: /x.png", "image_suffix is '/x.png'"),
-        ("mask_suffix: ''", "mask_suffix is ''"),
         ('id_column: "a\\x1fb"', r"character '\x1f'"),
     ],
 )

@@ -220,6 +220,11 @@ def test_extends_one_level(tmp_path: Path) -> None:
         ("input.size=[64, true]", "input.size: expected a number"),
         ("stages.a.loss.levels=true", "stages.a.loss.levels.weight: expected a number, found True"),
         ("model.finest_stride=true", "model.finest_stride: expected a number, found True"),
+        (
+            "model.encoder_options={drop_path_rate: 5}",
+            "model.encoder_options: drop_path_rate must be at least 0 and less",
+        ),
+        ("model.encoder_options={drop_rate: high}", "model.encoder_options: drop_rate must be at least 0 and less"),
         ("stages.a.lr=.nan", "stages.a.lr: Input should be a finite number, found nan"),
         (
             "stages.a.loss.mask.focal.gamma=-1",

@@ -96,7 +96,7 @@ def test_a_training_beyond_the_range_of_float16_goes_on_in_float32(
     monkeypatch.setattr(device, "_precision", lambda _: "fp16")
     job = fold_job(project, *SHORT, "machine.precision=auto", run="wide-auto")
     said = trained(job)
-    assert "in float16; going on in float32" in said
+    assert "in fp16; going on in float32" in said
     assert same(weights(job), weights(right)) and checkpoint_precision(job) == "fp32"
     asked = fold_job(project, *SHORT, "machine.precision=fp16", run="wide-fp16")
     with pytest.raises(SegfoldError, match=r"machine\.precision=fp32"):

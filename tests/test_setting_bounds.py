@@ -307,6 +307,6 @@ RUNS = {
 
 @pytest.mark.parametrize("bounds", RUNS)
 def test_a_run_at_its_bounds_trains_and_predicts(bounds: str, tmp_path: Path) -> None:
-    job = fold_job(make_project(tmp_path), *RUNS[bounds])
+    job = fold_job(make_project(tmp_path), "machine.precision=fp32", *RUNS[bounds])
     done = train(job)
     assert done is not None and math.isfinite(done["score"]) and job.folder.finished

@@ -19,7 +19,7 @@ from segfold.stopping import leave_signals_to_parent
 
 
 class _RangeError(Exception):
-    """Float16 has not the range that the network needs."""
+    """The precision has not the range that the network needs, or a kernel of it has failed."""
 
 
 def probabilities(
@@ -46,7 +46,9 @@ def probabilities(
         with runtime.autocast():
             found = network(seen.contiguous(memory_format=torch.channels_last))
         logits = found.logits.float()
-        if runtime.precision == "fp16" and not bool(logits.isfinite().all()):
+        # On a GPU only float16 is looked at, for the question waits for the device.
+        asked = runtime.precision == "fp16" or (runtime.precision == "bf16" and runtime.device.type == "cpu")
+        if asked and not bool(logits.isfinite().all()):
             raise _RangeError
         total = total + transform.inverse(logits.sigmoid())
         if gate > 0:
@@ -81,7 +83,7 @@ def predict(
         rows: indices into ``images``.
         gate: see :func:`probabilities`.
         on_batch: called with the number of images of each finished batch.
-        say: called with a line where batches are predicted in float32 because float16 has not the range for them.
+        say: called with a line where batches are predicted in float32 because a lower precision gives no finite numbers.
 
     Raises:
         SegfoldError: the device's memory does not hold a batch.
@@ -110,7 +112,7 @@ def predict(
                 # Batch by batch, so that a prediction that was stopped goes on with the same bits.
                 mean = probabilities(network, pixels, tta, replace(runtime, precision="fp32"), gate)
                 if not told:
-                    say("float16 has not the range that this network needs; predicting in float32 where it has not")
+                    say(f"{runtime.precision} gives numbers that are not finite; predicting in float32 where it does")
                     told = True
             found = mean.cpu().numpy()
         for row, values in zip(batch["row"].tolist(), found):

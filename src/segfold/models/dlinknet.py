@@ -10,7 +10,7 @@ from segfold.models.dblock import DBlock
 from segfold.models.encoders import Encoder
 from segfold.models.image_head import NO_HEADS, ImageOnly, optional_image_head
 from segfold.models.link_blocks import LinkDecoder, LinkForm, check_scales, deconvolution, start_undecided
-from segfold.models.ranges import Channels, Dilation, HeadChannels, positive
+from segfold.models.ranges import Channels, Dilation, EncoderOptions, HeadChannels, positive
 
 
 class DLinkNet(LinkForm):
@@ -49,7 +49,7 @@ class DLinkNet(LinkForm):
         encoder: str = "resnet34",
         weights: str = "imagenet",
         stem_pool: bool = True,
-        encoder_options: dict[str, bool | int | float | str] | None = None,
+        encoder_options: EncoderOptions | None = None,
         dilations: Annotated[tuple[Dilation, ...], MaxLen(16)] = (1, 2, 4, 8),
         centre_channels: Channels | None = None,
         heads: ImageOnly = NO_HEADS,

@@ -8,7 +8,7 @@ from segfold.models.blocks import conv_bn_relu, kaiming
 from segfold.models.encoders import Encoder
 from segfold.models.image_head import NO_HEADS, ImageOnly, optional_image_head
 from segfold.models.link_blocks import LinkDecoder, LinkForm, check_scales, deconvolution, start_undecided
-from segfold.models.ranges import HeadChannels
+from segfold.models.ranges import EncoderOptions, HeadChannels
 
 
 class LinkNet(LinkForm):
@@ -44,7 +44,7 @@ class LinkNet(LinkForm):
         encoder: str = "resnet18",
         weights: str = "imagenet",
         stem_pool: bool = True,
-        encoder_options: dict[str, bool | int | float | str] | None = None,
+        encoder_options: EncoderOptions | None = None,
         heads: ImageOnly = NO_HEADS,
         head_channels: HeadChannels = 64,
     ) -> None:

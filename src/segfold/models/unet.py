@@ -25,7 +25,7 @@ from segfold.models.heads import Form, ImageHead, LevelHeads, PixelHead
 from segfold.models.object_context import BaseOC
 from segfold.models.output import Output
 from segfold.models.pixels import check_pixels
-from segfold.models.ranges import Channels, Dropout, HeadChannels, positive, share
+from segfold.models.ranges import Channels, Dropout, EncoderOptions, HeadChannels, positive, share
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,7 @@ class UNet(nn.Module):
         encoder: str = "resnet34",
         weights: str = "imagenet",
         stem_pool: bool = True,
-        encoder_options: dict[str, bool | int | float | str] | None = None,
+        encoder_options: EncoderOptions | None = None,
         encoder_attention: Attention = "none",
         encoder_attention_stages: Stages = "all",
         attention: Attention = "none",

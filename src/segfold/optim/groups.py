@@ -30,7 +30,7 @@ def parameter_groups(
         SegfoldError: ``encoder_lr`` is given for a network without an encoder.
     """
     if encoder_lr != 1.0:
-        _encoder(network, "optimizer encoder_lr")
+        encoder_of(network, "optimizer encoder_lr")
     groups: dict[tuple[float, float], Group] = {}
     for name, parameter in network.named_parameters():
         lr_factor = encoder_lr if name.startswith("encoder.") else 1.0
@@ -49,7 +49,7 @@ def set_frozen(network: nn.Module, frozen: bool) -> None:
     Raises:
         SegfoldError: the network has no encoder.
     """
-    for parameter in _encoder(network, "freezing the encoder").parameters():
+    for parameter in encoder_of(network, "freezing the encoder").parameters():
         parameter.requires_grad_(not frozen)
         if frozen:
             parameter.grad = None
@@ -68,7 +68,12 @@ def frozen_mode(network: nn.Module) -> None:
             module.eval()
 
 
-def _encoder(network: nn.Module, purpose: str) -> nn.Module:
+def encoder_of(network: nn.Module, purpose: str) -> nn.Module:
+    """The encoder of ``network``.
+
+    Raises:
+        SegfoldError: it has none; ``purpose`` is what the message begins with.
+    """
     encoder = getattr(network, "encoder", None)
     if not isinstance(encoder, nn.Module):
         raise SegfoldError(

@@ -103,8 +103,14 @@ def timm(
         _check_options(opt, settings, builder)
         if builder in (torch.optim.Adam, torch.optim.AdamW, torch.optim.SGD) and "foreach" not in settings:
             settings.setdefault("fused", _fusible(groups))
+        if options and not name.startswith(("bnb", "fused")):  # those step on a GPU only
+            # Some take any option and fail at their first step.
+            with torch.random.fork_rng(devices=[]):
+                one = nn.Parameter(torch.zeros(2, 2))
+                one.grad = torch.ones(2, 2)
+                create_optimizer_v2([one], opt, lr=rate, weight_decay=weight_decay, **settings).step()
         optimizer: Optimizer = create_optimizer_v2(list(groups), opt, lr=rate, weight_decay=weight_decay, **settings)
-    except (AssertionError, ImportError, RuntimeError, TypeError, ValueError) as error:
+    except (ArithmeticError, AssertionError, ImportError, LookupError, RuntimeError, TypeError, ValueError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise SegfoldError(f"timm optimizer {opt} cannot be made: {reason}; change options or name another") from None
     for group in optimizer.param_groups:

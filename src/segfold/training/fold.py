@@ -43,7 +43,7 @@ SAVE_SECONDS = 300
 
 
 class _TooNarrowError(Exception):
-    """Float16, which was our choice, has not the range that the training needs."""
+    """The precision, which was our choice, gives numbers that are not finite."""
 
 
 def train_fold(job: FoldJob, progress: Progress, stopping: Stopping, group: Group = ALONE) -> dict[str, Any] | None:
@@ -62,7 +62,7 @@ def train_fold(job: FoldJob, progress: Progress, stopping: Stopping, group: Grou
     try:
         return _trained(job, progress, stopping, group)
     except _TooNarrowError as error:
-        progress.say(f"fold {job.fold}: {error} in float16; going on in float32 from the last checkpoint")
+        progress.say(f"fold {job.fold}: {error}; going on in float32 from the last checkpoint")
     machine = job.experiment.machine.model_copy(update={"precision": "fp32"})
     wider = job.experiment.model_copy(update={"machine": machine})
     return _trained(replace(job, experiment=wider), progress, stopping, group)
@@ -251,8 +251,8 @@ class _FoldTraining:
                     self._save_within_epoch()
                     return False
         except NotFiniteError as error:
-            if self.runtime.precision == "fp16" and self.job.experiment.machine.precision == "auto":
-                raise _TooNarrowError(str(error)) from None
+            if self.runtime.precision != "fp32" and self.job.experiment.machine.precision == "auto":
+                raise _TooNarrowError(f"{error} in {self.runtime.precision}") from None
             raise SegfoldError(
                 f"fold {self.job.fold}, stage {plan.name}, epoch {position.epoch + 1}, step {position.step}: {error}; the "
                 f"state before this epoch is kept in {self.job.folder.last}; lower stages.{plan.name}.lr, set clip=1 or "

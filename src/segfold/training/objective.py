@@ -9,7 +9,7 @@ from segfold.inference.networks import input_channels, sizing_of
 from segfold.losses import StageLoss
 from segfold.losses.combine import HEADS
 from segfold.models.output import Output
-from segfold.optim import build_schedule
+from segfold.optim import build_optimizer, build_schedule, encoder_of
 from segfold.settings import Stage
 from segfold.training.distributed import Group
 from segfold.training.job import FoldJob, StagePlan
@@ -62,17 +62,29 @@ def check_network(network: nn.Module, job: FoldJob, group: Group, synchronises: 
         synchronises: whether batch norms see the images of all processes.
 
     Raises:
-        SegfoldError: a stage's size or number of images does not fit the network, or its loss asks for a head that the
-            network lacks.
+        SegfoldError: a stage's size, number of images or optimiser does not fit the network, or it asks for an encoder or a
+            head that the network lacks, as the prediction may too.
     """
+    experiment = job.experiment
     for plan in job.stages:
         if plan.epochs == 0:
             continue
+        try:
+            name, settings = plan.optimizer
+            build_optimizer(name, network, encoder_lr=experiment.encoder_lr, **settings)
+            if plan.settings.freeze_encoder:
+                encoder_of(network, "freeze_encoder")
+        except SegfoldError as error:
+            raise SegfoldError(f"stage {plan.name}: {error}") from None
         images = plan.batch_size if synchronises else plan.batch_size // group.size
         found = _outputs(network, job, plan, max(1, images // job.experiment.accumulate))
         if found is None:
             continue
         given = found.aux if found.image is None else {**found.aux, "image": found.image}
+        if experiment.predict.gate > 0 and found.image is None:
+            raise SegfoldError(
+                f"predict.gate is {experiment.predict.gate:g} but the network has no image head; set it to 0"
+            )
         weights = stage_loss(plan.settings).weights
         for head in HEADS:
             if head in weights and head not in given:
