@@ -211,6 +211,7 @@ def test_a_missing_peer_names_its_package(monkeypatch: pytest.MonkeyPatch) -> No
         suite.run("training", Effort(True))
 
 
+@pytest.mark.slow
 def test_a_benchmark_that_breaks_in_its_process_is_reported(capsys: pytest.CaptureFixture[str]) -> None:
     rows, failed = suite.measure(["no_such_benchmark"], Effort(quick=True))
     assert rows == []

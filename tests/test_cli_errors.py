@@ -211,12 +211,17 @@ def test_unknown_encoder(home: Path) -> None:
     assert "resnet43" in line and "resnet34" in line
 
 
-def test_weights_that_cannot_be_downloaded(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    monkeypatch.setenv("HF_HOME", str(home / "no-cache"))
-    # The hub's library reads its environment when it is imported.
+def without_the_hub() -> None:
+    """As ``HF_HUB_OFFLINE=1`` and an empty cache are; the hub's library reads its environment when it is imported."""
+    from huggingface_hub import constants
+
+    constants.HF_HUB_OFFLINE = True
+    constants.HF_HUB_CACHE = "no-cache"
+
+
+def test_weights_that_cannot_be_downloaded(home: Path) -> None:
     wanted = ("--run", "other", "model.encoder=resnet34", "model.weights=imagenet")
-    line = refused(home, *TRAIN, *wanted, run=small_project.segfold)
+    line = refused(home, *TRAIN, *wanted, run=functools.partial(segfold, before=without_the_hub))
     assert "model.weights=none" in line and "model.weights=PATH" in line
 
 

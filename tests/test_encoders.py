@@ -133,6 +133,7 @@ def test_what_does_not_fit_is_refused_by_name(name, problem) -> None:
     assert problem in str(error.value) and "\n" not in str(error.value)
 
 
+@pytest.mark.slow
 def test_encoder_with_a_fixed_size_says_so() -> None:
     with torch.device("meta"):
         model = build_model("unet", 3, 1, encoder="maxvit_rmlp_pico_rw_256", weights="none", decoder_channels=8)

@@ -107,17 +107,14 @@ def signal_in_validation(number: signal.Signals, time: int) -> None:
     validation.predict = predict  # type: ignore[assignment]
 
 
-@pytest.mark.parametrize(("number", "code"), SIGNALS)
-def test_from_validation(home: Path, undisturbed: dict[str, Any], number: signal.Signals, code: int) -> None:
-    """The epoch that was trained is kept, and validated by the next start."""
-    run = f"validation{code}"
-    done = segfold(home, *RUN, "--run", run, before=functools.partial(signal_in_validation, number, 2))
-    stopped(done, code)
-    assert len((fold_folder(home, run) / "metrics.jsonl").read_text().splitlines()) == 1
-    done = segfold(home, *RUN, "--run", run, before=functools.partial(signal_in_validation, number, 1))
-    stopped(done, code)
+def test_from_validation(home: Path, undisturbed: dict[str, Any]) -> None:
+    """The epoch that was trained is kept, and validated by the next start; which is stopped by the other signal."""
+    for (number, code), count in zip(SIGNALS, (2, 1)):
+        done = segfold(home, *RUN, "--run", "validation", before=functools.partial(signal_in_validation, number, count))
+        stopped(done, code)
+        assert len((fold_folder(home, "validation") / "metrics.jsonl").read_text().splitlines()) == 1
     assert "going on after 1 epochs (16 samples)" in done.stdout
-    goes_on(home, run, undisturbed)
+    goes_on(home, "validation", undisturbed)
 
 
 def save_at_every_step() -> None:
@@ -126,28 +123,13 @@ def save_at_every_step() -> None:
     engine.REFRESH_SECONDS = fold.SAVE_SECONDS = 0
 
 
-def save_never_within_an_epoch() -> None:
-    from segfold.training import engine
-
-    engine.REFRESH_SECONDS = 0
-
-
-@pytest.mark.parametrize(
-    ("before", "fault", "kept"),
-    [
-        (save_at_every_step, "step:4", "going on after 1 epochs (12 samples)"),
-        (save_never_within_an_epoch, "step:4", "going on after 1 epochs (8 samples)"),
-    ],
-)
-def test_an_epoch_that_takes_long_is_saved_within(
-    home: Path, undisturbed: dict[str, Any], before: Any, fault: str, kept: str
-) -> None:
-    """Killed in the second step of the second epoch; what was saved decides from where it goes on, to the same end."""
-    run = before.__name__
-    assert segfold(home, *RUN, "--run", run, fault=fault, before=before).returncode == -signal.SIGKILL
-    done = segfold(home, *RUN, "--run", run, before=before)
-    assert done.returncode == 0 and kept in done.stdout, done
-    assert differing(outcome(home, run), undisturbed) == []
+def test_an_epoch_that_takes_long_is_saved_within(home: Path, undisturbed: dict[str, Any]) -> None:
+    """Killed in the second step of the second epoch, it goes on after the first one, to the same end."""
+    long = {"before": save_at_every_step}
+    assert segfold(home, *RUN, "--run", "long", fault="step:4", **long).returncode == -signal.SIGKILL
+    done = segfold(home, *RUN, "--run", "long", **long)
+    assert done.returncode == 0 and "going on after 1 epochs (12 samples)" in done.stdout, done
+    assert differing(outcome(home, "long"), undisturbed) == []
 
 
 def test_a_state_that_is_broken_is_never_saved(home: Path) -> None:

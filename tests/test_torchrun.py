@@ -41,16 +41,10 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_two_processes_train_one_fold(project: Path) -> None:
-    """Stopped when time is up after a step, and gone on with."""
-    stopped = torchrun(project, "--config", "configs/small.yaml", "--fold", "0", "minutes=0.0001")
-    assert stopped.returncode == 0, stopped.stderr[-2000:]
-    fold = project / "runs/small/fold0"
-    assert not (fold / "done.json").exists() and (fold / "last.pt").exists()
-    assert stopped.stdout.count("fold 0: 10 images") == 1
-
     done = torchrun(project, "--config", "configs/small.yaml", "--fold", "0")
     assert done.returncode == 0, done.stderr[-2000:]
-    assert done.stdout.count("fold 0: going on after") == 1
+    assert done.stdout.count("fold 0: 10 images") == 1
+    fold = project / "runs/small/fold0"
     record = json.loads((fold / "done.json").read_text())
     assert record["steps"] == 6 and record["samples"] == 24
     assert len((fold / "metrics.jsonl").read_text().splitlines()) == 3
@@ -61,9 +55,16 @@ def test_two_processes_train_one_fold(project: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_finished_fold_says_so_once(project: Path) -> None:
+def test_stopped_gone_on_with_and_done(project: Path) -> None:
     arguments = ("--config", "configs/small.yaml", "--fold", "1")
-    assert torchrun(project, *arguments).returncode == 0
+    stopped = torchrun(project, *arguments, "minutes=0.0001")
+    assert stopped.returncode == 0, stopped.stderr[-2000:]
+    fold = project / "runs/small/fold1"
+    assert not (fold / "done.json").exists() and (fold / "last.pt").exists()
+    done = torchrun(project, *arguments)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert done.stdout.count("fold 1: going on after") == 1
+    assert json.loads((fold / "done.json").read_text())["steps"] == 6
     again = torchrun(project, *arguments)
     assert again.returncode == 0 and again.stdout.count("is done") == 1
 

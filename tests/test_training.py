@@ -51,7 +51,7 @@ class StopAfter(Stopping):
         return self.left <= 0
 
 
-@pytest.mark.parametrize("steps", [1, 2, 3, 5])
+@pytest.mark.parametrize("steps", [1, 3])
 def test_resumed_equals_uninterrupted(project: Path, plain: dict[str, np.ndarray], steps: int) -> None:
     job = fold_job(project, run=f"stop{steps}")
     assert train(job, StopAfter(steps)) is None

@@ -14,6 +14,7 @@ from segfold.data.workers import batches, fitting, loader
 from segfold.errors import SegfoldError
 from segfold.inference.device import Runtime
 from segfold.inference.predict import predict
+from segfold.stopping import leave_signals_to_parent
 from segfold.training.loading import Batches
 from small_images import PAD, image_set
 from small_project import fold_job, make_project
@@ -86,6 +87,23 @@ def test_training_and_prediction_raise_what_a_worker_raised(tmp_path: Any, monke
             next(iter(training.of(0, 0)))
     finally:
         training.close()
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_workers_of_a_prediction_leave_signals_to_their_parent(monkeypatch: pytest.MonkeyPatch, device: str) -> None:
+    """On a GPU, where predictions have workers, a Ctrl-C must not end them before the parent has saved."""
+    asked: list[dict[str, Any]] = []
+
+    def watched(dataset: Any, **settings: Any) -> list[Any]:
+        asked.append(settings)
+        return []
+
+    monkeypatch.setattr("segfold.inference.predict.loader", watched)
+    runtime = Runtime(torch.device(device), "fp32", False, 1, 3)
+    settings: dict[str, Any] = {"tta": ["identity"], "batch_size": 2, "runtime": runtime}
+    assert list(predict(torch.nn.Identity(), image_set(4), np.arange(4), PAD, **settings)) == []
+    assert asked[0]["worker_init_fn"] is leave_signals_to_parent
+    assert asked[0]["num_workers"] == (3 if device == "cuda" else 0)
 
 
 @pytest.mark.parametrize(

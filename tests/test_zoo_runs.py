@@ -22,9 +22,6 @@ from small_project import make_project, same, train, weights
 
 ZOO = Path(__file__).parents[1] / "configs" / "zoo"
 PATHS = sorted(ZOO.glob("*.yaml"))
-QUICK = ("linknet",)
-"""Trained in each run of the tests; all take minutes."""
-
 RATES = {"base": 3e-3, "linknet": 1e-2}
 """Learning rates for thirty steps where the config's own, for thousands, is too low."""
 
@@ -84,10 +81,8 @@ class StopOnce(Stopping):
         return self.left == 0
 
 
-@pytest.mark.parametrize(
-    "path",
-    [pytest.param(path, id=path.stem, marks=() if path.stem in QUICK else pytest.mark.slow) for path in PATHS],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("path", PATHS, ids=lambda path: path.stem)
 def test_from_training_to_submission(path: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = job_of(home, path, f"{path.stem}-whole")
     assert len(whole.training_rows) == 64

@@ -4,6 +4,7 @@ import torch
 from torch import nn
 from torch.func import functional_call
 
+from segfold.data.sizing import Sizing
 from segfold.errors import SegfoldError
 from segfold.inference.networks import input_channels, sizing_of
 from segfold.losses import StageLoss
@@ -66,6 +67,7 @@ def check_network(network: nn.Module, job: FoldJob, group: Group, synchronises: 
             head that the network lacks, as the prediction may too.
     """
     experiment = job.experiment
+    looked_at: dict[tuple[int, Sizing], Output | None] = {}
     for plan in job.stages:
         if plan.epochs == 0:
             continue
@@ -77,7 +79,10 @@ def check_network(network: nn.Module, job: FoldJob, group: Group, synchronises: 
         except SegfoldError as error:
             raise SegfoldError(f"stage {plan.name}: {error}") from None
         images = plan.batch_size if synchronises else plan.batch_size // group.size
-        found = _outputs(network, job, plan, max(1, images // job.experiment.accumulate))
+        how = max(1, images // experiment.accumulate), sizing_of(experiment, plan.settings)
+        if how not in looked_at:
+            looked_at[how] = _outputs(network, job, plan, *how)
+        found = looked_at[how]
         if found is None:
             continue
         given = found.aux if found.image is None else {**found.aux, "image": found.image}
@@ -91,9 +96,8 @@ def check_network(network: nn.Module, job: FoldJob, group: Group, synchronises: 
                 raise SegfoldError(_missing(head, weights[head], plan, job))
 
 
-def _outputs(network: nn.Module, job: FoldJob, plan: StagePlan, images: int) -> Output | None:
+def _outputs(network: nn.Module, job: FoldJob, plan: StagePlan, images: int, sizing: Sizing) -> Output | None:
     """What the network makes of a stage's images, without data: shapes alone. None where only data can tell."""
-    sizing = sizing_of(job.experiment, plan.settings)
     shape = (images, input_channels(job.experiment, job.images), sizing.height, sizing.width)
     tensors = {**dict(network.named_parameters()), **dict(network.named_buffers())}
     with torch.no_grad(), torch.random.fork_rng(devices=[]), torch.device("meta"):
