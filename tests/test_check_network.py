@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from segfold.errors import SegfoldError
-from segfold.inference.networks import build_network
+from segfold.inference.networks import build_network, sizing_of
 from segfold.models import MODELS
 from segfold.training import objective
 from segfold.training.distributed import Group
@@ -98,7 +98,7 @@ def test_shapes_are_those_of_real_images_and_the_network_is_left_alone(home: Pat
     network = build_network(job.experiment, job.competition, job.images)
     before = {key: value.clone() for key, value in network.state_dict().items()}
     drawn = torch.get_rng_state()
-    found = objective._outputs(network, job, job.stages[0], 4)
+    found = objective._outputs(network, job, job.stages[0], 4, sizing_of(job.experiment, job.stages[0].settings))
     assert torch.equal(torch.get_rng_state(), drawn)
     for key, value in network.state_dict().items():
         assert torch.equal(value, before[key])
