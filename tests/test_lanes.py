@@ -90,7 +90,8 @@ def test_bfloat16_submission_killed_and_made_again(home: Path, whole: dict[str, 
 def test_compiled_killed_and_resumed(home: Path, precision: str) -> None:
     train = (*TRAIN, *SHORT, *COMPILED, f"machine.precision={precision}", "--run")
     done = finished(home, (*train, f"whole-{precision}"))
-    assert "torch.compile failed" not in done.stdout and done.stderr == ""
+    assert "torch.compile failed" not in done.stdout
+    assert [line for line in done.stderr.splitlines() if not line.startswith("decoding ")] == []
     killed(home, (*train, f"parts-{precision}"), KILLS)
     finished(home, (*train, f"parts-{precision}"))
     whole = outcome(home, f"whole-{precision}")
