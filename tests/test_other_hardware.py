@@ -173,6 +173,15 @@ def waiting(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(nn.SyncBatchNorm, "forward", wait)
 
 
+def test_an_average_out_of_memory_is_one_line(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: Any) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr("segfold.training.finish.reestimate", full)
+    with pytest.raises(SegfoldError, match=r"^out of memory on cpu: lower batch_size"):
+        train(fold_job(project, *SHORT, "swa={start: 0}", run="full-average"))
+
+
 @pytest.mark.usefixtures("waiting")
 def test_norms_that_wait_for_no_other_process() -> None:
     torch.manual_seed(0)

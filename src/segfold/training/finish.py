@@ -8,7 +8,7 @@ from torch import nn
 
 from segfold.config import dump
 from segfold.faults import fault
-from segfold.inference.device import Runtime
+from segfold.inference.device import Runtime, memory_errors
 from segfold.inference.networks import load_weights, save_weights
 from segfold.inference.stored import Task, predict_named, weights_names
 from segfold.runs import write_json
@@ -85,6 +85,7 @@ def _estimate(network: nn.Module, job: FoldJob, position: Position, runtime: Run
 
     torch.manual_seed(job.seed)  # for dropout
     try:
-        reestimate(network, batches.of(position.epochs, 0), forward)
+        with memory_errors(runtime, "lower batch_size"):
+            reestimate(network, batches.of(position.epochs, 0), forward)
     finally:
         batches.close()
