@@ -7,18 +7,18 @@ from torch import Tensor, nn
 
 from benchmarks.peers.bare_steps import steps
 from segfold.data.dataset import Sample
-from segfold.inference.device import Runtime
+from segfold.machine import Runtime
 from segfold.models import Output
 from segfold.models.input import InputLayer
 from segfold.optim import build_optimizer
 from segfold.stopping import Stopping
 from segfold.training import FoldJob
-from segfold.training.averaging import ExponentialAverage
+from segfold.training.averages import ExponentialAverage
+from segfold.training.batches import Batches
 from segfold.training.checkpoint import Position
+from segfold.training.checks import stage_loss
 from segfold.training.compiling import Compiled
 from segfold.training.engine import Learner, Totals, train_epoch
-from segfold.training.loading import Batches
-from segfold.training.objective import stage_loss
 
 RATE = 1e-3
 

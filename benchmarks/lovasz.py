@@ -10,7 +10,7 @@ from torch import Tensor
 
 from benchmarks.measure import Effort, Row, interleave, rate, spread
 from benchmarks.peers import smp_lovasz
-from segfold.data.synthetic import areas_of, draw_mask
+from segfold.demo.synthetic import areas_of, draw_mask
 from segfold.losses import Lovasz
 
 IMAGES, SIDE = 16, 128

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from segfold.cores import cores
 from segfold.environment import git_state
-from segfold.inference.device import cpu_has_bf16
+from segfold.machine import cpu_has_bf16
 
 MOST_ROUNDS = 500
 

@@ -55,7 +55,7 @@ def rows(effort: Effort, folder: Path) -> Sequence[Row]:
 
 def make_members(folder: Path, images: int, count: int) -> None:
     """Stores ``folder/0`` … of ``count`` members that predict the same images."""
-    from segfold.store_writer import StoreWriter
+    from segfold.store.writer import StoreWriter
 
     ids = [f"{number:010x}" for number in range(images)]
     shapes = np.tile([1, SIDE, SIDE], (images, 1))
@@ -84,7 +84,7 @@ def main(folder: Path, members: int, images: int) -> None:
     import segfold.cli.members
     import segfold.cli.submission  # noqa: F401  (what `segfold submit` has imported before it blends)
     from segfold.ensemble import TestMember, blend, common_ids
-    from segfold.store import open_store
+    from segfold.store.reader import open_store
 
     base = private_bytes()
     with Peak() as peak:

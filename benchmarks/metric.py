@@ -8,7 +8,7 @@ import numpy as np
 
 from benchmarks.measure import Effort, Row, interleave, rate, spread
 from benchmarks.peers import numpy_metric
-from segfold.data.synthetic import areas_of, draw_mask
+from segfold.demo.synthetic import areas_of, draw_mask
 from segfold.metrics import threshold_scores
 
 IMAGES, IMAGES_OF_PEER = 4000, 100

@@ -11,8 +11,8 @@ from benchmarks.engine import Trained
 from benchmarks.measure import Effort, Row, difference, interleave
 from benchmarks.workload import FULL_TRAINING, first_stage, make_images
 from segfold.data.dataset import Sample
-from segfold.inference.device import Runtime, resolve
 from segfold.inference.networks import build_network
+from segfold.machine import Runtime, resolve
 from segfold.training import FoldJob
 
 SIZE, BATCH, STEPS = 64, 8, 10

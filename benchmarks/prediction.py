@@ -14,10 +14,10 @@ from benchmarks.measure import Effort, Row, interleave, rate, spread
 from benchmarks.peers import smp_prediction
 from benchmarks.peers.smp_training import MEAN, STD, network
 from benchmarks.workload import first_stage, gmacs, make_images
-from segfold.data.sizing import Sizing
-from segfold.inference.device import Runtime, resolve
+from segfold.data.geometry.sizing import Sizing
 from segfold.inference.networks import build_network
 from segfold.inference.predict import predict
+from segfold.machine import Runtime, resolve
 from segfold.training import FoldJob
 
 SIZE, BATCH = 128, 32

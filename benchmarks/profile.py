@@ -18,8 +18,8 @@ from benchmarks.engine import RawPixels, Trained
 from benchmarks.measure import machine
 from benchmarks.training import BATCH, SAME_LOSS, SIZE
 from benchmarks.workload import FULL_TRAINING, first_stage, make_images
-from segfold.inference.device import resolve
 from segfold.inference.networks import build_network
+from segfold.machine import resolve
 
 SHOWN = 10
 KINDS: Mapping[str, tuple[str, ...]] = {

@@ -8,8 +8,8 @@ import numpy as np
 
 from benchmarks.measure import Effort, Row, interleave, rate, spread
 from benchmarks.peers import coco_rle
-from segfold.data.rle import decode, encode
-from segfold.data.synthetic import areas_of, draw_mask
+from segfold.demo.synthetic import areas_of, draw_mask
+from segfold.layouts.rle import decode, encode
 
 ROUNDS = 21
 COUNTS = {101: 400, 1024: 40}

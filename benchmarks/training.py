@@ -10,8 +10,8 @@ from benchmarks.engine import RawPixels, Trained
 from benchmarks.measure import Effort, Row, difference, has_amx, interleave, rate, spread, timed
 from benchmarks.peers.smp_training import MEAN, STD, PlainLoop, network
 from benchmarks.workload import FULL_TRAINING, STAGE, first_stage, gmacs, make_images
-from segfold.inference.device import resolve
 from segfold.inference.networks import build_network
+from segfold.machine import resolve
 
 SIZE, BATCH = 128, 16
 TARGET = 2.0

@@ -11,8 +11,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from segfold.competition import data_folder, load_competition
 from segfold.config import load_experiment
 from segfold.data.images import load_split
-from segfold.data.synthetic import generate
-from segfold.runs import RunFolder
+from segfold.demo.synthetic import generate
+from segfold.runs.folder import RunFolder
 from segfold.training import FoldJob
 
 COMPETITION = "synthetic-salt"

@@ -9,7 +9,7 @@ import albumentations  # noqa: F401
 import numpy as np
 import torch
 
-from segfold.data.rle import encode
+from segfold.layouts.rle import encode
 from segfold.losses import LOSSES
 from segfold.metrics import overlap
 

@@ -11,8 +11,8 @@ from segfold.competition import load_competition
 from segfold.config import dump, dump_yaml
 from segfold.data.images import load_split
 from segfold.inference.stored import prediction_meta, tta_name
-from segfold.runs import RunFolder, read_json, write_json
-from segfold.store_writer import StoreWriter
+from segfold.runs.folder import RunFolder, read_json, write_json
+from segfold.store.writer import StoreWriter
 from small_project import fold_job
 
 Painter = Callable[[str, np.ndarray | None, int], np.ndarray]

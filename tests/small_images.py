@@ -7,8 +7,8 @@ import pandas as pd
 import torch
 
 from segfold.data.dataset import TrainingSet
+from segfold.data.geometry.sizing import Sizing
 from segfold.data.images import ImageSet, PixelStore
-from segfold.data.sizing import Sizing
 
 PAD = Sizing(128, 128)
 

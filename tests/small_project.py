@@ -98,7 +98,7 @@ def fold_job(home: Path, *overrides: str, fold: int = 0, run: str = "here"):  # 
     from segfold.competition import load_competition
     from segfold.config import load_experiment
     from segfold.data.images import load_split
-    from segfold.runs import RunFolder
+    from segfold.runs.folder import RunFolder
     from segfold.training import FoldJob
 
     experiment = load_experiment(home / "configs/small.yaml", overrides)

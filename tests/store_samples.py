@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from segfold.store_writer import StoreWriter
+from segfold.store.writer import StoreWriter
 
 META = {"weights": "abc", "tta": ("identity", "hflip"), "sizing": {"height": 128}, "data": "f00"}
 IDS = ["1e1000", "00123", "b,c", 'd"', "NA"]

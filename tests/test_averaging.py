@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, update_bn
 
 from segfold.errors import SegfoldError
-from segfold.training.averaging import ExponentialAverage, RunningAverage, best_epochs, mean_of_states
+from segfold.training.averages import ExponentialAverage, RunningAverage, best_epochs, mean_of_states
 from segfold.training.batchnorm import reestimate
 
 

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from segfold.ensemble import OofMember, TestMember, blend, check_same_folds, common_ids
 from segfold.ensemble.blend import proportions
 from segfold.errors import SegfoldError
-from segfold.store_writer import StoreWriter
+from segfold.store.writer import StoreWriter
 
 SHAPES = {"a": (1, 2, 3), "b": (1, 4, 1), "c": (1, 1, 1), "d": (1, 3, 3)}
 
@@ -191,7 +191,7 @@ def test_memory_stays_flat_as_images_and_members_grow(tmp_path):
     code = f"""
 import resource, numpy as np
 from segfold.ensemble import TestMember, blend
-from segfold.store_writer import StoreWriter
+from segfold.store.writer import StoreWriter
 ids = [str(i) for i in range(60)]
 image = np.zeros((1, 500, 500), np.uint16)
 def rss(): return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from segfold.competition import Competition
-from segfold.data.rle import encode
 from segfold.errors import SegfoldError
+from segfold.layouts.rle import encode
 from segfold.metrics import image_dice, overlap, score
 from segfold.submission.check import Findings, check_csv, csv_problems, score_csv
 

@@ -11,9 +11,9 @@ import torch
 from segfold.errors import SegfoldError
 from segfold.inference.networks import build_network, sizing_of
 from segfold.models import MODELS
-from segfold.training import objective
-from segfold.training.distributed import Group
-from segfold.training.job import FoldJob
+from segfold.training import checks as objective
+from segfold.training.plan import FoldJob
+from segfold.training.processes import Group
 from small_project import EXPERIMENT, fold_job, make_project, train
 from test_comparison_models import HEADED, SMALL
 

@@ -9,9 +9,9 @@ import torch
 
 from segfold import cores as module
 from segfold.cores import cores, cpu_quota
-from segfold.data import rle
-from segfold.data.decode import map_files
-from segfold.inference.device import resolve
+from segfold.layouts import rle
+from segfold.layouts.decode import map_files
+from segfold.machine import resolve
 from segfold.metrics import overlap
 from segfold.settings import Machine
 from small_project import ROOT

@@ -15,8 +15,8 @@ from PIL import Image
 
 from damaged_files import DAMAGES, UNSEEN, WRITERS, picture, written
 from python_process import run_python
-from segfold.data.decode import map_files, read_image, read_mask
 from segfold.errors import SegfoldError
+from segfold.layouts.decode import map_files, read_image, read_mask
 
 
 @pytest.mark.parametrize("writer", WRITERS)
@@ -117,7 +117,7 @@ import os, sys
 os.environ["OPENCV_LOG_LEVEL"] = "SILENT"
 os.close(2)
 from pathlib import Path
-from segfold.data.decode import read_image
+from segfold.layouts.decode import read_image
 from segfold.errors import SegfoldError
 for path in sys.argv[1:]:
     try:

@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from segfold.data.check import data_problems
-from segfold.data.decode import read_image, read_mask
 from segfold.data.images import load_split
-from segfold.data.kaggle import import_data
+from segfold.importing.check import data_problems
+from segfold.importing.kaggle import import_data
+from segfold.layouts.decode import read_image, read_mask
 from tiny_competition import TINY, write_image, write_tiny
 
 

@@ -10,9 +10,9 @@ from torch.utils.data import DataLoader
 
 from segfold.data.augment import AUGMENTATIONS, Augmenter
 from segfold.data.dataset import PredictionSet
+from segfold.data.geometry.sizing import Sizing
 from segfold.data.images import ImageSet
 from segfold.data.sampling import EpochSampler
-from segfold.data.sizing import Sizing
 from segfold.errors import SegfoldError
 from small_images import PAD, image_set, same, store, training_set
 

@@ -10,12 +10,12 @@ from torch import nn
 
 from segfold.data.augment import Augmenter
 from segfold.data.dataset import PredictionSet
+from segfold.data.geometry.sizing import Sizing
+from segfold.data.geometry.symmetry import TRANSFORMS
 from segfold.data.images import ImageSet, load_split
-from segfold.data.sizing import Sizing
-from segfold.data.tta import TRANSFORMS
 from segfold.errors import SegfoldError
-from segfold.inference.device import Runtime
 from segfold.inference.predict import predict
+from segfold.machine import Runtime
 from segfold.models import Output
 from small_images import PAD, image_set, training_set
 from tiny_competition import TEST_IDS, TINY, TRAIN_IDS, write_tiny

@@ -9,10 +9,10 @@ import torch
 from torch.utils.data import DataLoader
 
 from segfold.data.augment import Augmenter
+from segfold.data.augment.mixing import MIXES, Pixels, cutmix, mixup
+from segfold.data.geometry.sizing import Sizing
 from segfold.data.keys import sample_key
-from segfold.data.mixing import MIXES, Pixels, cutmix, mixup
 from segfold.data.sampling import EpochSampler
-from segfold.data.sizing import Sizing
 from segfold.errors import SegfoldError
 from small_images import PAD, image_set, same, training_set
 

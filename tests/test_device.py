@@ -9,9 +9,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from segfold import machine as device
 from segfold.errors import SegfoldError
-from segfold.inference import device
-from segfold.inference.device import Runtime, memory_errors, resolve, resume
+from segfold.machine import Runtime, memory_errors, resolve, resume
 from segfold.settings import Machine
 from segfold.training.compiling import Compiled
 

@@ -4,8 +4,8 @@ import pickle
 
 import pytest
 
-from segfold.data.kaggle import DataProblemsError
 from segfold.errors import LONGEST, SegfoldError, one_line
+from segfold.importing.kaggle import DataProblemsError
 
 STRANGE = "\x00\t\n\r\x0b\x1b\x1f\x7f\x85\xa0\u2028\u2029\ufeff\ud800"
 

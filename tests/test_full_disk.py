@@ -66,7 +66,7 @@ def prepare(home: Path, namespace: int | None, full_at: str | None, times: int) 
     if full_at is None:
         return
     from segfold import files
-    from segfold.store_writer import StoreWriter
+    from segfold.store.writer import StoreWriter
     from segfold.training import Progress
 
     seen = []

@@ -6,9 +6,9 @@ import numpy as np
 
 from fuzzing import TOKENS, WrongError, counts, fuzz, mutated, mutated_words, some
 from plain_csv import plain_csv
-from segfold.data.ids import one_form
-from segfold.data.table import read_table
 from segfold.errors import SegfoldError
+from segfold.layouts.ids import one_form
+from segfold.layouts.table import read_table
 from segfold.submission.check import check_csv, score_csv
 from test_fuzz_rle import WORDS, plainly
 from tiny_competition import TINY, brute_force_rle

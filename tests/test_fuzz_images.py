@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from fuzzing import WrongError, counts, fuzz, mutated, some
-from segfold.data.decode import read_image, read_mask
+from segfold.layouts.decode import read_image, read_mask
 
 TOLERANCE = {".jpg": 8}
 """Grey levels by which two decoders of a lossy format may differ."""

@@ -5,7 +5,7 @@ import re
 import numpy as np
 
 from fuzzing import WrongError, counts, fuzz, mutated_words, some
-from segfold.data.rle import RleError, decode, decode_batch, encode, encode_batch, problem
+from segfold.layouts.rle import RleError, decode, decode_batch, encode, encode_batch, problem
 from test_rle import brute
 
 WORDS = (

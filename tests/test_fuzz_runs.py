@@ -22,8 +22,8 @@ from segfold.data.images import load_split
 from segfold.errors import SegfoldError
 from segfold.files import read_records
 from segfold.inference.networks import load_weights
-from segfold.store import open_store
-from segfold.store_writer import StoreWriter
+from segfold.store.reader import open_store
+from segfold.store.writer import StoreWriter
 from segfold.submission.check import check_csv
 from segfold.training import checkpoint
 from small_project import make_project

@@ -12,8 +12,8 @@ import pytest
 
 from fuzzing import WrongError, counts, fuzz, mutated, some
 from import_files import below, contents, kaggle_files, set_fields, zipped
-from segfold.data.kaggle import import_data
 from segfold.errors import SegfoldError
+from segfold.importing.kaggle import import_data
 from tiny_competition import TINY, write_tiny
 
 METHODS = (*[zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED] * 3, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA)

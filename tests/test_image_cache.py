@@ -11,10 +11,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from segfold.data import cache, decode, images
-from segfold.data.decode import read_image, read_mask
+from segfold.data import cache, images
 from segfold.data.images import PixelStore, load_split
 from segfold.errors import SegfoldError
+from segfold.layouts import decode
+from segfold.layouts.decode import read_image, read_mask
 from tiny_competition import TINY, write_image, write_tables, write_tiny
 
 

@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 
 from segfold.competition import Competition, load_competition
-from segfold.data import decode
-from segfold.data.decode import map_files, read_image, read_mask
 from segfold.data.images import load_split
-from segfold.data.table import read_table
 from segfold.errors import SegfoldError
+from segfold.layouts import decode
+from segfold.layouts.decode import map_files, read_image, read_mask
+from segfold.layouts.table import read_table
 from tiny_competition import TEST_IDS, TINY, TRAIN_IDS, write_image, write_tiny
 
 

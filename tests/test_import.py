@@ -12,10 +12,10 @@ import pytest
 
 from import_files import contents, kaggle_files, nothing_left, write_files, zipped
 from segfold.competition import load_competition
-from segfold.data import kaggle
 from segfold.data.images import load_split
-from segfold.data.kaggle import import_data
 from segfold.errors import SegfoldError
+from segfold.importing import kaggle
+from segfold.importing.kaggle import import_data
 from tiny_competition import TEST_IDS, TINY, TRAIN_IDS, write_tiny
 
 DONE = "5 train and 3 test images"

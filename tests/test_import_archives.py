@@ -11,10 +11,10 @@ import pytest
 
 from import_files import below, contents, kaggle_files, nothing_left, set_fields, write_files, zipped
 from segfold.competition import Competition
-from segfold.data.archive import unpack
 from segfold.data.images import load_split
-from segfold.data.kaggle import import_data
 from segfold.errors import SegfoldError
+from segfold.importing.kaggle import import_data
+from segfold.layouts.archive import unpack
 from tiny_competition import TINY, write_tiny
 
 FLAT = TINY.model_copy(update={"train_images": "train", "train_masks": "masks", "test_images": "test"})

@@ -20,7 +20,9 @@ BELOW = {
     "ranges": set(),
     "yaml_file": {"errors"},
     "competition": {"errors", "paths", "yaml_file"},
-    "data": {"errors", "paths", "cores", "files", "competition"},
+    "layouts": {"errors", "paths", "cores", "competition"},
+    "data": {"errors", "paths", "cores", "files", "competition", "layouts"},
+    "importing": {"errors", "paths", "files", "competition", "layouts", "data"},
     "models": {"errors", "paths"},
     "losses": {"errors"},
     "metrics": {"errors", "cores"},
@@ -30,15 +32,14 @@ BELOW = {
     "faults": {"errors"},
     "locks": {"errors", "files"},
     "runs": {"errors", "paths", "files", "locks"},
-    "store_table": set(),
-    "store": {"errors", "files", "store_table"},
-    "store_writer": {"errors", "faults", "files", "locks", "store", "store_table"},
-    "store_mean": {"errors", "store"},
+    "store": {"errors", "faults", "files", "locks"},
+    "machine": {"errors", "cores", "settings"},
+    "demo": {"errors", "files", "layouts", "metrics"},
 }
 """What each module or package may import from segfold, itself aside."""
 BELOW["inference"] = set(BELOW) - {"environment", "optim", "losses"}
 BELOW["training"] = set(BELOW) - {"environment"}
-BELOW["post"] = {"errors", "files", "competition", "data", "metrics", "runs", "store", "store_mean", "schema"}
+BELOW["post"] = {"errors", "files", "competition", "layouts", "data", "metrics", "runs", "store", "schema"}
 BELOW["ensemble"] = BELOW["post"] | {"post", "config"}
 BELOW["submission"] = BELOW["ensemble"] | {"ensemble", "environment"}
 BELOW["cli"] = set(BELOW)

@@ -8,15 +8,15 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from segfold.data.sizing import Sizing
-from segfold.data.tta import TRANSFORMS
+from segfold.data.geometry.sizing import Sizing
+from segfold.data.geometry.symmetry import TRANSFORMS
 from segfold.errors import SegfoldError
 from segfold.inference import predict as predicting
 from segfold.inference import stored
-from segfold.inference.device import Runtime
 from segfold.inference.networks import build_network, load_weights
 from segfold.inference.predict import predict, probabilities
 from segfold.inference.stored import Task, find_predictions, store_predictions
+from segfold.machine import Runtime
 from segfold.models import Output
 from small_project import fold_job, make_project, train
 

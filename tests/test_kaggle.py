@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from import_files import contents, kaggle_files, nothing_left, zipped
-from segfold.data.kaggle import import_data
 from segfold.errors import SegfoldError
+from segfold.importing.kaggle import import_data
 from tiny_competition import TINY, write_tiny
 
 DONE = "5 train and 3 test images"

@@ -9,9 +9,9 @@ import pytest
 
 from segfold.cli import main
 from segfold.competition import Competition
-from segfold.data.check import data_problems
 from segfold.data.images import load_split
 from segfold.errors import SegfoldError
+from segfold.importing.check import data_problems
 from small_project import make_project
 from tiny_competition import TINY, TRAIN_IDS, write_tiny
 

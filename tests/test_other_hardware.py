@@ -11,15 +11,15 @@ import torch
 from rich.console import Console
 from torch import Tensor, nn
 
-from segfold.data.sizing import Sizing
+from segfold import machine as device
+from segfold.data.geometry.sizing import Sizing
 from segfold.errors import SegfoldError
-from segfold.inference import device
-from segfold.inference.device import Runtime
 from segfold.inference.predict import predict
+from segfold.machine import Runtime
 from segfold.models import Output
 from segfold.stopping import Stopping
 from segfold.training import Progress, checkpoint, fold, train_fold
-from segfold.training.distributed import unsynchronised
+from segfold.training.processes import unsynchronised
 from small_project import fold_job, lines, make_project, same, train, weights
 
 HALF = Runtime(torch.device("cpu"), "fp16", False, 1, 0)

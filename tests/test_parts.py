@@ -10,8 +10,8 @@ import torch.multiprocessing as mp
 from torch import Tensor, nn
 
 from segfold.losses import LOSSES, StageLoss, Term
-from segfold.training.distributed import ALONE, Group, join_group, leave_group
-from segfold.training.parts import Outputs, backward
+from segfold.training.gradient import Outputs, backward
+from segfold.training.processes import ALONE, Group, join_group, leave_group
 
 CASES = {name: {name: (1.0, {})} for name in LOSSES}
 CASES |= {

@@ -10,10 +10,10 @@ from safetensors.torch import load_file
 from torch import nn
 
 from segfold.errors import SegfoldError
-from segfold.inference.device import resolve
 from segfold.inference.networks import build_network
-from segfold.training.loading import Batches
-from segfold.training.objective import stage_loss
+from segfold.machine import resolve
+from segfold.training.batches import Batches
+from segfold.training.checks import stage_loss
 from small_project import fold_job, lines, make_project, same, train, weights
 
 PLAIN = ("ema=null", "clip=null", "stages.lovasz.epochs=0", "model.dropout=0", "stages.warm.schedule=constant")

@@ -19,7 +19,7 @@ from segfold.metrics import METRICS
 from segfold.post import POST, MinArea, Threshold
 from segfold.post.threshold import threshold_code
 from segfold.schema import settings_model
-from segfold.store import HALF
+from segfold.store.reader import HALF
 
 masks = hnp.arrays(np.uint8, hnp.array_shapes(min_dims=2, max_dims=2, max_side=9), elements=st.integers(0, 1))
 

@@ -10,10 +10,10 @@ import pytest
 from PIL import Image, ImageOps
 
 from segfold.competition import Competition
-from segfold.data.check import data_problems
-from segfold.data.decode import read_image, read_mask
 from segfold.data.images import load_split
 from segfold.errors import SegfoldError
+from segfold.importing.check import data_problems
+from segfold.layouts.decode import read_image, read_mask
 from tiny_competition import TINY, TRAIN_IDS, brute_force_rle, write_image, write_tiny
 
 ORIENTATION = 0x112

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 from pycocotools import mask as coco
 
-from segfold.data.rle import RleError, decode, decode_batch, encode, encode_batch, problem
 from segfold.errors import SegfoldError
+from segfold.layouts.rle import RleError, decode, decode_batch, encode, encode_batch, problem
 
 ORDERS = ("column", "row")
 
@@ -140,8 +140,8 @@ def test_foreground_is_above_zero_in_any_dtype_and_layout(order: str) -> None:
 @pytest.mark.parametrize("order", ORDERS)
 @pytest.mark.parametrize("threads", [1, 3])
 def test_batch_equals_one_by_one(monkeypatch: pytest.MonkeyPatch, order: str, threads: int) -> None:
-    monkeypatch.setattr("segfold.data.rle.cores", lambda: threads)
-    monkeypatch.setattr("segfold.data.rle._PIXELS_PER_THREAD", 1000)
+    monkeypatch.setattr("segfold.layouts.rle.cores", lambda: threads)
+    monkeypatch.setattr("segfold.layouts.rle._PIXELS_PER_THREAD", 1000)
     masks = smooth_masks(37, 50, 61, seed=2)
     masks[3] = np.random.default_rng(1).random((50, 61)) < 0.5  # much longer than the others
     texts = encode_batch(masks, order)

@@ -16,10 +16,10 @@ from segfold.competition import load_competition
 from segfold.data.images import load_split
 from segfold.errors import SegfoldError
 from segfold.inference import stored
-from segfold.inference.device import Runtime
 from segfold.inference.stored import Task, store_predictions
+from segfold.machine import Runtime
 from segfold.models import Output
-from segfold.runs import read_json
+from segfold.runs.folder import read_json
 from segfold.training.initial import start_from
 from small_project import fold_job, make_project
 

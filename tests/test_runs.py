@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from segfold.errors import SegfoldError
-from segfold.runs import (
+from segfold.runs.folder import (
     RunFolder,
     find_runs,
     write_json,

@@ -18,7 +18,7 @@ from torch import nn
 
 from segfold.config import check_experiment, dump, merge
 from segfold.data.augment import AUGMENTATIONS, Augmenter
-from segfold.data.mixing import MIXES, Pixels
+from segfold.data.augment.mixing import MIXES, Pixels
 from segfold.errors import SegfoldError
 from segfold.losses import LOSSES, MovingLoss
 from segfold.models import MODELS, build_model

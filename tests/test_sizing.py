@@ -11,7 +11,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from segfold.data.sizing import Sizing, Window
+from segfold.data.geometry.sizing import Sizing, Window
 from segfold.errors import SegfoldError
 
 NUMPY_MODES = {"reflect": "reflect", "edge": "edge", "zero": "constant"}

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from segfold.inference.device import resolve
-from segfold.training.loading import Batches
+from segfold.machine import resolve
+from segfold.training.batches import Batches
 from small_images import same
 from small_project import fold_job, make_project
 

@@ -14,8 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from segfold.store import open_store, to_codes, to_probability
-from segfold.store_writer import StoreWriter
+from segfold.store.reader import open_store, to_codes, to_probability
+from segfold.store.writer import StoreWriter
 from store_samples import IDS, META, SHAPES, images, write
 
 SOURCE = Path(__file__).parents[1] / "src"
@@ -172,7 +172,7 @@ def test_memory_stays_flat(tmp_path):
     """Writes and reads 80 MB; the process must not grow by a fifth of it."""
     code = f"""
 import resource, numpy as np
-from segfold.store_writer import StoreWriter
+from segfold.store.writer import StoreWriter
 ids = [str(i) for i in range(80)]
 image = np.zeros((1, 500, 1000), np.uint16)
 def rss(): return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

@@ -11,10 +11,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from segfold import store_writer
 from segfold.errors import SegfoldError
-from segfold.store import open_store, to_codes
-from segfold.store_writer import StoreWriter
+from segfold.store import writer as store_writer
+from segfold.store.reader import open_store, to_codes
+from segfold.store.writer import StoreWriter
 from store_samples import IDS, META, SHAPES, images, write
 
 SOURCE = Path(__file__).parents[1] / "src"
@@ -23,7 +23,7 @@ SOURCE = Path(__file__).parents[1] / "src"
 WRITER = """
 import os, sys
 import numpy as np
-from segfold.store_writer import StoreWriter
+from segfold.store.writer import StoreWriter
 folder, kill_at, seconds = sys.argv[1], int(sys.argv[2]), float(sys.argv[3])
 values = np.load(os.path.dirname(folder) + "/values.npy")
 ids = [str(i) for i in range(len(values))]

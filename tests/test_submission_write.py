@@ -10,8 +10,8 @@ import pytest
 
 import segfold.submission.write as write_module
 from segfold.competition import Competition
-from segfold.data.rle import decode
 from segfold.errors import SegfoldError
+from segfold.layouts.rle import decode
 from segfold.submission.write import manifest_path, write_submission
 
 ORDER = ["00123", "1e1000", "b", "NA"]

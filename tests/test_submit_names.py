@@ -10,7 +10,7 @@ from made_run import made_run
 from segfold.cli import main
 from segfold.errors import SegfoldError
 from segfold.inference import stored
-from segfold.runs import read_json
+from segfold.runs.folder import read_json
 from segfold.submission.names import Taken, place
 from small_project import make_project
 

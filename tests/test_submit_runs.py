@@ -12,7 +12,7 @@ import pytest
 
 from made_run import bright, change_json, made_run
 from segfold.cli import main
-from segfold.runs import read_json
+from segfold.runs.folder import read_json
 from small_project import make_project
 from tiny_competition import write_image
 
@@ -163,7 +163,7 @@ def test_weights_that_are_not_those_of_the_record_are_not_predicted_with(home: P
     from segfold.competition import load_competition
     from segfold.data.images import load_split
     from segfold.inference.networks import build_network, save_weights
-    from segfold.runs import RunFolder
+    from segfold.runs.folder import RunFolder
 
     no_weights(home)
     run = RunFolder(home / "runs/other")

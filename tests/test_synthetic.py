@@ -11,13 +11,13 @@ from scipy.ndimage import label
 from sklearn.linear_model import LogisticRegression
 
 from segfold.competition import load_competition
-from segfold.data.check import folder_problems
-from segfold.data.rle import decode, encode
-from segfold.data.seismic import SIDE, chaos, ricker, salt_mask, sediment
-from segfold.data.synthetic import EMPTY, TRAPS, _depth, areas_of, draw_mask, generate, sample
-from segfold.data.table import read_table
+from segfold.demo.baselines import all_empty, best_grey_threshold
+from segfold.demo.seismic import SIDE, chaos, ricker, salt_mask, sediment
+from segfold.demo.synthetic import EMPTY, TRAPS, _depth, areas_of, draw_mask, generate, sample
 from segfold.errors import SegfoldError
-from segfold.submission.baselines import all_empty, best_grey_threshold
+from segfold.importing.check import folder_problems
+from segfold.layouts.rle import decode, encode
+from segfold.layouts.table import read_table
 
 REAL_CLASSES = np.array([1562, 576, 296, 224, 186, 225, 205, 174, 148, 159, 245]) / 4000
 

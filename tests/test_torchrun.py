@@ -10,7 +10,7 @@ import pytest
 
 from segfold.errors import SegfoldError
 from segfold.training import Group
-from segfold.training.objective import check_stages
+from segfold.training.checks import check_stages
 from small_project import ROOT, fold_job, make_project
 
 

@@ -11,7 +11,7 @@ from segfold.errors import SegfoldError
 from segfold.losses import StageLoss, Term
 from segfold.stopping import Stopping
 from segfold.training import checkpoint
-from segfold.training.objective import stage_loss
+from segfold.training.checks import stage_loss
 from small_project import fold_job, lines, make_project, same, train, weights
 
 

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 
 from import_files import contents, kaggle_files, set_fields, write_files, zipped
-from segfold.data.check import data_problems
-from segfold.data.ids import one_form
 from segfold.data.images import ImageSet, load_split
-from segfold.data.kaggle import import_data
-from segfold.data.table import read_table
 from segfold.errors import SegfoldError
+from segfold.importing.check import data_problems
+from segfold.importing.kaggle import import_data
+from segfold.layouts.ids import one_form
+from segfold.layouts.table import read_table
 from segfold.submission.check import csv_problems, score_csv, shapes_by_id
 from segfold.submission.write import write_submission
 from tiny_competition import TINY, write_tiny

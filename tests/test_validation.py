@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from segfold.data.images import ImageSet
-from segfold.inference.device import Runtime
+from segfold.machine import Runtime
 from segfold.models import Output
 from segfold.settings import Experiment
 from segfold.training import validation

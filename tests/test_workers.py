@@ -12,10 +12,10 @@ from torch.utils.data import DataLoader, Dataset
 from segfold.data.dataset import PredictionSet, TrainingSet
 from segfold.data.workers import batches, fitting, loader
 from segfold.errors import SegfoldError
-from segfold.inference.device import Runtime
 from segfold.inference.predict import predict
+from segfold.machine import Runtime
 from segfold.stopping import leave_signals_to_parent
-from segfold.training.loading import Batches
+from segfold.training.batches import Batches
 from small_images import PAD, image_set
 from small_project import fold_job, make_project
 

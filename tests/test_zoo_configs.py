@@ -7,7 +7,7 @@ import torch
 
 from segfold.config import differing_keys, dump_yaml, load_experiment
 from segfold.models import build_model
-from segfold.training.objective import stage_loss
+from segfold.training.checks import stage_loss
 from test_comparison_models import SMALL
 
 ZOO = Path(__file__).parents[1] / "configs" / "zoo"

@@ -14,10 +14,10 @@ from segfold.config import load_experiment
 from segfold.data.images import load_split
 from segfold.inference.networks import build_network
 from segfold.optim import build_optimizer
-from segfold.runs import RunFolder, read_json
+from segfold.runs.folder import RunFolder, read_json
 from segfold.stopping import Stopping
 from segfold.training import FoldJob
-from segfold.training.objective import stage_loss
+from segfold.training.checks import stage_loss
 from small_project import make_project, same, train, weights
 
 ZOO = Path(__file__).parents[1] / "configs" / "zoo"

@@ -13,7 +13,7 @@ from segfold.errors import SegfoldError
 from segfold.files import read_json
 from segfold.inference.stored import find_predictions
 from segfold.metrics import METRICS
-from segfold.runs import RunFolder
+from segfold.runs.folder import RunFolder
 from segfold.training.validation import store_counts
 
 

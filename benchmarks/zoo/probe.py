@@ -20,9 +20,9 @@ from segfold.config import load_experiment
 from segfold.data.dataset import Sample
 from segfold.data.images import load_split
 from segfold.errors import SegfoldError
-from segfold.inference.device import resolve
 from segfold.inference.networks import build_network
-from segfold.runs import RunFolder
+from segfold.machine import resolve
+from segfold.runs.folder import RunFolder
 from segfold.training import FoldJob
 
 WARM_UP, LEAST, SECONDS = 3, 6, 12.0

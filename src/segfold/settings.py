@@ -9,10 +9,10 @@ from annotated_types import Ge, Gt, Le, Lt, MaxLen
 from pydantic import Discriminator, Field, Tag, field_validator, model_validator
 
 from segfold.data.augment import AUGMENTATIONS
+from segfold.data.augment.mixing import MIXES
 from segfold.data.channels import CHANNELS
-from segfold.data.mixing import MIXES
-from segfold.data.sizing import Sizing
-from segfold.data.tta import TRANSFORMS
+from segfold.data.geometry.sizing import Sizing
+from segfold.data.geometry.symmetry import TRANSFORMS
 from segfold.errors import SegfoldError
 from segfold.losses import LOSSES, StageLoss, Term
 from segfold.models import MODELS

@@ -18,7 +18,7 @@ def run(arguments: argparse.Namespace) -> int:
     from segfold.cli.train import train_one
     from segfold.config import load_experiment
     from segfold.errors import SegfoldError
-    from segfold.runs import run_folder
+    from segfold.runs.folder import run_folder
     from segfold.stopping import Stopping
 
     experiment = load_experiment(arguments.config, arguments.overrides)

@@ -15,8 +15,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     from segfold.competition import load_competition
     from segfold.data.images import load_split
-    from segfold.data.kaggle import DataProblemsError, import_data
     from segfold.errors import one_line
+    from segfold.importing.kaggle import DataProblemsError, import_data
 
     competition = load_competition(arguments.competition, HOME)
     try:

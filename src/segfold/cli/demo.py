@@ -28,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     from segfold.cli import main
     from segfold.competition import data_folder, load_competition
-    from segfold.data.synthetic import generate
+    from segfold.demo.synthetic import generate
 
     config = Path(__file__).resolve().parents[3] / "configs" / "demo.yaml"
     place = HOME / "runs" / ".demo"
@@ -57,7 +57,7 @@ def _compare(csv: Path, seconds: float) -> int:
     from segfold.cli.shell import test_shapes
     from segfold.competition import data_folder, load_competition
     from segfold.data.images import load_split
-    from segfold.submission.baselines import all_empty, best_grey_threshold
+    from segfold.demo.baselines import all_empty, best_grey_threshold
     from segfold.submission.check import score_csv
     from segfold.training.progress import duration
 
@@ -88,8 +88,8 @@ def _masks(
     path: Path, competition: "Competition", images: "ImageSet", shapes: dict[str, tuple[int, int]]
 ) -> list["np.ndarray"]:
     """The masks of a CSV, in the order of ``images``."""
-    from segfold.data.rle import decode
-    from segfold.data.table import read_table
+    from segfold.layouts.rle import decode
+    from segfold.layouts.table import read_table
 
     columns = [competition.id_column, competition.mask_column]
     table = read_table(path, columns)

@@ -14,10 +14,10 @@ from segfold.environment import environment
 from segfold.errors import SegfoldError
 from segfold.inference.networks import sizing_of
 from segfold.paths import user_path
-from segfold.runs import FoldFolder, RunFolder, read_done, read_json, run_folder, write_atomic, write_json
+from segfold.runs.folder import FoldFolder, RunFolder, read_done, read_json, run_folder, write_atomic, write_json
 from segfold.settings import Experiment
 from segfold.training import FoldJob
-from segfold.training.job import recorded_parts
+from segfold.training.plan import recorded_parts
 
 _ANEW = "give this one a name of its own with --run NAME"
 

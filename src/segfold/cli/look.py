@@ -25,7 +25,7 @@ def run(arguments: argparse.Namespace) -> int:
     from segfold.errors import SegfoldError
     from segfold.files import write_atomic
     from segfold.inference.networks import sizing_of
-    from segfold.training.loading import training_samples
+    from segfold.training.batches import training_samples
 
     if not (1 <= arguments.images <= 200 and 1 <= arguments.draws <= 50):
         raise SegfoldError("--images and --draws: expected 1 to 200 and 1 to 50")

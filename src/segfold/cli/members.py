@@ -19,13 +19,13 @@ from segfold.ensemble import OofMember, TestMember
 from segfold.ensemble.blend import proportions
 from segfold.errors import SegfoldError
 from segfold.files import size_text
-from segfold.inference.device import resolve
 from segfold.inference.networks import build_network, load_weights, sizing_of, weights_digest
 from segfold.inference.stored import Task, predict_named, tta_name, weights_names
-from segfold.runs import RunFolder, find_runs, read_done
+from segfold.machine import resolve
+from segfold.runs.folder import RunFolder, find_runs, read_done
 from segfold.settings import Experiment, Machine
-from segfold.store_mean import Probabilities
-from segfold.training.job import changed_parts, recorded_parts
+from segfold.store.mean import Probabilities
+from segfold.training.plan import changed_parts, recorded_parts
 
 
 @dataclass(frozen=True)

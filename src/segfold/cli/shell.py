@@ -79,7 +79,7 @@ def test_shapes(competition: "Competition") -> dict[str, tuple[int, int]]:
     """Height and width of each test image, by id as the sample submission spells it."""
     from segfold.competition import data_folder
     from segfold.data.images import load_split
-    from segfold.data.table import read_table
+    from segfold.layouts.table import read_table
     from segfold.submission.check import shapes_by_id
 
     images = load_split(competition, "test", HOME, progress=True)

@@ -9,7 +9,7 @@ from rich.table import Table
 
 from segfold.cli.experiment import disagreement
 from segfold.errors import SegfoldError
-from segfold.runs import RunFolder, read_done
+from segfold.runs.folder import RunFolder, read_done
 from segfold.training.progress import duration
 
 _COLUMNS: dict[str, Callable[[Mapping[str, Any]], str]] = {

@@ -14,12 +14,12 @@ from rich.table import Table
 from segfold.cli.members import Predicted
 from segfold.cli.shell import HOME
 from segfold.competition import Competition, data_folder
-from segfold.data.ids import one_form
 from segfold.data.images import ImageSet
-from segfold.data.table import read_table
 from segfold.ensemble import Choice, Grid, blend, check_same_folds, choose, common_ids, grid_scores
 from segfold.errors import SegfoldError
 from segfold.inference.stored import PIPELINE, prediction_meta
+from segfold.layouts.ids import one_form
+from segfold.layouts.table import read_table
 from segfold.metrics import METRICS
 from segfold.post import MinArea, Threshold
 from segfold.submission.check import csv_problems, shapes_by_id

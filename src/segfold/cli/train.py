@@ -58,8 +58,8 @@ def train_one(arguments: argparse.Namespace, fold: str, stopping: "Stopping") ->
     from segfold.config import load_experiment
     from segfold.data.folds import parse_fold
     from segfold.data.images import load_split
-    from segfold.inference.device import device_name, on_share
-    from segfold.runs import FoldLock, RunFolder, read_done
+    from segfold.machine import device_name, on_share
+    from segfold.runs.folder import FoldLock, RunFolder, read_done
     from segfold.training import FoldJob, Progress, join_group, leave_group, train_fold
 
     share = on_share(parse_fold(fold) or 0, getattr(arguments, "jobs", 1))

@@ -20,12 +20,12 @@ from typing import IO, Any
 import numpy as np
 
 from segfold.competition import Competition
-from segfold.data import rle
-from segfold.data.decode import image_of, map_files, mask_of
-from segfold.data.ids import entries_by_id, file_of
-from segfold.data.kinds import Kind, common_kind, convert_file, kind_of
-from segfold.data.table import read_table, shorten
 from segfold.errors import SegfoldError
+from segfold.layouts import rle
+from segfold.layouts.decode import image_of, map_files, mask_of
+from segfold.layouts.ids import entries_by_id, file_of
+from segfold.layouts.kinds import Kind, common_kind, convert_file, kind_of
+from segfold.layouts.table import read_table, shorten
 
 VERSION = 2  # of the files' layout and of what is taken for a sound image; raise it when either changes
 

@@ -4,10 +4,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from segfold.data.geometry.sizing import Sizing
 from segfold.data.images import ImageSet
-from segfold.data.sizing import Sizing
-from segfold.data.table import shorten
 from segfold.errors import SegfoldError
+from segfold.layouts.table import shorten
 
 CHANNELS = ("image", "y", "image_y", "depth")
 """The image's own channels; the height in the image, 0 at its top and 255 at its bottom; the image times that height

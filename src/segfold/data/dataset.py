@@ -16,13 +16,13 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from segfold.data.augment import Augmenter
+from segfold.data.augment.mixing import MIXES, Pixels
 from segfold.data.channels import PLACED, InputPlanes
+from segfold.data.geometry.sizing import Sizing
+from segfold.data.geometry.symmetry import TRANSFORMS, Transform
 from segfold.data.images import ImageSet
 from segfold.data.keys import sample_key
-from segfold.data.mixing import MIXES, Pixels
 from segfold.data.sampling import Key
-from segfold.data.sizing import Sizing
-from segfold.data.tta import TRANSFORMS, Transform
 from segfold.errors import SegfoldError
 
 __all__ = ["PredictionSample", "PredictionSet", "Sample", "TrainingSet"]
@@ -37,7 +37,7 @@ class Sample(TypedDict):
     Attributes:
         image: C×H×W of 0…255: uint8, or float32 with channels beside "image", images of 16 bits, or mixup.
         mask: 1×H×W uint8 of 0 and 1; with mixup float32 from 0 to 1.
-        valid: 1×H×W bool, false in the padded border; of mixed samples see `segfold.data.mixing`.
+        valid: 1×H×W bool, false in the padded border; of mixed samples see `segfold.data.augment.mixing`.
         row: index into the `ImageSet`; of a mixed sample, that of the first image.
     """
 

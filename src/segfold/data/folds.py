@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
-from segfold.data.table import read_table, shorten
 from segfold.errors import SegfoldError, shown
 from segfold.files import write_atomic
+from segfold.layouts.table import read_table, shorten
 
 
 def fold_path(competition: str, k: int, home: Path = Path()) -> Path:

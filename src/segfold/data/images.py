@@ -13,8 +13,8 @@ import pandas as pd
 
 from segfold.competition import Competition, data_folder
 from segfold.data.cache import cache_folder, cached, decoded_shapes, find_source
-from segfold.data.table import read_table, shorten
 from segfold.errors import SegfoldError
+from segfold.layouts.table import read_table, shorten
 
 IN_MEMORY = 1 << 30  # bytes of images and masks up to which a split is read into memory rather than mapped
 

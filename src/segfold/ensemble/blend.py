@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from segfold.errors import SegfoldError
-from segfold.store_mean import Probabilities
+from segfold.store.mean import Probabilities
 
 _FINEST = 1 << 40  # 16-bit codes times weights of this size still add up in 64 bits
 

@@ -8,11 +8,11 @@ import safetensors.torch
 from torch import nn
 
 from segfold.competition import Competition
+from segfold.data.geometry.sizing import Sizing
 from segfold.data.images import ImageSet
-from segfold.data.sizing import Sizing
 from segfold.errors import SegfoldError
 from segfold.models import build_model
-from segfold.runs import write_atomic
+from segfold.runs.folder import write_atomic
 from segfold.settings import Experiment, Stage
 
 

@@ -9,12 +9,12 @@ import torch
 from torch import Tensor, nn
 
 from segfold.data.dataset import PredictionSet
+from segfold.data.geometry.sizing import Sizing
+from segfold.data.geometry.symmetry import TRANSFORMS
 from segfold.data.images import ImageSet
-from segfold.data.sizing import Sizing
-from segfold.data.tta import TRANSFORMS
 from segfold.data.workers import batches, fitting, loader, too_little_shared
 from segfold.errors import SegfoldError
-from segfold.inference.device import Runtime, memory_errors
+from segfold.machine import Runtime, memory_errors
 from segfold.stopping import leave_signals_to_parent
 
 

@@ -10,14 +10,14 @@ from torch import nn
 from segfold.config import dump
 from segfold.data.images import ImageSet
 from segfold.errors import SegfoldError
-from segfold.inference.device import Runtime
 from segfold.inference.networks import sizing_of
 from segfold.inference.predict import predict
-from segfold.runs import FoldFolder
+from segfold.machine import Runtime
+from segfold.runs.folder import FoldFolder
 from segfold.settings import Experiment
-from segfold.store import ProbabilityStore, open_store
-from segfold.store_mean import MeanStore, Probabilities
-from segfold.store_writer import StoreWriter
+from segfold.store.mean import MeanStore, Probabilities
+from segfold.store.reader import ProbabilityStore, open_store
+from segfold.store.writer import StoreWriter
 
 PIPELINE = 1
 """Raise it with every change after which the same weights and settings give other probabilities: in test-time

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from segfold.store import to_codes
+from segfold.store.reader import to_codes
 
 
 def threshold_code(value: float) -> int:

@@ -10,11 +10,11 @@ from typing import TypeVar
 import numpy as np
 
 from segfold.competition import Competition
-from segfold.data.ids import one_form
 from segfold.data.images import ImageSet
-from segfold.data.rle import decode_batch, encode_batch, problem
-from segfold.data.table import read_table, shorten, with_suffix
 from segfold.errors import SegfoldError, one_line
+from segfold.layouts.ids import one_form
+from segfold.layouts.rle import decode_batch, encode_batch, problem
+from segfold.layouts.table import read_table, shorten, with_suffix
 from segfold.metrics import METRICS, overlap
 
 Key = TypeVar("Key", str, int)

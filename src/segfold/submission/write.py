@@ -16,11 +16,11 @@ import numpy.typing as npt
 
 import segfold
 from segfold.competition import Competition
-from segfold.data.ids import one_form
-from segfold.data.rle import encode
 from segfold.environment import git_state
 from segfold.errors import SegfoldError
-from segfold.runs import read_json, write_atomic
+from segfold.layouts.ids import one_form
+from segfold.layouts.rle import encode
+from segfold.runs.folder import read_json, write_atomic
 from segfold.submission.names import Taken, alone_in, manifest_path, place
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from segfold.errors import SegfoldError
-from segfold.runs import write_atomic
+from segfold.runs.folder import write_atomic
 
 
 @dataclass

@@ -12,14 +12,14 @@ from torch.optim import Optimizer
 
 from segfold.data.dataset import Sample
 from segfold.faults import fault
-from segfold.inference.device import Runtime
 from segfold.losses import StageLoss
+from segfold.machine import Runtime
 from segfold.optim import Schedule, frozen_mode
 from segfold.stopping import Stopping
-from segfold.training.averaging import ExponentialAverage
+from segfold.training.averages import ExponentialAverage
 from segfold.training.checkpoint import Position
-from segfold.training.distributed import ALONE, Group
-from segfold.training.parts import Outputs, backward
+from segfold.training.gradient import Outputs, backward
+from segfold.training.processes import ALONE, Group
 
 REFRESH_SECONDS = 0.5
 

@@ -8,17 +8,17 @@ from torch import nn
 
 from segfold.config import dump
 from segfold.faults import fault
-from segfold.inference.device import Runtime, memory_errors
 from segfold.inference.networks import load_weights, save_weights
 from segfold.inference.stored import Task, predict_named, weights_names
-from segfold.runs import write_json
+from segfold.machine import Runtime, memory_errors
+from segfold.runs.folder import write_json
+from segfold.training.batches import Batches
 from segfold.training.batchnorm import reestimate
 from segfold.training.checkpoint import Position
-from segfold.training.job import FoldJob
-from segfold.training.loading import Batches
+from segfold.training.kept import NamedWeights
+from segfold.training.plan import FoldJob
 from segfold.training.progress import Progress
 from segfold.training.validation import score_store
-from segfold.training.weights import NamedWeights
 
 
 def finish_fold(

@@ -10,16 +10,17 @@ from torch import nn
 
 from segfold.data.dataset import Sample
 from segfold.errors import SegfoldError
-from segfold.inference.device import Runtime, memory_errors, resolve, resume
 from segfold.inference.networks import build_network
+from segfold.machine import Runtime, memory_errors, resolve, resume
 from segfold.optim import build_optimizer, build_schedule, cycle_count, set_frozen, stopped_early, with_warmup
-from segfold.runs import append_line, truncate_lines
+from segfold.runs.folder import append_line, truncate_lines
 from segfold.stopping import Interrupted, Stopping
 from segfold.training import checkpoint as checkpoints
-from segfold.training.averaging import ExponentialAverage
+from segfold.training.averages import ExponentialAverage
+from segfold.training.batches import Batches
 from segfold.training.checkpoint import Checkpoint, Position
+from segfold.training.checks import check_network, check_stages, stage_loss
 from segfold.training.compiling import Compiled
-from segfold.training.distributed import ALONE, Group, synchronised
 from segfold.training.engine import (
     Learner,
     NotFiniteError,
@@ -31,12 +32,11 @@ from segfold.training.engine import (
 )
 from segfold.training.finish import finish_fold
 from segfold.training.initial import start_from
-from segfold.training.job import FoldJob, StagePlan
-from segfold.training.loading import Batches
-from segfold.training.objective import check_network, check_stages, stage_loss
+from segfold.training.kept import NamedWeights
+from segfold.training.plan import FoldJob, StagePlan
+from segfold.training.processes import ALONE, Group, synchronised
 from segfold.training.progress import Progress
 from segfold.training.validation import Scores, score_network
-from segfold.training.weights import NamedWeights
 
 SAVE_SECONDS = 300
 """How much work of an epoch a kill may cost."""

@@ -7,8 +7,8 @@ from torch import nn
 
 from segfold.errors import SegfoldError
 from segfold.paths import user_path
-from segfold.runs import RunFolder, read_done
-from segfold.training.job import FoldJob, recorded_parts
+from segfold.runs.folder import RunFolder, read_done
+from segfold.training.plan import FoldJob, recorded_parts
 
 
 @torch.no_grad()

@@ -14,7 +14,7 @@ from segfold.training.remaining import TimeLeft
 
 if TYPE_CHECKING:
     from segfold.training.checkpoint import Position
-    from segfold.training.job import FoldJob, StagePlan
+    from segfold.training.plan import FoldJob, StagePlan
 
 LONG_HOURS = 6
 ESTIMATE_AFTER_SECONDS = 20

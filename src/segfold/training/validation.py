@@ -9,14 +9,14 @@ from torch import nn
 
 from segfold.competition import Competition
 from segfold.data.images import ImageSet
-from segfold.inference.device import Runtime
 from segfold.inference.networks import sizing_of
 from segfold.inference.predict import predict
+from segfold.machine import Runtime
 from segfold.metrics import METRICS, Counts, overlap
 from segfold.settings import Experiment
-from segfold.store import HALF
-from segfold.store_mean import Probabilities
-from segfold.training.distributed import ALONE, Group
+from segfold.store.mean import Probabilities
+from segfold.store.reader import HALF
+from segfold.training.processes import ALONE, Group
 
 PIECE_BYTES = 1 << 26  # of masks that wait to be counted: many of small images, few of large ones
 

@@ -11,9 +11,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from segfold.data.rle import encode
-from segfold.data.seismic import SIDE, image_of, salt_mask
+from segfold.demo.seismic import SIDE, image_of, salt_mask
 from segfold.errors import SegfoldError
+from segfold.layouts.rle import encode
 
 EMPTY = 0.3905
 BLACK = 0.02

@@ -12,7 +12,7 @@ from segfold.competition import Competition
 from segfold.data.images import ImageSet
 from segfold.data.sampling import draws, row_weights
 from segfold.errors import SegfoldError
-from segfold.runs import FoldFolder
+from segfold.runs.folder import FoldFolder
 from segfold.settings import Experiment, Stage
 
 FAST_IMAGES = 64

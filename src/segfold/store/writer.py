@@ -18,8 +18,8 @@ from segfold.errors import SegfoldError
 from segfold.faults import fault
 from segfold.files import disk_errors, read_json, size_text, write_all, write_atomic, write_json
 from segfold.locks import FoldLock
-from segfold.store import ProbabilityStore, open_store, plain_meta, read_entries, sampled_digest, to_codes
-from segfold.store_table import table_offsets, table_text
+from segfold.store.reader import ProbabilityStore, open_store, plain_meta, read_entries, sampled_digest, to_codes
+from segfold.store.table import table_offsets, table_text
 
 
 class StoreWriter:

@@ -16,10 +16,10 @@ from PIL import Image
 
 from segfold.competition import Competition
 from segfold.cores import cores
-from segfold.data import damage
-from segfold.data.messages import overheard
-from segfold.data.tags import TIFF, orientation
 from segfold.errors import SegfoldError
+from segfold.layouts import damage
+from segfold.layouts.messages import overheard
+from segfold.layouts.tags import TIFF, orientation
 
 # Decoded ahead of their consumer: memory stays flat as sets grow, and as images do.
 AHEAD_BYTES = 1 << 28

@@ -4,7 +4,7 @@ import torch
 from torch import nn
 from torch.func import functional_call
 
-from segfold.data.sizing import Sizing
+from segfold.data.geometry.sizing import Sizing
 from segfold.errors import SegfoldError
 from segfold.inference.networks import input_channels, sizing_of
 from segfold.losses import StageLoss
@@ -12,8 +12,8 @@ from segfold.losses.combine import HEADS
 from segfold.models.output import Output
 from segfold.optim import build_optimizer, build_schedule, encoder_of
 from segfold.settings import Stage
-from segfold.training.distributed import Group
-from segfold.training.job import FoldJob, StagePlan
+from segfold.training.plan import FoldJob, StagePlan
+from segfold.training.processes import Group
 
 
 def stage_loss(stage: Stage) -> StageLoss:

@@ -9,8 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import IO
 
-from segfold.data.ids import one_form
 from segfold.errors import SegfoldError
+from segfold.layouts.ids import one_form
 from segfold.paths import NO_NAME
 
 _IS_UTF8 = 1 << 11  # the flag of a member whose name is UTF-8

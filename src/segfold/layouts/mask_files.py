@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from segfold.competition import Competition
-from segfold.data.decode import Palette, mask_values
+from segfold.layouts.decode import Palette, mask_values
 
 _SHOWN = 6
 

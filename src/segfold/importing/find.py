@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from segfold.competition import Competition
-from segfold.data.archive import unpack
-from segfold.data.ids import entries_by_id, one_form
-from segfold.data.table import shorten
 from segfold.errors import SegfoldError
+from segfold.layouts.archive import unpack
+from segfold.layouts.ids import entries_by_id, one_form
+from segfold.layouts.table import shorten
 
 _DEPTH = 5  # folders below the source in which to look
 _NESTING = 3  # zips in zips

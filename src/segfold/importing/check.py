@@ -8,13 +8,13 @@ import pandas as pd
 
 from segfold.competition import Competition, data_folder
 from segfold.data.cache import decode_text, list_files, mask_source, size
-from segfold.data.decode import OrientationError, image_of, map_files, mask_of
-from segfold.data.ids import file_of
 from segfold.data.images import missing_data
-from segfold.data.kinds import Kind, common_kind, kind_of
-from segfold.data.mask_files import why_different
-from segfold.data.table import read_table, shorten, with_suffix
 from segfold.errors import SegfoldError, one_line
+from segfold.layouts.decode import OrientationError, image_of, map_files, mask_of
+from segfold.layouts.ids import file_of
+from segfold.layouts.kinds import Kind, common_kind, kind_of
+from segfold.layouts.mask_files import why_different
+from segfold.layouts.table import read_table, shorten, with_suffix
 
 
 def data_problems(competition: Competition, home: Path = Path()) -> list[str]:

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from segfold.data.ids import one_form
 from segfold.errors import SegfoldError
+from segfold.layouts.ids import one_form
 
 
 def read_table(path: Path, columns: Sequence[str], spelled: bool = False) -> pd.DataFrame:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from segfold.data.table import shorten
+from segfold.layouts.table import shorten
 
 
 @dataclass(frozen=True)

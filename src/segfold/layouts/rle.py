@@ -13,7 +13,8 @@ from typing import Literal
 import numpy as np
 
 from segfold.cores import cores
-from segfold.data.rle_kernels import (
+from segfold.errors import SegfoldError
+from segfold.layouts.rle_kernels import (
     FINE,
     LENGTH,
     NOT_INTEGER,
@@ -25,7 +26,6 @@ from segfold.data.rle_kernels import (
     encode_masks,
     parse,
 )
-from segfold.errors import SegfoldError
 
 Order = Literal["column", "row"]
 

@@ -19,7 +19,7 @@ import zlib
 
 from PIL import Image
 
-from segfold.data.tags import TIFF, read_tags
+from segfold.layouts.tags import TIFF, read_tags
 
 _PNG = b"\x89PNG\r\n\x1a\n"
 _DEFLATE = (8, 32946)  # values of a TIFF's tag for its compression

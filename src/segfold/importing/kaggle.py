@@ -11,10 +11,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from segfold.competition import Competition, data_folder
-from segfold.data.check import folder_problems
-from segfold.data.layout import find_files, named_files
-from segfold.data.table import shorten
 from segfold.errors import SegfoldError
+from segfold.importing.check import folder_problems
+from segfold.importing.find import find_files, named_files
+from segfold.layouts.table import shorten
 
 
 class DataProblemsError(SegfoldError):

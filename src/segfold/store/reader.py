@@ -21,7 +21,7 @@ import numpy.typing as npt
 
 from segfold.errors import SegfoldError
 from segfold.files import read_json
-from segfold.store_table import StoreTable, shared_table
+from segfold.store.table import StoreTable, shared_table
 
 TOP = 65535
 _PIECES, _PIECE = 32, 4096  # number of pieces, and bytes of each

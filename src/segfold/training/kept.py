@@ -8,10 +8,10 @@ from typing import Any
 from torch import nn
 
 from segfold.inference.networks import save_weights, weights_digest
-from segfold.training.averaging import RunningAverage, best_epochs, mean_of_states
+from segfold.training.averages import RunningAverage, best_epochs, mean_of_states
 from segfold.training.checkpoint import Checkpoint, Position
-from segfold.training.distributed import unsynchronised
-from segfold.training.job import FoldJob, StagePlan
+from segfold.training.plan import FoldJob, StagePlan
+from segfold.training.processes import unsynchronised
 
 Score = tuple[int, int, float]
 """Stage, epochs done over all stages, validation score."""

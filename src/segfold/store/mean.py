@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from segfold.errors import SegfoldError
-from segfold.store import ProbabilityStore
+from segfold.store.reader import ProbabilityStore
 
 
 class Probabilities(Protocol):

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from segfold.data.dataset import Sample
 from segfold.losses import StageLoss
-from segfold.training.distributed import Group
+from segfold.training.processes import Group
 
 Sums = dict[str, Tensor]
 Outputs = tuple[Tensor, dict[str, Tensor], Tensor | None]

@@ -1,0 +1,1 @@
+"""The probability store: reader, writer, mean."""
