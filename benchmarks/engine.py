@@ -1,4 +1,4 @@
-"""segfold's engine on any network: the one place here that knows how a learner is put together."""
+"""segfold's loop on any network: the one place here that knows how a learner is put together."""
 
 from collections.abc import Iterable
 
@@ -10,17 +10,12 @@ from segfold.data.dataset import Sample
 from segfold.machine import Runtime
 from segfold.models import Output
 from segfold.models.input import InputLayer
-from segfold.optim import build_optimizer
+from segfold.observer import SILENT
 from segfold.stopping import Stopping
 from segfold.training import FoldJob
-from segfold.training.averages import ExponentialAverage
 from segfold.training.batches import Batches
-from segfold.training.checkpoint import Position
-from segfold.training.checks import stage_loss
-from segfold.training.compiling import Compiled
-from segfold.training.engine import Learner, Totals, train_epoch
-
-RATE = 1e-3
+from segfold.training.learner import Learner, Totals
+from segfold.training.loop import Loop
 
 
 class RawPixels(nn.Module):
@@ -44,47 +39,27 @@ class Trained:
     """
 
     def __init__(self, job: FoldJob, network: nn.Module, runtime: Runtime) -> None:
-        experiment, plan = job.experiment, job.stages[0]
-        name, settings = plan.optimizer
-        network = network.to(runtime.device).to(memory_format=torch.channels_last)
-        assert experiment.ema is not None and experiment.clip is not None
-        self.learner = Learner(
-            network=network,
-            forward=Compiled(network, print) if runtime.compile else network,
-            optimizer=build_optimizer(name, network, **settings),
-            average=ExponentialAverage(network, experiment.ema.decay),
-            scaler=torch.amp.GradScaler(runtime.device.type, enabled=runtime.precision == "fp16"),
-            runtime=runtime,
-            clip=experiment.clip,
-            seed=job.seed,
-            accumulate=experiment.accumulate,
-        )
-        self.loss = stage_loss(plan.settings)
-        self.images = plan.steps * plan.batch_size
-        self._batches = Batches(job, plan, runtime)
-        self._position = Position()
+        self.learner = Learner(job, network, runtime, say=print)
+        self.plan = job.stages[0]
+        self.loss = self.plan.loss
+        self.images = self.plan.steps * self.plan.batch_size
+        self._loop = Loop(self.learner, SILENT, Stopping())
+        self._batches = Batches(job, self.plan, runtime)
 
     def epoch(self) -> None:
-        """An epoch as a fold trains it: through the engine, batches from the loader."""
+        """An epoch as a fold trains it: through the loop, batches from the loader."""
         self.engine(self.samples())
-        self._position.epochs, self._position.step = self._position.epochs + 1, 0
+        self.learner.position.epochs += 1
 
     def samples(self) -> Iterable[Sample]:
         """The loader's batches of the present epoch."""
-        return self._batches.of(self._position.epochs, 0)
+        return self._batches.of(self.learner.position.epochs, 0)
 
     def engine(self, batches: Iterable[Sample]) -> None:
-        """A step through the engine on each batch."""
-        train_epoch(
-            self.learner,
-            batches,
-            lambda step: self.loss,
-            lambda step: RATE,
-            self._position,
-            Totals(),
-            Stopping(),
-            lambda means: None,
-        )
+        """A step through the loop on each batch."""
+        self._loop.steps(self.plan, batches)
+        self.learner.position.step = 0
+        self.learner.totals = Totals()
 
     def in_memory(self, batches: Iterable[Sample]) -> list[tuple[Tensor, Tensor, Tensor]]:
         """Image, target and valid area of batches, as a step wants them, on the device."""
@@ -100,10 +75,10 @@ class Trained:
 
     def bare(self, batches: list[tuple[Tensor, Tensor, Tensor]]) -> None:
         """A step of the bare loop on each batch, with this learner's own parts."""
-        learner = self.learner
-        assert learner.average is not None and learner.clip is not None
+        learner, clip = self.learner, self.learner.job.experiment.clip
+        assert learner.average is not None and clip is not None
         for group in learner.optimizer.param_groups:
-            group["lr"] = RATE
+            group["lr"] = learner.rate(0)
         steps(
             batches,
             learner.network,
@@ -112,7 +87,7 @@ class Trained:
             learner.optimizer,
             learner.runtime.autocast,
             learner.scaler,
-            learner.clip,
+            clip,
             learner.average.update,
         )
 

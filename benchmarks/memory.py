@@ -81,8 +81,7 @@ def _blended(folder: Path, members: int, images: int) -> tuple[int, int]:
 
 def main(folder: Path, members: int, images: int) -> None:
     """Blend the first ``members`` stores below ``folder`` and print memory before and at the peak."""
-    import segfold.cli.members
-    import segfold.cli.submission  # noqa: F401  (what `segfold submit` has imported before it blends)
+    import segfold.road  # noqa: F401  (what ``segfold submit`` has imported before it blends)
     from segfold.ensemble import TestMember, blend, common_ids
     from segfold.store.reader import open_store
 

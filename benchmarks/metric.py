@@ -1,4 +1,4 @@
-"""The competition's metric at 99 thresholds, against a plain numpy loop."""
+"""The competition's metric at every threshold and smallest component that ``submit`` tries, against a plain loop."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,10 +9,13 @@ import numpy as np
 from benchmarks.measure import Effort, Row, interleave, rate, spread
 from benchmarks.peers import numpy_metric
 from segfold.demo.synthetic import areas_of, draw_mask
-from segfold.metrics import threshold_scores
+from segfold.ensemble.grid import AREAS, THRESHOLDS
+from segfold.ensemble.sweep import Sweep
+from segfold.metrics import METRICS
+from segfold.post.threshold import threshold_code
 
-IMAGES, IMAGES_OF_PEER = 4000, 100
-THRESHOLDS = [round(65535 * percent / 100) for percent in range(1, 100)]
+IMAGES, IMAGES_OF_PEER = 400, 10
+CODES = [threshold_code(value) for value in THRESHOLDS]
 ROUNDS = 7
 
 
@@ -20,10 +23,10 @@ def rows(effort: Effort, folder: Path) -> Sequence[Row]:
     count, part = effort.size(IMAGES, 200), effort.size(IMAGES_OF_PEER, 10)
     codes, truth = predictions(count)
     check(codes[:part], truth[:part])
-    threshold_scores(codes, truth, THRESHOLDS)
+    scores(codes, truth)
     things = {
-        "ours": lambda: threshold_scores(codes, truth, THRESHOLDS),
-        "peer": lambda: numpy_metric.scores(codes[:part], truth[:part], THRESHOLDS),
+        "ours": lambda: scores(codes, truth),
+        "peer": lambda: numpy_metric.scores(codes[:part], truth[:part], CODES, AREAS),
     }
     times = interleave(things, least=effort.least(ROUNDS), seconds=effort.seconds(5))
     note = f"{count:,} images through ours, the first {part} through the loop; {spread(times)}"
@@ -32,11 +35,21 @@ def rows(effort: Effort, folder: Path) -> Sequence[Row]:
             "metric",
             rate(count, times["ours"]),
             rate(part, times["peer"]),
-            f"images/s of 101² at {len(THRESHOLDS)} thresholds",
+            f"images/s of 101² at {len(CODES)} thresholds × {len(AREAS)} components",
             20.0,
             notes=(note,),
         )
     ]
+
+
+def scores(codes: np.ndarray, truth: np.ndarray) -> np.ndarray:
+    """N×T×A scores, as ``submit`` makes them one image after the other."""
+    sweep = Sweep(CODES, AREAS)
+    found = np.empty((len(codes), len(CODES), len(AREAS)), np.float32)
+    for number, (image, mask) in enumerate(zip(codes, truth)):
+        inter, area, true = sweep(image, mask)
+        found[number] = METRICS["precision"](inter, area + true - inter, area, np.full_like(area, true))
+    return found
 
 
 def predictions(count: int) -> tuple[np.ndarray, np.ndarray]:
@@ -53,5 +66,5 @@ def predictions(count: int) -> tuple[np.ndarray, np.ndarray]:
 
 def check(codes: np.ndarray, truth: np.ndarray) -> None:
     """Asserts that the scores are the loop's, exactly."""
-    expected = numpy_metric.scores(codes, truth, THRESHOLDS).astype(np.float32)
-    np.testing.assert_array_equal(threshold_scores(codes, truth, THRESHOLDS), expected)
+    expected = numpy_metric.scores(codes, truth, CODES, AREAS).astype(np.float32)
+    np.testing.assert_array_equal(scores(codes, truth), expected)

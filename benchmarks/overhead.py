@@ -11,7 +11,6 @@ from benchmarks.engine import Trained
 from benchmarks.measure import Effort, Row, difference, interleave
 from benchmarks.workload import FULL_TRAINING, first_stage, make_images
 from segfold.data.dataset import Sample
-from segfold.inference.networks import build_network
 from segfold.machine import Runtime, resolve
 from segfold.training import FoldJob
 
@@ -55,7 +54,7 @@ def rows(effort: Effort, folder: Path) -> Sequence[Row]:
 def pair(job: FoldJob, runtime: Runtime) -> tuple[Trained, Trained, list[Sample]]:
     """The same training twice, one for the engine and one for the bare loop, and batches of its first epoch."""
     torch.manual_seed(0)
-    network = build_network(job.experiment, job.competition, job.images)
+    network = job.network()
     ours, bare = Trained(job, copy.deepcopy(network), runtime), Trained(job, network, runtime)
     return ours, bare, list(ours.samples())[:IN_MEMORY]
 

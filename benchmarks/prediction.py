@@ -15,8 +15,7 @@ from benchmarks.peers import smp_prediction
 from benchmarks.peers.smp_training import MEAN, STD, network
 from benchmarks.workload import first_stage, gmacs, make_images
 from segfold.data.geometry.sizing import Sizing
-from segfold.inference.networks import build_network
-from segfold.inference.predict import predict
+from segfold.inference.predict import Manner, predict
 from segfold.machine import Runtime, resolve
 from segfold.training import FoldJob
 
@@ -35,7 +34,7 @@ def rows(effort: Effort, folder: Path) -> Sequence[Row]:
     torch.manual_seed(0)
     theirs = settled(network(), size)
     ours = on_device(RawPixels(copy.deepcopy(theirs), MEAN, STD), runtime)
-    default = on_device(build_network(job.experiment, job.competition, job.images), runtime)
+    default = on_device(job.network(), runtime)
     theirs.to(runtime.device)
 
     def peer() -> list[np.ndarray]:
@@ -101,16 +100,8 @@ def check(ours: Sequence[np.ndarray], theirs: Sequence[np.ndarray]) -> float:
 
 def predicted(model: nn.Module, job: FoldJob, size: int, runtime: Runtime) -> list[np.ndarray]:
     """Probabilities of every image at its own size, 1×H×W each, as a fold predicts them."""
-    found = predict(
-        model,
-        job.images,
-        np.arange(len(job.images)),
-        Sizing(size, size, "resize"),
-        tta=TTA,
-        batch_size=BATCH,
-        runtime=runtime,
-    )
-    return [values for _, values in found]
+    manner = Manner(Sizing(size, size, "resize"), runtime, TTA, BATCH)
+    return [found.planes for found in predict(model, job.images, np.arange(len(job.images)), manner)]
 
 
 def on_device(model: nn.Module, runtime: Runtime) -> nn.Module:

@@ -18,7 +18,6 @@ from benchmarks.engine import RawPixels, Trained
 from benchmarks.measure import machine
 from benchmarks.training import BATCH, SAME_LOSS, SIZE
 from benchmarks.workload import FULL_TRAINING, first_stage, make_images
-from segfold.inference.networks import build_network
 from segfold.machine import resolve
 
 SHOWN = 10
@@ -71,7 +70,7 @@ def step_costs(network: str, size: int, steps: int, folder: Path) -> dict[str, f
 
         built = RawPixels(smp_training.network(), smp_training.MEAN, smp_training.STD)
     else:
-        built = build_network(job.experiment, job.competition, job.images)
+        built = job.network()
     trained = Trained(job, built, runtime)
     trained.epoch()
     on_gpu = runtime.device.type == "cuda"

@@ -10,7 +10,6 @@ from benchmarks.engine import RawPixels, Trained
 from benchmarks.measure import Effort, Row, difference, has_amx, interleave, rate, spread, timed
 from benchmarks.peers.smp_training import MEAN, STD, PlainLoop, network
 from benchmarks.workload import FULL_TRAINING, STAGE, first_stage, gmacs, make_images
-from segfold.inference.networks import build_network
 from segfold.machine import resolve
 
 SIZE, BATCH = 128, 16
@@ -32,7 +31,7 @@ def rows(effort: Effort, folder: Path) -> Sequence[Row]:
     runtime = ours.learner.runtime
 
     default_job = first_stage(folder, size, BATCH)
-    built = build_network(default_job.experiment, default_job.competition, default_job.images)
+    built = default_job.network()
     default = Trained(default_job, built, runtime)
     work = {"ours": gmacs(ours.learner.network, size), "default": gmacs(built, size)}
     first = {"ours": timed(ours.epoch), "default": timed(default.epoch)}

@@ -20,6 +20,9 @@ CONFIG = Path(__file__).parents[1] / "configs" / "quick.yaml"
 STAGE = "small"
 """The stage of the config that is timed: its first."""
 
+PLAIN = (f"stages.{STAGE}.lr=1e-3", f"stages.{STAGE}.schedule=constant", f"stages.{STAGE}.warmup=0")
+"""One learning rate, so that all steps are alike."""
+
 FULL_TRAINING = 100_000
 """Images of a whole training, by which the machine's settings are chosen: what is timed is a part of one."""
 
@@ -41,7 +44,7 @@ def first_stage(home: Path, size: int, batch_size: int, overrides: Sequence[str]
     """
     experiment = load_experiment(
         CONFIG,
-        [f"competition={COMPETITION}", f"stages.{STAGE}.size={size}", f"batch_size={batch_size}", *overrides],
+        [f"competition={COMPETITION}", f"stages.{STAGE}.size={size}", f"batch_size={batch_size}", *PLAIN, *overrides],
     )
     competition = load_competition(COMPETITION)
     images = load_split(competition, "train", home)

@@ -106,7 +106,7 @@ def start(home: Path, *arguments: str, fault: str = "", before: Callable[[], obj
 
     Args:
         fault: what ``SEGFOLD_FAULT`` would hold.
-        before: called in the process first; a function of a module, or a `functools.partial` of one.
+        before: called in the process first; a function of a module, or a ``functools.partial`` of one.
     """
     _start_server()
     readers, writers = zip(*(_CONTEXT.Pipe(duplex=False) for _ in range(2)))

@@ -1,4 +1,4 @@
-"""Imported once by the server that `forked` forks from: all that a process would else spend seconds on by itself.
+"""Imported once by the server that ``forked`` forks from: all that a process would else spend seconds on by itself.
 
 Nothing here may start a thread that stays, or run a backward pass, whose engine does not survive a fork.
 """
@@ -13,8 +13,8 @@ from segfold.layouts.rle import encode
 from segfold.losses import LOSSES
 from segfold.metrics import overlap
 
-for _verb in ("experiment", "members", "show", "submission", "train"):
-    importlib.import_module(f"segfold.cli.{_verb}")
+for _module in ("road", "cli.progress", "cli.show", "cli.submit", "cli.train"):
+    importlib.import_module(f"segfold.{_module}")
 
 # The first call of a compiled kernel readies all of numba.
 _mask = np.ones((2, 2), np.uint8)

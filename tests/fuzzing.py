@@ -1,4 +1,4 @@
-"""Inputs by the thousand, each from its own seed: a right value, or a `SegfoldError` of one line, and nothing else."""
+"""Inputs by the thousand, each from its own seed: a right value, or a ``SegfoldError`` of one line, and nothing else."""
 
 import traceback
 from collections.abc import Callable, Sequence
@@ -41,7 +41,7 @@ TOKENS = (
 counts = pytest.mark.parametrize(
     "count", [pytest.param(SAMPLE, id="sample"), pytest.param(ALL, id="all", marks=pytest.mark.slow)]
 )
-"""A fuzz of thousands in `make test-slow`; its first inputs in every run of the tests."""
+"""A fuzz of thousands in ``make test-slow``; its first inputs in every run of the tests."""
 
 
 class WrongError(AssertionError):
@@ -51,7 +51,7 @@ class WrongError(AssertionError):
 def fuzz(count: int, seed: str, case: Callable[[np.random.Generator], object], refuses: bool = True) -> None:
     """Calls ``case`` with the generators of ``count`` inputs.
 
-    ``case`` makes its input, and raises `SegfoldError` where that is refused, `WrongError` (or any assertion) where a
+    ``case`` makes its input, and raises ``SegfoldError`` where that is refused, ``WrongError`` (or any assertion) where a
     wrong value came out. The test fails with the number and the error of each kind of failure, and where inputs that
     could be refused never are, or always.
     """
@@ -83,7 +83,7 @@ def some(rng: np.random.Generator, values: Sequence[Any]) -> Any:
 
 
 def mutated(data: bytes, rng: np.random.Generator, tokens: Sequence[bytes] = ()) -> bytes:
-    """`data` with one to four changes: bytes flipped, replaced, cut out, doubled, moved, or the end cut off."""
+    """``data`` with one to four changes: bytes flipped, replaced, cut out, doubled, moved, or the end cut off."""
     tokens = tokens or [token.encode("utf-8", "surrogatepass") for token in TOKENS]
     for _ in range(int(rng.integers(1, 5))):
         at, end = sorted(int(place) for place in rng.integers(0, len(data) + 1, 2))
@@ -111,7 +111,7 @@ def mutated(data: bytes, rng: np.random.Generator, tokens: Sequence[bytes] = ())
 
 
 def mutated_words(text: str, rng: np.random.Generator, words: Sequence[str] = TOKENS, split: str = "\n") -> str:
-    """`text` with one to three of its lines (or what ``split`` parts) changed, doubled, swapped or left out."""
+    """``text`` with one to three of its lines (or what ``split`` parts) changed, doubled, swapped or left out."""
     lines = text.split(split)
     for _ in range(int(rng.integers(1, 4))):
         at, other = (int(place) for place in rng.integers(0, len(lines), 2))

@@ -10,8 +10,9 @@ import numpy as np
 from segfold.competition import load_competition
 from segfold.config import dump, dump_yaml
 from segfold.data.images import load_split
+from segfold.files import read_json, write_json
 from segfold.inference.stored import prediction_meta, tta_name
-from segfold.runs.folder import RunFolder, read_json, write_json
+from segfold.runs.folder import RunFolder
 from segfold.store.writer import StoreWriter
 from small_project import fold_job
 

@@ -94,26 +94,23 @@ def segfold(home: Path, *arguments: str, **options: object) -> "subprocess.Compl
 
 def fold_job(home: Path, *overrides: str, fold: int = 0, run: str = "here"):  # type: ignore[no-untyped-def]
     """The job of one fold of ``configs/small.yaml``, for training in this process."""
-    from segfold.cli.experiment import experiment_folds
+    from segfold import road
     from segfold.competition import load_competition
     from segfold.config import load_experiment
-    from segfold.data.images import load_split
     from segfold.runs.folder import RunFolder
-    from segfold.training import FoldJob
 
     experiment = load_experiment(home / "configs/small.yaml", overrides)
     competition = load_competition(experiment.competition, home)
-    images = load_split(competition, "train", home)
-    folds = experiment_folds(experiment, competition, images, home)
-    return FoldJob(experiment, competition, images, folds, fold, RunFolder(home / "runs" / run).fold(fold))
+    return road.fold_job(road.Run(experiment, competition, RunFolder(home / "runs" / run), home), fold)
 
 
 def train(job, stopping=None):  # type: ignore[no-untyped-def]
     """Train a job in this process and in silence."""
     from rich.console import Console
 
+    from segfold.cli.progress import Progress
     from segfold.stopping import Stopping
-    from segfold.training import Progress, train_fold
+    from segfold.training import train_fold
 
     with Progress(False, Console(quiet=True)) as progress:
         return train_fold(job, progress, stopping or Stopping())

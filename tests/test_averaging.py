@@ -13,8 +13,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, update_bn
 
 from segfold.errors import SegfoldError
-from segfold.training.averages import ExponentialAverage, RunningAverage, best_epochs, mean_of_states
-from segfold.training.batchnorm import reestimate
+from segfold.training.averages import ExponentialAverage, RunningAverage, best_epochs, mean_of_states, reestimate
 
 
 def network(seed: int = 0, dropout: float = 0.0) -> nn.Sequential:

@@ -31,7 +31,10 @@ def test_numpy_metric_by_hand() -> None:
     truth[0, 0, :3] = 1
     codes = np.array([[[50, 40, 10, 10]], [[0, 0, 0, 60]]], np.uint16)
     # Two of three pixels, IoU 2/3: above .50, .55, .60, .65. All of them: IoU 3/4. A false alarm; an empty agreement.
-    np.testing.assert_allclose(numpy_metric.scores(codes, truth, [20, 5, 70]), [[0.4, 0.5, 0.0], [0.0, 0.0, 1.0]])
+    found = numpy_metric.scores(codes, truth, [20, 5, 70], [0, 3])
+    np.testing.assert_allclose(found[..., 0], [[0.4, 0.5, 0.0], [0.0, 0.0, 1.0]])
+    # Without components of fewer than three pixels.
+    np.testing.assert_allclose(found[..., 1], [[0.0, 0.5, 0.0], [1.0, 1.0, 1.0]])
 
 
 def test_metric_equals_its_peer() -> None:

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from segfold.errors import SegfoldError
-from segfold.inference.networks import build_network, sizing_of
+from segfold.inference.networks import sizing_of
 from segfold.models import MODELS
 from segfold.training import checks as objective
 from segfold.training.plan import FoldJob
@@ -66,21 +66,21 @@ def test_a_later_stage_is_refused_before_the_first_has_begun(home: Path, name: s
 
 def test_a_gate_without_a_head_is_refused_before_the_first_step(home: Path) -> None:
     job = with_model(home, "unet", "predict.gate=0.3", "init=runs/other")
-    network = build_network(job.experiment, job.competition, job.images)
+    network = job.network()
     with pytest.raises(SegfoldError, match=r"predict\.gate is 0\.3 but the network has no image head"):
         objective.check_network(network, job, Group())
 
 
 def test_batch_norms_of_single_images_are_refused(home: Path) -> None:
     job = with_model(home, "unet", centre="psp")
-    network = build_network(job.experiment, job.competition, job.images)
+    network = job.network()
     objective.check_network(network, job, Group(0, 2))
     with pytest.raises(SegfoldError, match="batch norms of unet cannot learn from 1 image"):
         objective.check_network(network, job, Group(0, 4))
     objective.check_network(network, job, Group(0, 4), synchronises=True)
     # A stage of no epochs asks for nothing.
     job = with_model(home, "unet", "stages.lovasz.epochs=0", "stages.lovasz.size=50")
-    objective.check_network(build_network(job.experiment, job.competition, job.images), job, Group())
+    objective.check_network(job.network(), job, Group())
 
 
 def test_classes_that_exclude_each_other_are_refused_where_they_do_not(home: Path) -> None:
@@ -95,7 +95,7 @@ def test_classes_that_exclude_each_other_are_refused_where_they_do_not(home: Pat
 def test_shapes_are_those_of_real_images_and_the_network_is_left_alone(home: Path, name: str) -> None:
     heads = {"levels": True, "nonempty": True, "image": True} if name == "unet" else {"image": name in HEADED}
     job = with_model(home, name, **({"heads": heads} if name in ("unet", *HEADED) else {}))
-    network = build_network(job.experiment, job.competition, job.images)
+    network = job.network()
     before = {key: value.clone() for key, value in network.state_dict().items()}
     drawn = torch.get_rng_state()
     found = objective._outputs(network, job, job.stages[0], 4, sizing_of(job.experiment, job.stages[0].settings))

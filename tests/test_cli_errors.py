@@ -45,7 +45,7 @@ def refused(home: Path, *arguments: str, run: Callable[..., Any] = segfold) -> s
     """The one line that a refused command prints.
 
     Args:
-        run: runs the command; `small_project.segfold` does it in a fresh interpreter.
+        run: runs the command; ``small_project.segfold`` does it in a fresh interpreter.
     """
     before = set((home / "submissions").glob("*"))
     done = run(home, *arguments)

@@ -1,4 +1,4 @@
-"""Samples and their order: the same for any number of workers, `valid` where the image lies."""
+"""Samples and their order: the same for any number of workers, ``valid`` where the image lies."""
 
 from typing import Any
 
@@ -33,7 +33,9 @@ def test_samples_do_not_depend_on_workers_or_on_what_came_before() -> None:
         assert len(left) == len(right) == 3
         assert all(same(a, b) for a, b in zip(left, right, strict=True))
     assert not same(alone[0][0], alone[1][0])
-    assert same(dataset[1, 3], training_set(images, augmenter=Augmenter(STEPS, 1), random_offset=True, seed=1)[1, 3])
+    assert same(
+        dataset[1, 3, 3], training_set(images, augmenter=Augmenter(STEPS, 1), random_offset=True, seed=1)[1, 3, 3]
+    )
 
 
 def test_a_batch_has_the_promised_shapes_and_types() -> None:
@@ -50,7 +52,7 @@ def test_rows_are_those_asked_for() -> None:
     dataset = training_set(images, rows=np.array([7, 2, 7]))
     assert len(dataset) == 3
     for position, row in enumerate((7, 2, 7)):
-        sample = dataset[0, position]
+        sample = dataset[0, position, position]
         assert sample["row"] == row
         np.testing.assert_array_equal(sample["image"].permute(1, 2, 0), PAD.image(images.images[row]))
         np.testing.assert_array_equal(sample["mask"][0], PAD.mask(images.masks[row]))  # type: ignore[index]
@@ -61,7 +63,7 @@ def test_valid_holds_the_image_at_any_offset() -> None:
     dataset = training_set(images, random_offset=True)
     corners = []
     for epoch in range(150):
-        sample = dataset[epoch, 1]
+        sample = dataset[epoch, 1, 1]
         valid = sample["valid"][0]
         assert valid.sum() == 101 * 90
         inside = sample["image"][:, valid].T.reshape(101, 90, 3)
@@ -77,20 +79,20 @@ def test_valid_holds_the_image_at_any_offset() -> None:
 
 def test_offsets_follow_the_seed() -> None:
     images = image_set(1)
-    samples = [training_set(images, random_offset=True, seed=seed)[0, 0]["valid"] for seed in (0, 0, 1)]
+    samples = [training_set(images, random_offset=True, seed=seed)[0, 0, 0]["valid"] for seed in (0, 0, 1)]
     assert torch.equal(samples[0], samples[1])
     assert not torch.equal(samples[0], samples[2])
 
 
 def test_without_random_offset_images_are_centred() -> None:
-    valid = training_set(image_set(1))[4, 0]["valid"][0]
+    valid = training_set(image_set(1))[4, 0, 0]["valid"][0]
     assert valid[13:114, 13:114].all() and valid.sum() == 101 * 101
 
 
 def test_resized_images_are_valid_everywhere() -> None:
     images = image_set(1)
     sizing = Sizing(64, 96, "resize")
-    sample = training_set(images, sizing=sizing, random_offset=True)[0, 0]
+    sample = training_set(images, sizing=sizing, random_offset=True)[0, 0, 0]
     assert sample["valid"].shape == (1, 64, 96) and sample["valid"].all()
     np.testing.assert_array_equal(sample["image"].permute(1, 2, 0), sizing.image(images.images[0]))
 
@@ -98,7 +100,7 @@ def test_resized_images_are_valid_everywhere() -> None:
 def test_stretched_and_padded_images_are_valid_where_they_lie() -> None:
     images = image_set(1, (101, 90))
     sizing = Sizing(256, 224, "pad", resize=(202, 180))
-    sample = training_set(images, sizing=sizing, random_offset=True)[0, 0]
+    sample = training_set(images, sizing=sizing, random_offset=True)[0, 0, 0]
     valid = sample["valid"][0]
     assert valid.sum() == 202 * 180
     stretched = cv2.resize(images.images[0], (180, 202), interpolation=cv2.INTER_LINEAR)
@@ -129,15 +131,15 @@ def test_samples_are_augmented_by_epoch_and_position() -> None:
     dataset = training_set(images, rows=np.array([1, 1]), augmenter=augmenter)
     for epoch, position in ((0, 0), (0, 1), (3, 1)):
         image, mask = augmenter(images.images[1], images.masks[1], epoch, position)  # type: ignore[index]
-        sample = dataset[epoch, position]
+        sample = dataset[epoch, position, position]
         np.testing.assert_array_equal(sample["image"].permute(1, 2, 0), PAD.image(image))
         np.testing.assert_array_equal(sample["mask"][0], PAD.mask(mask))
-    assert not torch.equal(dataset[0, 0]["image"], dataset[0, 1]["image"])
+    assert not torch.equal(dataset[0, 0, 0]["image"], dataset[0, 1, 1]["image"])
 
 
 def test_16_bits_reach_the_network_as_0_to_255() -> None:
     images = image_set(2, dtype=np.uint16)
-    for sample in (training_set(images)[0, 0], PredictionSet(images, np.arange(2), PAD)[0]):
+    for sample in (training_set(images)[0, 0, 0], PredictionSet(images, np.arange(2), PAD)[0]):
         assert sample["image"].dtype == torch.float32
         np.testing.assert_allclose(sample["image"].permute(1, 2, 0), PAD.image(images.images[0]) / 257.0, atol=1e-4)
 

@@ -14,7 +14,7 @@ from segfold.data.geometry.sizing import Sizing
 from segfold.data.geometry.symmetry import TRANSFORMS
 from segfold.data.images import ImageSet, load_split
 from segfold.errors import SegfoldError
-from segfold.inference.predict import predict
+from segfold.inference.predict import Manner, predict
 from segfold.machine import Runtime
 from segfold.models import Output
 from small_images import PAD, image_set, training_set
@@ -32,7 +32,7 @@ def deep_set(depths: np.ndarray = DEPTHS, **changes: Any) -> ImageSet:
 def test_height_channel() -> None:
     images = image_set(2)
     augmenter = Augmenter({"brightness": {"limit": 0.5, "p": 1.0}}, 0)
-    sample = training_set(images, augmenter=augmenter, channels=("y", "image"))[0, 1]["image"]
+    sample = training_set(images, augmenter=augmenter, channels=("y", "image"))[0, 1, 1]["image"]
     assert sample.shape == (4, 128, 128) and sample.dtype == torch.float32
     inside = sample[:, 13:114, 13:114]
     np.testing.assert_allclose(inside[0], np.linspace(0, 255, 101)[:, None].repeat(101, axis=1), atol=1e-3)
@@ -46,7 +46,7 @@ def test_height_channel() -> None:
 def test_image_times_height() -> None:
     images = image_set(2, channels=3)
     augmenter = Augmenter({"hflip": {"p": 1.0}}, 0)
-    sample = training_set(images, augmenter=augmenter, channels=("image_y", "image"))[0, 1]["image"]
+    sample = training_set(images, augmenter=augmenter, channels=("image_y", "image"))[0, 1, 1]["image"]
     assert sample.shape == (4, 128, 128)
     share = np.linspace(0, 1, 101)[:, None]
     expected = images.images[1][:, ::-1].mean(axis=2) * share
@@ -67,7 +67,7 @@ def test_depth_is_one_value_an_image_in_training_and_prediction(sizing: Sizing) 
     predicted = PredictionSet(images, rows, sizing, channels=channels)
     for position, row in enumerate(rows):
         expected = 255 * (DEPTHS[row] - 51) / (960 - 51)
-        for image in (trained[0, position]["image"], predicted[position]["image"]):
+        for image in (trained[0, position, position]["image"], predicted[position]["image"]):
             assert image.shape == (5, sizing.height, sizing.width) and image.dtype == torch.float32
             np.testing.assert_allclose(image[4], expected, rtol=1e-6)
     first = PredictionSet(images, rows, sizing, channels=("depth", "image"))[0]["image"]
@@ -133,9 +133,11 @@ def test_a_network_that_knows_up_from_down_is_asked_the_same_way_round() -> None
 
     images = image_set(3)
     runtime = Runtime(torch.device("cpu"), "fp32", False, 1, 0)
-    settings: dict[str, Any] = {"channels": ("image", "y"), "batch_size": 2, "runtime": runtime}
-    (plain, flipped) = (
-        dict(predict(Height(), images, np.arange(3), PAD, tta=tta, **settings))
+    plain, flipped = (
+        {
+            found.id: found.planes
+            for found in predict(Height(), images, np.arange(3), Manner(PAD, runtime, tta, 2, ("image", "y")))
+        }
         for tta in (("identity",), ("identity", "vflip"))
     )
     for name, values in plain.items():

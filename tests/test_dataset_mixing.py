@@ -9,7 +9,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from segfold.data.augment import Augmenter
-from segfold.data.augment.mixing import MIXES, Pixels, cutmix, mixup
+from segfold.data.augment.mixing import MIXES, MaskedImage, cutmix, mixup
 from segfold.data.geometry.sizing import Sizing
 from segfold.data.keys import sample_key
 from segfold.data.sampling import EpochSampler
@@ -19,9 +19,9 @@ from small_images import PAD, image_set, same, training_set
 BOTH = {"mixup": {"p": 0.5}, "cutmix": {"p": 0.5}}
 
 
-def pixels(seed: int, shape: tuple[int, int] = (64, 80)) -> Pixels:
+def pixels(seed: int, shape: tuple[int, int] = (64, 80)) -> MaskedImage:
     stream = np.random.default_rng(seed)
-    return Pixels(
+    return MaskedImage(
         stream.integers(0, 256, (*shape, 3), np.uint8),
         stream.integers(0, 2, shape, np.uint8),
         stream.random(shape) < 0.7,
@@ -51,7 +51,7 @@ def test_mixup_is_the_weighted_mean() -> None:
 
 def test_cutmix_pastes_a_rectangle_of_the_drawn_area() -> None:
     first, second = pixels(0), pixels(1)
-    ground, marks = (Pixels(*(np.full_like(part, value) for part in first)) for value in (0, 1))
+    ground, marks = (MaskedImage(*(np.full_like(part, value) for part in first)) for value in (0, 1))
     corners = set()
     for seed, share in enumerate(np.linspace(0, 1, 41)):
         marked = cutmix().mix(ground, marks, float(share), random.Random(seed))
@@ -73,7 +73,7 @@ def test_cutmix_pastes_a_rectangle_of_the_drawn_area() -> None:
 @pytest.mark.parametrize("name", MIXES)
 def test_shares_have_the_beta_distribution(name: str) -> None:
     plain, full = np.zeros((40, 40), np.float32), np.ones((40, 40), np.float32)
-    pair = [Pixels(part[:, :, None], part, part > -1) for part in (full, plain)]
+    pair = [MaskedImage(part[:, :, None], part, part > -1) for part in (full, plain)]
     for alpha in (0.3, 1.0, 4.0):
         mix = MIXES[name](alpha=alpha)
         shares = np.array([mix(*pair, random.Random(i)).mask.mean() for i in range(1500)])
@@ -88,7 +88,7 @@ def test_probability_is_heeded(name: str) -> None:
 
     def changed(p: float) -> float:
         mixed = training_set(images, sizing=sizing, mix={name: {"p": p, "alpha": 1.0}})
-        pairs = [(mixed[epoch, i]["image"], plain[epoch, i]["image"]) for epoch in range(10) for i in range(12)]
+        pairs = [(mixed[epoch, i, i]["image"], plain[epoch, i, i]["image"]) for epoch in range(10) for i in range(12)]
         return float(np.mean([not torch.equal(one, two.to(one.dtype)) for one, two in pairs]))
 
     assert changed(0.0) == 0
@@ -104,7 +104,7 @@ def test_a_mixed_sample_is_two_augmented_ones() -> None:
     mixed = training_set(images, mix={"mixup": {"p": 1.0, "alpha": 1.0}}, **settings)
     partners = set()
     for epoch in range(20):
-        own, both = plain[epoch, 2], mixed[epoch, 2]
+        own, both = plain[epoch, 2, 2], mixed[epoch, 2, 2]
         stream = random.Random(sample_key("mixup", 5, epoch, 2))
         stream.random()
         partner = int(stream.random() * 6)
@@ -133,7 +133,7 @@ def test_partners_are_drawn_from_the_rows_by_their_weights() -> None:
         return np.bincount(found, minlength=6) / 400
 
     np.testing.assert_allclose(partners(), [0, 1 / 3, 0, 1 / 3, 1 / 3, 0], atol=0.08)
-    weighted = partners(weights=np.array([3.0, 0.0, 1.0]))
+    weighted = partners(chances=np.array([3.0, 0.0, 1.0]))
     np.testing.assert_allclose(weighted, [0, 0.75, 0, 0, 0.25, 0], atol=0.08)
     assert weighted[3] == 0
 
@@ -164,7 +164,7 @@ def test_all_samples_of_a_set_have_the_same_types() -> None:
         ({"cutmix": {"p": 0.5}}, torch.uint8, torch.uint8),
     ):
         dataset = training_set(images, mix=mix)
-        samples = [dataset[epoch, i] for epoch in range(2) for i in range(8)]
+        samples = [dataset[epoch, i, i] for epoch in range(2) for i in range(8)]
         assert {(sample["image"].dtype, sample["mask"].dtype) for sample in samples} == {(image, mask)}
         assert {sample["valid"].dtype for sample in samples} == {torch.bool}
         assert all(sample["image"].shape == (3, PAD.height, PAD.width) for sample in samples)
@@ -175,7 +175,7 @@ def test_images_of_the_store_are_not_changed() -> None:
     before = [images.images[row].copy() for row in range(3)]
     dataset = training_set(images, mix={"cutmix": {"p": 1.0}, "mixup": {"p": 1.0}})
     for position in range(3):
-        dataset[0, position]
+        dataset[0, position, position]
     assert all((images.images[row] == before[row]).all() for row in range(3))
 
 

@@ -11,9 +11,8 @@ from torch import Tensor, nn
 
 from segfold import machine as device
 from segfold.errors import SegfoldError
-from segfold.machine import Runtime, memory_errors, resolve, resume
+from segfold.machine import Compiled, Runtime, memory_errors, resolve, resume
 from segfold.settings import Machine
-from segfold.training.compiling import Compiled
 
 CPU = Runtime(torch.device("cpu"), "fp32", compile=False, threads=1, workers=0)
 
@@ -193,7 +192,7 @@ def test_bfloat16_as_onednn_will_do_it(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_held_back_by_the_variable() -> None:
-    """What `cpu_has_bf16` asks of oneDNN obeys it; torch's own look at the processor does not."""
+    """What ``cpu_has_bf16`` asks of oneDNN obeys it; torch's own look at the processor does not."""
     code = "import torch; print(torch.ops.mkldnn._is_mkldnn_bf16_supported())"
     held = {**os.environ, "ONEDNN_MAX_CPU_ISA": "AVX2"}
     assert subprocess.run([sys.executable, "-c", code], env=held, capture_output=True, text=True).stdout == "False\n"

@@ -22,7 +22,7 @@ from small_project import ROOT, make_project
 
 CHAINS = [
     ["step:1", "temporary:4", "step:4", "rename:5", "line:1", "temporary:9", "prediction:13"],
-    ["rename:3", "line:3", "step:4", "prediction:2", "rename:8", "weights:1"],
+    ["rename:3", "line:3", "step:4", "prediction:2", "rename:8", "weights:1", "scores:1"],
 ]
 """Kills in one run, each after going on from the one before."""
 

@@ -12,15 +12,7 @@ from hypothesis import strategies as st
 
 from python_process import run_python
 from segfold.errors import SegfoldError
-from segfold.runs.folder import (
-    append_line,
-    read_json,
-    read_lines,
-    read_records,
-    truncate_lines,
-    write_atomic,
-    write_json,
-)
+from segfold.files import append_line, read_json, read_lines, read_records, truncate_lines, write_atomic, write_json
 
 
 def names(folder: Path) -> list[str]:
@@ -54,7 +46,7 @@ def test_killed_writer_leaves_the_old_file_and_its_rest_is_cleared(tmp_path):
     path = tmp_path / "last[1].pt"
     path.write_bytes(b"old")
     code = (
-        "import time\nfrom segfold.runs.folder import write_atomic\n"
+        "import time\nfrom segfold.files import write_atomic\n"
         f"with write_atomic({str(path)!r}) as f:\n"
         "    f.write(b'new' * 10000); f.flush(); print('here', flush=True); time.sleep(60)"
     )
@@ -96,7 +88,7 @@ def test_real_write_failure_at_a_file_size_limit(tmp_path):
     log.write_text("first\n")
     code = f"""
 from segfold.errors import SegfoldError
-from segfold.runs.folder import append_line, write_atomic
+from segfold.files import append_line, write_atomic
 for size in (100_000, 5_000):
     try:
         with write_atomic({str(atomic)!r}) as f:
@@ -194,7 +186,7 @@ def test_logs_and_json_that_are_not_utf_8_or_nested_without_end(tmp_path):
 def test_appends_from_several_processes_do_not_mix(tmp_path):
     path = tmp_path / "ledger"
     code = (
-        "import sys\nfrom segfold.runs.folder import append_line\n"
+        "import sys\nfrom segfold.files import append_line\n"
         f"for i in range(40): append_line({str(path)!r}, sys.argv[0] + 'NAME' * 300)"
     )
     processes = [run_python(code.replace("NAME", name)) for name in "abc"]

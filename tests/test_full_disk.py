@@ -67,7 +67,7 @@ def prepare(home: Path, namespace: int | None, full_at: str | None, times: int) 
         return
     from segfold import files
     from segfold.store.writer import StoreWriter
-    from segfold.training import Progress
+    from segfold.training.curves import Curves
 
     seen = []
 
@@ -79,7 +79,7 @@ def prepare(home: Path, namespace: int | None, full_at: str | None, times: int) 
             _fill(home, namespace)
 
     open_temporary, end_of_lines = files._open_temporary, files._end_of_whole_lines
-    append, curves = StoreWriter.append, Progress.epoch
+    append, curves = StoreWriter.append, Curves.add
 
     def open_and_fill(path: Path, mode: str) -> Any:
         reached(path.name, path)
@@ -94,14 +94,14 @@ def prepare(home: Path, namespace: int | None, full_at: str | None, times: int) 
             reached(self._part.name, None)
         append(self, *arguments)
 
-    def fill_and_curves(self: Progress, line: dict[str, Any]) -> None:
+    def fill_and_curves(self: Curves, *arguments: Any) -> None:
         reached("tensorboard", None)
-        curves(self, line)
+        curves(self, *arguments)
 
     files._open_temporary = open_and_fill
     files._end_of_whole_lines = seek_and_fill
     StoreWriter.append = append_and_fill  # type: ignore[method-assign]
-    Progress.epoch = fill_and_curves  # type: ignore[method-assign]
+    Curves.add = fill_and_curves  # type: ignore[method-assign]
 
 
 def _enter(process: int) -> None:

@@ -193,7 +193,10 @@ def test_an_import_killed_between_its_renames_is_undone(raw: Path, home: Path) -
 
 
 def test_one_import_at_a_time(raw: Path, home: Path) -> None:
-    with kaggle._workplace(home / "data" / "tiny"), pytest.raises(SegfoldError, match="another import"):
+    with (
+        kaggle._workplace(home / "data" / "tiny"),
+        pytest.raises(SegfoldError, match="another process is importing into"),
+    ):
         import_data(TINY, raw, home)
 
 

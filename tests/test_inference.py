@@ -13,14 +13,17 @@ from segfold.data.geometry.symmetry import TRANSFORMS
 from segfold.errors import SegfoldError
 from segfold.inference import predict as predicting
 from segfold.inference import stored
-from segfold.inference.networks import build_network, load_weights
-from segfold.inference.predict import predict, probabilities
-from segfold.inference.stored import Task, find_predictions, store_predictions
+from segfold.inference.networks import load_weights
+from segfold.inference.predict import Manner, predict, probabilities
+from segfold.inference.stored import StoredImages, predict_named, store_predictions
 from segfold.machine import Runtime
 from segfold.models import Output
+from segfold.store import GatedStore, StoreWriter
 from small_project import fold_job, make_project, train
 
 RUNTIME = Runtime(torch.device("cpu"), "fp32", False, 1, 0)
+FLIP = ("identity", "hflip")
+SIZING = Sizing(32, 32, "pad", "reflect")
 
 
 class Brightness(nn.Module):
@@ -53,8 +56,9 @@ def test_the_eight_symmetries_are_different() -> None:
 
 def test_tta_of_an_equivariant_network_is_the_plain_output() -> None:
     images = torch.randint(0, 255, (2, 3, 6, 6), dtype=torch.uint8)
-    plain = probabilities(Brightness(), images, ["identity"], RUNTIME)
-    full = probabilities(Brightness(), images, list(TRANSFORMS), RUNTIME)
+    plain, none = probabilities(Brightness(), images, ["identity"], RUNTIME)
+    full, _ = probabilities(Brightness(), images, list(TRANSFORMS), RUNTIME)
+    assert none is None
     torch.testing.assert_close(full, plain)
 
 
@@ -62,9 +66,9 @@ def test_tta_is_the_mean_of_its_parts() -> None:
     images = torch.zeros(1, 1, 2, 4)
     column = torch.arange(4).float() / 4
     expected = (column.sigmoid() + column.flip(0).sigmoid()) / 2
-    found = probabilities(Position(), images, ["identity", "hflip"], RUNTIME)
+    found, _ = probabilities(Position(), images, ["identity", "hflip"], RUNTIME)
     torch.testing.assert_close(found, expected.expand(1, 1, 2, 4))
-    assert not torch.allclose(found, probabilities(Position(), images, ["identity"], RUNTIME))
+    assert not torch.allclose(found, probabilities(Position(), images, ["identity"], RUNTIME)[0])
 
 
 class Doubtful(nn.Module):
@@ -75,16 +79,32 @@ class Doubtful(nn.Module):
         return Output(logits, image=pixels[:, 0, 0, :1].float() / 100 - 1)
 
 
-def test_the_gate_empties_images_by_their_mean_over_the_transforms() -> None:
-    """Image logits of an image and its mirror: -1 -1, 1 1, -1 1.5; their mean probabilities: .269, .731, .543."""
+def test_image_logits_are_one_a_view() -> None:
+    """The image head looks at the first pixel, which the mirror puts elsewhere."""
     images = torch.zeros(3, 1, 2, 4)
     images[1], images[2, ..., 2:] = 200, 250
-    plain = probabilities(Doubtful(), images, ["identity", "hflip"], RUNTIME)
-    for gate, kept in ((0.0, [1, 1, 1]), (0.25, [1, 1, 1]), (0.5, [0, 1, 1]), (0.6, [0, 1, 0]), (0.8, [0, 0, 0])):
-        found = probabilities(Doubtful(), images, ["identity", "hflip"], RUNTIME, gate)
-        assert torch.equal(found, plain * torch.tensor(kept).reshape(3, 1, 1, 1))
+    _, logits = probabilities(Doubtful(), images, ["identity", "hflip"], RUNTIME)
+    assert logits is not None and logits.tolist() == [[-1, -1], [1, 1], [-1, 1.5]]
+
+
+@pytest.mark.parametrize(("gate", "kept"), [(0.25, [1, 1, 1]), (0.5, [0, 1, 1]), (0.6, [0, 1, 0]), (0.8, [0, 0, 0])])
+def test_the_gate_empties_images_by_their_mean_over_the_views(tmp_path: Path, gate: float, kept: list[int]) -> None:
+    """Mean probabilities of being filled, by hand: .269, .731, .543."""
+    with StoreWriter(tmp_path, "test", ["a", "b", "c"], [(1, 2, 2)] * 3, {}) as writer:
+        for name, logits in (("a", [-1, -1]), ("b", [1, 1]), ("c", [-1, 1.5])):
+            writer.append(name, np.full((1, 2, 2), 0.75), logits)
+        store = writer.finish()
+    gated = GatedStore(store, gate)
+    for row in range(3):
+        assert np.array_equal(gated.codes(row), store.codes(row) * kept[row])
+
+
+def test_a_gate_of_a_network_without_an_image_head_is_refused(tmp_path: Path) -> None:
+    with StoreWriter(tmp_path, "test", ["a"], [(1, 2, 2)], {}) as writer:
+        writer.append("a", np.full((1, 2, 2), 0.75))
+        store = writer.finish()
     with pytest.raises(SegfoldError, match=r"^predict\.gate is 0\.5 but the network has no image head; [^\n]*$"):
-        probabilities(Brightness(), images, ["identity"], RUNTIME, 0.5)
+        GatedStore(store, 0.5)
 
 
 @pytest.fixture(scope="module")
@@ -97,9 +117,10 @@ def test_predictions_have_the_original_size_and_order(project: Path, fit: str) -
     images = fold_job(project).images
     rows = np.array([7, 2, 11])
     sizing = Sizing(32, 32, fit, "reflect")  # type: ignore[arg-type]
-    found = list(predict(Brightness(), images, rows, sizing, tta=["identity", "hflip"], batch_size=2, runtime=RUNTIME))
-    assert [name for name, _ in found] == list(images.ids[rows])
-    for row, (_, values) in zip(rows, found):
+    found = list(predict(Brightness(), images, rows, Manner(sizing, RUNTIME, FLIP, batch_size=2)))
+    assert [each.id for each in found] == list(images.ids[rows])
+    assert all(each.image_logits is None for each in found)
+    for row, (_, values, _) in zip(rows, found):
         grey = images.images[row].mean(axis=2)
         assert values.shape == (1, *grey.shape)
         expected = 1 / (1 + np.exp(-(grey / 64 - 2)))
@@ -112,34 +133,26 @@ def test_predictions_have_the_original_size_and_order(project: Path, fit: str) -
 def trained(project: Path, run: str, *overrides: str):  # type: ignore[no-untyped-def]
     job = fold_job(project, *overrides, run=run)
     done = train(job)
-    network = load_weights(
-        build_network(job.experiment, job.competition, job.images, fresh=False), job.folder.weights()
-    )
+    network = load_weights(job.network(fresh=False), job.folder.weights())
     return job, done, network
 
 
-def store(job, done, network, on_progress=lambda done, total: None):  # type: ignore[no-untyped-def]
-    task = Task(job.folder, job.experiment, job.images, np.arange(10), "test", 1, RUNTIME)
-    return store_predictions(task, network, done["weights"]["model"], on_progress=on_progress)
+def store(job, done, network):  # type: ignore[no-untyped-def]
+    return store_predictions(wanted(job), network, done["weights"]["model"], "model", RUNTIME)
+
+
+def wanted(job, split="test", rows=range(10)):  # type: ignore[no-untyped-def]
+    return StoredImages(job.folder, job.experiment, job.images, np.array(rows), split, 1)
 
 
 def test_stored_scores_are_those_of_the_loaded_weights(project: Path) -> None:
     """Weights → file → network → store → score is one chain without a break."""
     job, done, network = trained(project, "chain")
-    oof = find_predictions(done["weights"]["model"], job.folder, job.experiment, job.images, "oof")
+    oof = wanted(job, "oof", job.validation_rows).find(done["weights"]["model"])
     assert oof is not None and list(oof.ids) == done["held_out"] == list(job.images.ids[job.validation_rows])
     sizing = Sizing(32, 32, "pad", "reflect")
-    fresh = dict(
-        predict(
-            network,
-            job.images,
-            job.validation_rows,
-            sizing,
-            tta=("identity", "hflip"),
-            batch_size=3,
-            runtime=RUNTIME,
-        )
-    )
+    predicted = predict(network, job.images, job.validation_rows, Manner(sizing, RUNTIME, FLIP, batch_size=3))
+    fresh = {found.id: found.planes for found in predicted}
     for row, name in enumerate(oof.ids):
         assert np.abs(oof.probability(row) - fresh[name]).max() < 1e-4
 
@@ -152,38 +165,37 @@ def test_predicted_once(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert all(np.array_equal(first.codes(row), again.codes(row)) for row in range(10))
 
 
-@pytest.mark.parametrize(
-    "change", [{"predict": {"tta": ("identity",)}}, {"input": {"size": 64}}, {"predict": {"gate": 0.5}}]
-)
+@pytest.mark.parametrize("change", [{"predict": {"tta": ("identity",)}}, {"input": {"size": 64}}])
 def test_other_settings_are_predicted_anew(project: Path, change: dict[str, dict[str, object]]) -> None:
     job, done, network = trained(project, "anew" + "".join(filter(str.isalnum, str(change))))
     store(job, done, network)
     ((key, values),) = change.items()
     part = getattr(job.experiment, key).model_copy(update=values)
-    other = job.experiment.model_copy(update={key: part})
-    assert find_predictions(done["weights"]["model"], job.folder, job.experiment, job.images, "test") is not None
-    assert find_predictions(done["weights"]["model"], job.folder, other, job.images, "test") is None
-    assert find_predictions("other weights", job.folder, job.experiment, job.images, "test") is None
+    other = replace(job, experiment=job.experiment.model_copy(update={key: part}))
+    assert wanted(job).find(done["weights"]["model"]) is not None
+    assert wanted(other).find(done["weights"]["model"]) is None
+    assert wanted(job).find("other weights") is None
 
 
-def test_a_gated_store_is_the_plain_one_with_some_images_emptied(project: Path) -> None:
+def test_the_gate_is_applied_when_predictions_are_read(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two runs of one fold that differ in the gate alone share a store, which holds what the network said."""
     job, done, network = trained(project, "gated", "model.heads.image=true", "stages.lovasz.loss.image=0.1")
     plain = store(job, done, network)
-    sizing, transforms = Sizing(32, 32, "pad", "reflect"), ("identity", "hflip")
-
-    def emptied(gate: float) -> list[bool]:
-        settings = {"tta": transforms, "batch_size": 8, "runtime": RUNTIME, "gate": gate}
-        return [not values.any() for _, values in predict(network, job.images, np.arange(10), sizing, **settings)]  # type: ignore[arg-type]
-
-    low, gate = 0.0, 1.0
-    for _ in range(20):
-        middle = (low + gate) / 2
-        low, gate = (low, middle) if sum(emptied(middle)) >= 3 else (middle, gate)
-    expected = emptied(gate)
-    assert 3 <= sum(expected) < 10
+    batch = torch.stack([torch.from_numpy(SIZING.image(job.images.images[row])).permute(2, 0, 1) for row in range(10)])
+    with torch.no_grad():
+        logits = torch.stack([network(batch).image[:, 0], network(batch.flip(-1)).image[:, 0]], dim=1)
+    assert plain.image_logits is not None
+    np.testing.assert_allclose(plain.image_logits, logits.numpy(), atol=1e-4)
+    means = np.sort(logits.sigmoid().mean(dim=1).numpy())
+    gate = float(means[3] + means[4]) / 2
     gated = job.experiment.predict.model_copy(update={"gate": gate})
-    found = store(replace(job, experiment=job.experiment.model_copy(update={"predict": gated})), done, network)
-    for row, empty in enumerate(expected):
+    other = replace(job, experiment=job.experiment.model_copy(update={"predict": gated}))
+    monkeypatch.setattr(stored, "predict", lambda *_, **__: pytest.fail("predicted again"))
+    digests = {"model": done["weights"]["model"]}
+    found = predict_named(wanted(other), digests, lambda name: pytest.fail("built"), RUNTIME)
+    emptied = logits.sigmoid().mean(dim=1).numpy() < gate
+    assert emptied.sum() == 4
+    for row, empty in enumerate(emptied):
         assert np.array_equal(found.codes(row), plain.codes(row) * (not empty))
 
 

@@ -23,7 +23,7 @@ def home(tmp_path: Path) -> Path:
 
 
 def change(home: Path, ids: tuple[str, ...], how: Callable[[np.ndarray], np.ndarray]) -> None:
-    """Rewrites training images; `how` takes and gives the channels in OpenCV's order."""
+    """Rewrites training images; ``how`` takes and gives the channels in OpenCV's order."""
     for key in ids:
         rewrite(home / "data" / "tiny" / "train" / "images" / f"{key}.png", how)
 
@@ -40,32 +40,33 @@ def first_channel(image: np.ndarray) -> np.ndarray:
     return image[:, :, 0]
 
 
-def load(home: Path, capsys: pytest.CaptureFixture[str], competition: Competition = TINY) -> tuple[str, list[str]]:
+def load(home: Path, competition: Competition = TINY) -> tuple[str, list[str]]:
     """The fingerprint of the train split, and what is said when it is decoded."""
-    fingerprint = load_split(competition, "train", home, progress=True).fingerprint
-    return fingerprint, [line for line in capsys.readouterr().err.splitlines() if not line.startswith("decoding")]
+    said: list[str] = []
+    fingerprint = load_split(competition, "train", home, said.append).fingerprint
+    return fingerprint, [line for line in said if not line.startswith("decoding")]
 
 
 @pytest.mark.parametrize("ids", [TRAIN_IDS, TRAIN_IDS[1:3]])
-def test_alpha_of_one_value_is_left_out(home: Path, ids: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
-    plain, said = load(home, capsys)
+def test_alpha_of_one_value_is_left_out(home: Path, ids: tuple[str, ...]) -> None:
+    plain, said = load(home)
     assert said == []
     change(home, ids, with_alpha(255))
-    found, said = load(home, capsys)
+    found, said = load(home)
     assert found == plain
     (line,) = said
     assert (
         line.startswith("train images: alpha is the same all over each image that has it (")
         and f"({len(ids)}: " in line
     )
-    assert load(home, capsys) == (plain, [])  # said once, when it is decoded
+    assert load(home) == (plain, [])  # said once, when it is decoded
     assert data_problems(TINY, home) == []
 
 
-def test_alpha_that_varies_is_a_channel(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_alpha_that_varies_is_a_channel(home: Path) -> None:
     change(home, TRAIN_IDS, with_alpha(255))
     change(home, TRAIN_IDS[:1], lambda image: np.dstack([image[:, :, :3], image[:, :, 0]]))
-    assert load(home, capsys)[1] == []
+    assert load(home)[1] == []
     assert (load_split(TINY, "train", home).images.shapes[:, 2] == 4).all()
     (problem,) = data_problems(TINY, home)
     assert problem == "train/images: 4×uint8, test/images: 3×uint8: expected the same channels and bits in both"
@@ -74,11 +75,11 @@ def test_alpha_that_varies_is_a_channel(home: Path, capsys: pytest.CaptureFixtur
         load_split(TINY, "train", home)
 
 
-def test_grey_among_colours_becomes_rgb(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_grey_among_colours_becomes_rgb(home: Path) -> None:
     change(home, TRAIN_IDS[:2], lambda image: image[:, :, :1].repeat(3, axis=2))
-    plain, _ = load(home, capsys)
+    plain, _ = load(home)
     change(home, TRAIN_IDS[:2], first_channel)
-    found, said = load(home, capsys)
+    found, said = load(home)
     assert found == plain
     assert said == ["train images: grey among colours: 2: 00123, 1e1000 became RGB"]
     assert data_problems(TINY, home) == []
@@ -89,22 +90,21 @@ def test_grey_among_colours_becomes_rgb(home: Path, capsys: pytest.CaptureFixtur
 
 
 @pytest.mark.parametrize(("factor", "named"), [(16, 4095), (300, 255), (65535, 1)])
-def test_a_small_part_of_the_range_is_named(
-    home: Path, factor: int, named: int, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_small_part_of_the_range_is_named(home: Path, factor: int, named: int) -> None:
     change(home, TRAIN_IDS, lambda image: (image.astype(np.uint16) * 257 // factor).astype(np.uint16))
-    _, said = load(home, capsys)
+    _, said = load(home)
     (line,) = said
     assert line.startswith("train images: no value is above ") and f"set white: {named} in the competition file" in line
     right = TINY.model_copy(update={"white": named})
-    data = load_split(right, "train", home, progress=True)
-    assert "no value" not in capsys.readouterr().err
+    again: list[str] = []
+    data = load_split(right, "train", home, again.append)
+    assert not any("no value" in line for line in again)
     assert max(int(image.max()) for image in data.images) > 65535 * 0.8
 
 
-def test_full_range_is_not_remarked_upon(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_full_range_is_not_remarked_upon(home: Path) -> None:
     change(home, TRAIN_IDS, lambda image: image.astype(np.uint16) * 257)
-    assert load(home, capsys)[1] == []
+    assert load(home)[1] == []
 
 
 def test_an_import_says_what_it_changed(

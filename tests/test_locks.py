@@ -1,21 +1,21 @@
 """The lock of a fold: one training at a time, free as soon as its holder is gone."""
 
 import os
+import select
 import signal
 import subprocess
-import time
 from pathlib import Path
 
 import pytest
 
 from python_process import run_python
 from segfold.errors import SegfoldError
-from segfold.locks import FoldLock
+from segfold.locks import Lock
 
 HOLD = """
 import os, sys, time
-from segfold.locks import FoldLock
-with FoldLock(sys.stdin.readline().strip()):
+from segfold.locks import Lock
+with Lock(sys.stdin.readline().strip()):
     FORK
     print(os.getpid(), flush=True)
     time.sleep(60)
@@ -43,15 +43,15 @@ def test_second_training_says_who_holds_the_lock(tmp_path):
     path = tmp_path / "fold0" / "lock"
     process = hold(path)
     pid = process.stdout.readline().strip()
-    with pytest.raises(SegfoldError, match=f"process {pid} on .* since 20") as caught, FoldLock(path):
+    with pytest.raises(SegfoldError, match=f"process {pid} on .* since 20") as caught, Lock(path):
         pass
     assert "\n" not in str(caught.value) and "training this fold" in str(caught.value)
     process.kill()
     process.wait()
     refused = pytest.raises(SegfoldError, match=f"process {os.getpid()} ")
-    with FoldLock(path), refused, FoldLock(path):  # a killed holder holds nothing
+    with Lock(path), refused, Lock(path):  # a killed holder holds nothing
         pass
-    with FoldLock(path, "predicting"):
+    with Lock(path, "predicting"):
         pass
 
 
@@ -63,17 +63,33 @@ def test_forked_worker_does_not_keep_the_lock_of_a_killed_parent(tmp_path):
     process.wait()
     try:
         os.kill(int(child), 0)  # the worker is still there
-        with FoldLock(path):
+        with Lock(path):
             pass
     finally:
         os.kill(int(child), signal.SIGKILL)
 
 
-def test_waiting_lock_waits(tmp_path):
-    process = hold(tmp_path / "lock")
-    process.stdout.readline()
-    started = time.monotonic()
-    subprocess.Popen(["sh", "-c", f"sleep 0.3; kill -9 {process.pid}"])
-    with FoldLock(tmp_path / "lock", wait=True):
-        assert time.monotonic() - started > 0.25
-    process.wait()
+WAIT = """
+import sys
+from pathlib import Path
+from segfold.locks import alone_in
+with alone_in(Path(FOLDER)):
+    print("in", flush=True)
+    sys.stdin.readline()
+"""
+
+
+def test_a_folder_is_held_by_one_at_a_time(tmp_path):
+    """The second waits, and its turn comes when the first is killed."""
+    code = WAIT.replace("FOLDER", repr(str(tmp_path / "new")))
+    processes = [run_python(code, stdin=subprocess.PIPE) for _ in range(2)]
+    ready, _, _ = select.select([process.stdout for process in processes], [], [], 30)
+    (first,) = (process for process in processes if process.stdout is ready[0])
+    (second,) = (process for process in processes if process is not first)
+    assert first.stdout.readline() == "in\n"
+    assert select.select([second.stdout], [], [], 0.5)[0] == []
+    first.kill()
+    first.wait()
+    assert second.stdout.readline() == "in\n"
+    second.communicate("\n")
+    assert second.returncode == 0

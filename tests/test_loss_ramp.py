@@ -61,7 +61,7 @@ def test_every_head_has_the_weights_of_the_moment(done):
     expected, expected_parts = still(*out)
     torch.testing.assert_close(total, expected, atol=1e-6, rtol=0)
     torch.testing.assert_close(parts, expected_parts, atol=1e-6, rtol=0)
-    assert moving.at(done).weights == pytest.approx(still.weights)
+    assert moving.at(done).factors == pytest.approx(still.factors)
 
 
 def test_a_loss_of_weight_zero_is_not_computed():
@@ -72,14 +72,14 @@ def test_a_loss_of_weight_zero_is_not_computed():
         sums = state.sums(*out)
         assert {name.split("/")[1] for name in sums if "/" in name} == present
         _, parts = state.value(sums)
-        assert parts.keys() == state.weights.keys() == present | {"levels"}
+        assert parts.keys() == state.factors.keys() == present | {"levels"}
 
 
 def test_weights_are_exact_at_both_ends_and_where_they_rest():
     loss = StageLoss({"bce": (0.7, {}), "dice": (1 / 3, {}), "lovasz": (0.1, {})}, ramp={"bce": 0.3, "lovasz": 0.1})
-    assert loss.weights == loss.at(0).weights == {"bce": 0.7, "dice": 1 / 3, "lovasz": 0.1}
-    assert loss.at(1).weights == {"bce": 0.3, "dice": 1 / 3, "lovasz": 0.1}
-    assert loss.at(0.77).weights == {"bce": pytest.approx(0.392), "dice": 1 / 3, "lovasz": 0.1}
+    assert loss.factors == loss.at(0).factors == {"bce": 0.7, "dice": 1 / 3, "lovasz": 0.1}
+    assert loss.at(1).factors == {"bce": 0.3, "dice": 1 / 3, "lovasz": 0.1}
+    assert loss.at(0.77).factors == {"bce": pytest.approx(0.392), "dice": 1 / 3, "lovasz": 0.1}
 
 
 def test_a_moment_changes_no_other():
@@ -89,14 +89,14 @@ def test_a_moment_changes_no_other():
     half = loss.at(0.5)
     end = half.at(1.0)
     assert torch.equal(loss(*out)[0], before)
-    assert half.weights == {"focal": 1.0, "lovasz": 1.0}
-    assert end.weights == {"lovasz": 2.0}
-    assert half.at(0.0).weights == loss.weights == {"focal": 2.0}
+    assert half.factors == {"focal": 1.0, "lovasz": 1.0}
+    assert end.factors == {"lovasz": 2.0}
+    assert half.at(0.0).factors == loss.factors == {"focal": 2.0}
 
 
 def test_without_a_ramp_every_moment_is_the_same():
     loss = StageLoss({"bce": (1.0, {}), "dice": (0.0, {})}, image=0.05)
-    assert loss.at(0.9).weights == loss.weights == {"bce": 1.0, "image": 0.05}
+    assert loss.at(0.9).factors == loss.factors == {"bce": 1.0, "image": 0.05}
 
 
 def test_properties_hold_for_the_whole_stage():

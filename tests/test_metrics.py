@@ -17,8 +17,6 @@ from segfold.metrics import (
     overlap,
     score,
     score_counts,
-    threshold_counts,
-    threshold_scores,
 )
 
 
@@ -71,7 +69,7 @@ def test_empty_masks() -> None:
 
 
 def test_every_exact_threshold_is_strict() -> None:
-    # 11/20 … 19/20 are where floating point and `>=` go wrong.
+    # 11/20 … 19/20 are where floating point and ``>=`` go wrong.
     inter = np.arange(10, 21)
     np.testing.assert_array_equal(score_counts(inter, np.full(11, 20), inter, np.full(11, 20)), np.arange(11) / 10)
     assert np.linspace(0.5, 0.95, 10)[8] < 18 / 20  # a float loop would take .9 for greater than .9
@@ -113,55 +111,6 @@ def test_counts_equal_numpy(dtype: type) -> None:
     np.testing.assert_array_equal([inter, union], [got.inter, got.union])
 
 
-@pytest.mark.parametrize("threads", [1, 3])
-def test_thresholds_in_one_pass_equal_one_after_the_other(monkeypatch: pytest.MonkeyPatch, threads: int) -> None:
-    monkeypatch.setattr("segfold.metrics.areas.cores", lambda: threads)
-    monkeypatch.setattr("segfold.metrics.areas._PIXELS_PER_THREAD", 1000)
-    codes, truth = blobs(25, 31, 29, seed=2)
-    thresholds = np.random.default_rng(3).permutation(np.r_[0, 1, 65535, np.arange(100, 65535, 2500), 32768, 32768])
-    got = threshold_scores(codes, truth, thresholds)
-    assert got.shape == (25, len(thresholds)) and got.dtype == np.float32
-    full = threshold_counts(codes, truth, thresholds)
-    for t, threshold in enumerate(thresholds):
-        one = overlap(codes >= threshold, truth)
-        np.testing.assert_array_equal(got[:, t], score_counts(*one).astype(np.float32))
-        for ours, theirs in zip(np.broadcast_arrays(*full), one):
-            np.testing.assert_array_equal(ours[:, t], theirs)
-
-
-@settings(max_examples=100, deadline=None)
-@given(
-    st.lists(st.tuples(st.integers(0, 65535), st.booleans()), min_size=1, max_size=30),
-    st.lists(st.integers(-5, 65540), max_size=6),
-)
-def test_any_codes_and_thresholds(pixels: list[tuple[int, bool]], thresholds: list[int]) -> None:
-    codes = np.array([[[code for code, _ in pixels]]], np.uint16)
-    truth = np.array([[[inside for _, inside in pixels]]])
-    expected = [
-        exact(
-            sum(code >= t and inside for code, inside in pixels),
-            sum(code >= t or inside for code, inside in pixels),
-        )
-        for t in thresholds
-    ]
-    got = threshold_scores(codes, truth, thresholds)
-    np.testing.assert_array_equal(got, np.array([expected], np.float32).reshape(1, -1))
-
-
-def test_a_pixel_at_the_threshold_is_foreground() -> None:
-    codes = np.array([[[32768, 32767]]], np.uint16)
-    truth = np.array([[[1, 0]]])
-    np.testing.assert_array_equal(threshold_scores(codes, truth, [32767, 32768, 32769]), [[0, 1, 0]])
-
-
-def test_many_thresholds() -> None:
-    codes, truth = blobs(6, 20, 20, seed=4)
-    thresholds = np.arange(0, 65536, 37)  # more than fit a byte
-    got = threshold_scores(codes, truth, thresholds)
-    for t in range(0, len(thresholds), 111):
-        np.testing.assert_array_equal(got[:, t], score(codes >= thresholds[t], truth).astype(np.float32))
-
-
 class Lazy:
     """Images that are made when asked for, one at a time, as a store does."""
 
@@ -186,17 +135,13 @@ def test_images_of_any_sizes(monkeypatch: pytest.MonkeyPatch, threads: int) -> N
         c, t = blobs(5, height, width, seed=i)
         codes += list(c)
         truth += list(t)
-        expected.append(threshold_scores(c, t, [1000, 40000]))
-    for make in (list, Lazy):
-        got = threshold_scores(make(codes), make(truth), [1000, 40000])  # type: ignore[arg-type]
-        np.testing.assert_array_equal(got, np.concatenate(expected))
+        expected.append(score(c >= 40000, t))
     masks = [c >= 40000 for c in codes]
-    np.testing.assert_array_equal(score(masks, truth).astype(np.float32), np.concatenate(expected)[:, 1])
+    for make in (list, Lazy):
+        np.testing.assert_array_equal(score(make(masks), make(truth)), np.concatenate(expected))  # type: ignore[arg-type]
 
 
 def test_no_images() -> None:
-    none = np.zeros((0, 5, 5), np.uint16)
-    assert threshold_scores(none, none, [1, 2]).shape == (0, 2)
     assert score([], []).shape == (0,)
 
 
@@ -223,19 +168,16 @@ def test_dice_is_a_function_of_iou(inter: int, pred_only: int, truth_only: int) 
 
 def test_every_metric_takes_tables_of_counts() -> None:
     codes, truth = blobs(6, 20, 20, seed=5)
-    thresholds = [5000, 30000, 60000]
+    found = [overlap(codes >= threshold, truth) for threshold in (5000, 30000, 60000)]
+    table = [np.stack(column, axis=1) for column in zip(*found)]
     for metric in METRICS.values():
-        got = threshold_scores(codes, truth, thresholds, metric)
-        for t, threshold in enumerate(thresholds):
-            np.testing.assert_allclose(got[:, t], metric(*overlap(codes >= threshold, truth)), rtol=1e-6)
+        got = metric(*table)
+        for number, each in enumerate(found):
+            np.testing.assert_array_equal(got[:, number], metric(*each))
 
 
 def test_wrong_calls() -> None:
     images = np.zeros((2, 3, 4), np.uint16)
-    with pytest.raises(ValueError, match="uint16"):
-        threshold_scores(images.astype(np.float32), images, [1])
-    with pytest.raises(ValueError, match="integer codes"):
-        threshold_scores(images, images, [0.5])  # type: ignore[list-item]
     with pytest.raises(ValueError, match="2 predictions and 1 truths"):
         score(images, images[:1])
     with pytest.raises(ValueError, match=r"shape \(3, 4\), its truth \(4, 3\)"):

@@ -12,13 +12,15 @@ from rich.console import Console
 from torch import Tensor, nn
 
 from segfold import machine as device
+from segfold.cli.progress import Progress
 from segfold.data.geometry.sizing import Sizing
 from segfold.errors import SegfoldError
-from segfold.inference.predict import predict
+from segfold.inference.predict import Manner, predict
 from segfold.machine import Runtime
 from segfold.models import Output
 from segfold.stopping import Stopping
-from segfold.training import Progress, checkpoint, fold, train_fold
+from segfold.training import FoldJob, checkpoint, loop, train_fold
+from segfold.training.learner import Learner
 from segfold.training.processes import unsynchronised
 from small_project import fold_job, lines, make_project, same, train, weights
 
@@ -66,8 +68,8 @@ def test_batches_beyond_the_range_of_float16_are_predicted_in_float32(project: P
     said: list[str] = []
 
     def found(runtime: Runtime) -> list[np.ndarray]:
-        settings: dict[str, Any] = {"tta": ["identity"], "batch_size": 1, "runtime": runtime, "say": said.append}
-        return [values for _, values in predict(Wide(), images, rows, SIZING, **settings)]
+        manner = Manner(SIZING, runtime, batch_size=1)
+        return [found.planes for found in predict(Wide(), images, rows, manner, say=said.append)]
 
     half, full = found(HALF), found(replace(HALF, precision="fp32"))
     assert len(said) == 1 and "float32" in said[0]
@@ -89,8 +91,8 @@ def test_a_training_beyond_the_range_of_float16_goes_on_in_float32(
     project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With the precision left to us; the result is the one that float32 would have had from the start."""
-    build = fold.build_network
-    monkeypatch.setattr(fold, "build_network", lambda *given, **how: widened(build(*given, **how)))
+    build = FoldJob.network
+    monkeypatch.setattr(FoldJob, "network", lambda *given, **how: widened(build(*given, **how)))
     right = fold_job(project, *SHORT, run="wide-fp32")
     trained(right)
     monkeypatch.setattr(device, "_precision", lambda _: "fp16")
@@ -135,15 +137,14 @@ def test_a_training_out_of_memory_says_what_to_lower_and_goes_on_later(
     train(plain)
     job = fold_job(project, run="full")
     # The third step of the first stage, of two steps an epoch: the first epoch is kept.
-    learner = fold._FoldTraining._learner
+    made = Learner.__init__
 
-    def short_of_memory(self: Any, network: nn.Module) -> Any:
-        found = learner(self, network)
-        found.forward = Full(network, 3)
-        return found
+    def short_of_memory(self: Learner, *given: Any) -> None:
+        made(self, *given)
+        self.forward = Full(self.network, 3)
 
     with monkeypatch.context() as patch:
-        patch.setattr(fold._FoldTraining, "_learner", short_of_memory)
+        patch.setattr(Learner, "__init__", short_of_memory)
         with pytest.raises(
             SegfoldError, match=r"^out of memory on cpu: lower batch_size \(now 4\) or raise accumulate"
         ):
@@ -155,8 +156,8 @@ def test_a_training_out_of_memory_says_what_to_lower_and_goes_on_later(
 
 def test_a_prediction_out_of_memory_says_what_to_lower(project: Path) -> None:
     images = fold_job(project).images
-    settings: dict[str, Any] = {"tta": ["identity"], "batch_size": 4, "runtime": replace(HALF, precision="fp32")}
-    predictions = predict(Full(Wide(), 2), images, np.arange(8), SIZING, **settings)
+    manner = Manner(SIZING, replace(HALF, precision="fp32"), batch_size=4)
+    predictions = predict(Full(Wide(), 2), images, np.arange(8), manner)
     with pytest.raises(SegfoldError, match=r"^out of memory on cpu: lower predict\.batch_size \(now 4\)"):
         list(predictions)
 
@@ -204,12 +205,15 @@ def test_averages_are_estimated_by_one_process_alone(project: Path, monkeypatch:
     job = fold_job(project, *SHORT, "swa={start: 0}", "best=2", run="norms")
     train(job)
     expected = {name: weights_of(job, name) for name in ("swa", "best")}
-    finish = fold.finish_fold
+    finish = loop.finish_fold
 
-    def synchronised(job: Any, position: Any, predictor: nn.Module, *rest: Any) -> Any:
-        return finish(job, position, nn.SyncBatchNorm.convert_sync_batchnorm(copy.deepcopy(predictor)), *rest)
+    def synchronised(learner: Learner, *rest: Any) -> Any:
+        average = learner.average
+        assert average is not None
+        average.network = nn.SyncBatchNorm.convert_sync_batchnorm(copy.deepcopy(average.network))
+        return finish(learner, *rest)
 
-    monkeypatch.setattr(fold, "finish_fold", synchronised)
+    monkeypatch.setattr(loop, "finish_fold", synchronised)
     again = fold_job(project, *SHORT, "swa={start: 0}", "best=2", run="norms-again")
     train(again)
     for name, found in expected.items():

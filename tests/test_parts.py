@@ -9,8 +9,10 @@ import torch.distributed as dist
 import torch.multiprocessing as mp
 from torch import Tensor, nn
 
+from segfold.data.dataset import Sample
 from segfold.losses import LOSSES, StageLoss, Term
-from segfold.training.gradient import Outputs, backward
+from segfold.models import Output
+from segfold.training.gradient import Parts
 from segfold.training.processes import ALONE, Group, join_group, leave_group
 
 CASES = {name: {name: (1.0, {})} for name in LOSSES}
@@ -32,11 +34,25 @@ class Heads(nn.Module):
         self.mask, self.levels, self.nonempty = (nn.Conv2d(6, n, 3, padding=1) for n in (1, 2, 1))
         self.image = nn.Linear(6, 1)
 
-    def forward(self, x: Tensor) -> Outputs:
+    def forward(self, x: Tensor) -> Output:
         found = torch.tanh(self.body(x))
         levels = self.levels(found).unsqueeze(2)
         aux = {"levels": levels, "nonempty": self.nonempty(found)}
-        return self.mask(found), aux, self.image(found.mean(dim=(2, 3)))
+        return Output(self.mask(found), aux, self.image(found.mean(dim=(2, 3))))
+
+
+class Whole:
+    """What ``Parts`` asks of a learner."""
+
+    def __init__(self) -> None:
+        self.network: nn.Module = network()
+
+    def outputs(self, part: Sample, number: int) -> Output:
+        found: Output = self.network(part["image"])
+        return found
+
+    def target(self, part: Sample) -> tuple[Tensor, Tensor]:
+        return part["mask"].float(), part["valid"]
 
 
 def network() -> Heads:
@@ -60,24 +76,26 @@ def stage(mask: dict[str, tuple[float, dict[str, object]]]) -> StageLoss:
 
 
 def gradients(loss: StageLoss, parts: int, group: Group = ALONE) -> tuple[float, dict[str, float], list[Tensor]]:
-    net, whole = network(), batch()
+    whole = batch()
     # As the sampler shares a batch out: one image after the other.
     share = {name: tensor[group.rank :: group.size] for name, tensor in whole.items()}
-    total, values = backward(
-        share,  # type: ignore[arg-type]
-        parts,
-        group,
-        net,
-        lambda part, number: net(part["image"]),
-        lambda part: (part["mask"].float(), part["valid"]),
-        loss,
-    )
-    return float(total), {k: float(v) for k, v in values.items()}, [p.grad.clone() for p in net.parameters()]  # type: ignore[union-attr]
+    learner = Whole()
+    found = Parts(share, parts, group, loss, learner)  # type: ignore[arg-type]
+    for number, part in found:
+        found.loss(part, learner.outputs(part, number)).backward()
+    total, values = found.total()
+    named = {k: float(v) for k, v in values.items()}
+    return float(total), named, [p.grad.clone() for p in learner.network.parameters()]  # type: ignore[union-attr]
+
+
+def outputs_of(net: nn.Module, images: Tensor) -> tuple[Tensor, dict[str, Tensor], Tensor | None]:
+    found = net(images)
+    return found.logits, found.aux, found.image
 
 
 def plain(loss: StageLoss) -> tuple[float, dict[str, float], list[Tensor]]:
     net, whole = network(), batch()
-    total, values = loss(*net(whole["image"]), whole["mask"].float(), whole["valid"])
+    total, values = loss(*outputs_of(net, whole["image"]), whole["mask"].float(), whole["valid"])
     total.backward()
     return total.item(), {k: float(v) for k, v in values.items()}, [p.grad.clone() for p in net.parameters()]  # type: ignore[union-attr]
 
@@ -102,7 +120,7 @@ def test_the_mean_of_the_parts_would_not_do() -> None:
     loss, whole = stage(CASES["a sum"]), batch()
     net = network()
     for half in (slice(0, 4), slice(4, 8)):
-        total, _ = loss(*net(whole["image"][half]), whole["mask"][half].float(), whole["valid"][half])
+        total, _ = loss(*outputs_of(net, whole["image"][half]), whole["mask"][half].float(), whole["valid"][half])
         (total / 2).backward()
     expected = plain(loss)[2]
     wrong = [p.grad for p in net.parameters()]

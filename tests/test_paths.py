@@ -10,14 +10,14 @@ from types import SimpleNamespace
 import pytest
 
 from segfold.cli import main
-from segfold.cli.experiment import experiment_folds, open_run
 from segfold.competition import Competition, load_competition
 from segfold.config import load_experiment
 from segfold.data.folds import write_folds
 from segfold.errors import SegfoldError
 from segfold.files import write_atomic
 from segfold.models.encoders import Encoder
-from segfold.training.initial import start_from
+from segfold.road import experiment_folds, open_run
+from segfold.training.checkpoint import start_from
 from small_images import image_set
 from small_project import COMPETITION, EXPERIMENT
 from tiny_competition import TINY
@@ -68,7 +68,7 @@ def test_a_tilde_in_every_path_of_a_config(home: Path) -> None:
     assert experiment_folds(experiment, TINY, images, Path()).tolist() == [1, 0, 1, 0]
     with pytest.raises(SegfoldError, match="a path that a file system takes"):
         experiment_folds(load_experiment(Path("e.yaml"), [f"folds.file={LONG}"]), TINY, images, Path())
-    job = SimpleNamespace(experiment=SimpleNamespace(init="~/other"), fold=0)
+    job = SimpleNamespace(experiment=SimpleNamespace(init="~/other"), fold=0, home=Path())
     with pytest.raises(SegfoldError, match=f"{home}/other/fold0 is not a finished fold"):
         start_from(SimpleNamespace(), job)  # type: ignore[arg-type]
     with pytest.raises(SegfoldError, match=f"no weights at {home}/w.pth"):
@@ -114,7 +114,7 @@ def test_a_run_cannot_have_that_name_either(home: Path, runs: bool) -> None:
     if runs:  # where the name would be looked up
         Path("runs").mkdir()
     with pytest.raises(SegfoldError, match="too long"):
-        open_run(Path("e.yaml"), (), LONG, Path())
+        open_run(load_experiment(Path("e.yaml")), LONG, Path())
 
 
 @pytest.mark.parametrize("key", ["name", "train_images", "train_table", "image_suffix", "mask_suffix"])

@@ -1,23 +1,92 @@
-"""Options of the training against a plain loop in torch's own words, and against what they promise."""
+"""Options of the training against a plain loop in torch's own words: its own network, loss and batches.
 
-from collections.abc import Callable
+Of the product it takes the weights that the training begins with, and which images came in which batch.
+"""
+
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
+import timm
 import torch
+import torch.nn.functional as F
 from safetensors.torch import load_file
-from torch import nn
+from torch import Tensor, nn
 
 from segfold.errors import SegfoldError
-from segfold.inference.networks import build_network
 from segfold.machine import resolve
 from segfold.training.batches import Batches
-from segfold.training.checks import stage_loss
+from segfold.training.loop import Loop
 from small_project import fold_job, lines, make_project, same, train, weights
 
-PLAIN = ("ema=null", "clip=null", "stages.lovasz.epochs=0", "model.dropout=0", "stages.warm.schedule=constant")
-"""No average, no clipping, one stage at a constant rate: what is left is the option under test."""
+PLAIN = (
+    "ema=null",
+    "clip=null",
+    "augment.hflip=null",
+    "input.random_offset=false",
+    "stages.lovasz.epochs=0",
+    "model.dropout=0",
+    "stages.warm.schedule=constant",
+    "optimizer={sgd: {momentum: 0.9, weight_decay: 1.0e-4}}",
+)
+"""No average, no clipping, no chance, one stage at a constant rate: what is left is the option under test. SGD, because Adam
+makes steps of full length of gradients that are rounding alone."""
+
+SIDE, TOP, LEFT, HEIGHT, WIDTH = 32, 2, 3, 28, 26
+MEAN, STD = (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)
+
+
+def conv(inputs: int, outputs: int) -> nn.Sequential:
+    return nn.Sequential(nn.Conv2d(inputs, outputs, 3, padding=1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU())
+
+
+class PlainUNet(nn.Module):
+    """A U-Net on timm's features: bilinear steps with skips, two convolutions each, a 1×1 convolution."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.encoder = timm.create_model("test_resnet", features_only=True)
+        *skips, below = self.encoder.feature_info.channels()
+        self.decoder = nn.ModuleList()
+        for skip in [*skips[::-1], 0]:
+            self.decoder.append(nn.ModuleDict({"conv1": conv(below + skip, 8), "conv2": conv(8, 8)}))
+            below = 8
+        self.pixels = nn.ModuleDict({"levels": nn.ModuleList([nn.Conv2d(8, 1, 1)])})
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        mean, std = (255 * torch.tensor(values).view(1, 3, 1, 1) for values in (MEAN, STD))
+        *skips, x = self.encoder((pixels.float() - mean) / std)
+        for block, skip in zip(self.decoder, [*skips[::-1], None]):
+            x = F.interpolate(x, scale_factor=2.0, mode="bilinear", align_corners=False)
+            x = x if skip is None else torch.cat([x, skip], dim=1)
+            x = block["conv2"](block["conv1"](x))
+        return self.pixels["levels"][0](x)
+
+
+def named(network: nn.Module) -> dict[str, Tensor]:
+    """State of a plain network under the names that a run's weights file has."""
+    return {name.replace("encoder.", "encoder.net."): tensor for name, tensor in network.state_dict().items()}
+
+
+def bce_and_dice(logits: Tensor, target: Tensor) -> Tensor:
+    """Both by image, over the image without its border; then the mean over images."""
+    z, y = (x[:, 0, TOP : TOP + HEIGHT, LEFT : LEFT + WIDTH].flatten(1) for x in (logits, target))
+    p = z.sigmoid()
+    dice = 1 - (2 * (p * y).sum(1) + 1) / (p.sum(1) + y.sum(1) + 1)
+    return F.binary_cross_entropy_with_logits(z, y) + dice.mean()
+
+
+def read(project: Path, name: str) -> tuple[Tensor, Tensor]:
+    """An image and its mask from their PNG files, padded to the network's size by reflection and zeros."""
+    folder = project / "data/small/train"
+    image = cv2.imread(str(folder / "images" / f"{name}.png"))[:, :, ::-1]
+    mask = cv2.imread(str(folder / "masks" / f"{name}.png"), cv2.IMREAD_UNCHANGED) > 0
+    border = (TOP, SIDE - TOP - HEIGHT, LEFT, SIDE - LEFT - WIDTH)
+    image = cv2.copyMakeBorder(np.ascontiguousarray(image), *border, cv2.BORDER_REFLECT_101)
+    mask = cv2.copyMakeBorder(mask.astype(np.float32), *border, cv2.BORDER_CONSTANT)
+    return torch.from_numpy(image).permute(2, 0, 1), torch.from_numpy(mask)[None]
 
 
 @pytest.fixture(scope="module")
@@ -32,47 +101,72 @@ def reference(
     before_epoch: Callable[[int, nn.Module], None] = lambda epoch, network: None,
     after_epoch: Callable[[int, nn.Module], None] = lambda epoch, network: None,
 ) -> dict[str, np.ndarray]:
-    """The first stage by a loop that knows nothing of the engine; ``rate`` gives the learning rate of a step."""
+    """The first stage of a trained job; ``rate`` gives the learning rate of a step."""
     torch.manual_seed(job.seed)
-    network = build_network(job.experiment, job.competition, job.images).to(memory_format=torch.channels_last)
+    first = job.network().state_dict()
+    network = PlainUNet().to(memory_format=torch.channels_last)
+    with torch.no_grad():
+        for name, tensor in named(network).items():
+            tensor.copy_(first[name])
     optimizer = optimizer_of(network)
-    plan = job.stages[0]
-    loss = stage_loss(plan.settings)
-    batches = Batches(job, plan, resolve(job.experiment.machine))
     step = 0
-    for epoch in range(plan.epochs):
+    for epoch in range(job.stages[0].epochs):
         network.train()
         before_epoch(epoch, network)
-        for batch in batches.of(epoch, 0):
+        for image, target in epoch_batches(job, epoch):
             for group in optimizer.param_groups:
                 group["lr"] = rate(step) * group.get("factor", 1.0)
-            output = network(batch["image"].to(memory_format=torch.channels_last))
-            total, _ = loss(output.logits, output.aux, output.image, batch["mask"].float(), batch["valid"])
+            total = bce_and_dice(network(image), target)
             optimizer.zero_grad()
             total.backward()
             optimizer.step()
             step += 1
         after_epoch(epoch, network)
-    return {name: tensor.numpy().copy() for name, tensor in network.state_dict().items()}
+    return {name: tensor.numpy().copy() for name, tensor in named(network).items()}
 
 
-def close(a: dict[str, np.ndarray], b: dict[str, np.ndarray], tolerance: float = 1e-4) -> bool:
-    return a.keys() == b.keys() and all(np.allclose(a[k], b[k], rtol=tolerance, atol=tolerance) for k in a)
+def epoch_batches(job, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:  # type: ignore[no-untyped-def]
+    """The images that the training drew, read anew. Each is of the training rows and comes at most once an epoch."""
+    steps = job.stages[0].steps
+    drawn = DRAWN[str(job.folder.path)][epoch * steps : (epoch + 1) * steps]
+    rows = [row for batch in drawn for row in batch]
+    assert len(drawn) == steps and len(set(rows)) == len(rows) == steps * 4
+    assert set(rows) <= set(np.flatnonzero(job.folds != job.fold).tolist())
+    for batch in drawn:
+        pairs = [read(job.home, str(job.images.ids[row])) for row in batch]
+        image, target = (torch.stack(parts) for parts in zip(*pairs))
+        yield image.to(memory_format=torch.channels_last), target
 
 
-def adamw(network: nn.Module) -> torch.optim.Optimizer:
-    return torch.optim.AdamW(network.parameters(), weight_decay=1e-4)
+DRAWN: dict[str, list[list[int]]] = {}
+"""Rows of each batch that a training took, by its folder."""
 
 
 def trained(project: Path, run: str, *overrides: str):  # type: ignore[no-untyped-def]
     job = fold_job(project, *PLAIN, *overrides, run=run)
-    train(job)
+    drawn = DRAWN[str(job.folder.path)] = []
+    step = Loop.step
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            Loop, "step", lambda self, batch, *rest: drawn.append(batch["row"].tolist()) or step(self, batch, *rest)
+        )
+        train(job)
     return job
 
 
-def test_the_plain_loop_is_the_engine(project: Path) -> None:
+def close(found: dict[str, np.ndarray], plain: dict[str, np.ndarray], tolerance: float = 1e-4) -> bool:
+    """Whether a weights file is what the plain loop ended with; of its own it has the normalisation alone."""
+    assert found.keys() - plain.keys() == {"encoder.input.mean", "encoder.input.std"} and plain.keys() <= found.keys()
+    return all(np.allclose(found[k], plain[k], rtol=tolerance, atol=tolerance) for k in plain)
+
+
+def sgd(network: nn.Module) -> torch.optim.Optimizer:
+    return torch.optim.SGD(network.parameters(), momentum=0.9, weight_decay=1e-4)
+
+
+def test_the_plain_loop_is_the_loop(project: Path) -> None:
     job = trained(project, "plain")
-    assert close(weights(job), reference(job, adamw, lambda step: 2e-3))
+    assert close(weights(job), reference(job, sgd, lambda step: 2e-3))
 
 
 def test_encoder_rate_and_undecayed_norms(project: Path) -> None:
@@ -81,37 +175,42 @@ def test_encoder_rate_and_undecayed_norms(project: Path) -> None:
         "groups",
         "encoder_lr=0.1",
         "decay_norms=false",
-        "optimizer.adamw.weight_decay=3",
+        "optimizer.sgd.weight_decay=0.5",
         "stages.warm.epochs=3",
     )
 
     def groups(network: nn.Module) -> torch.optim.Optimizer:
-        return torch.optim.AdamW(
+        return torch.optim.SGD(
             [
                 {
                     "params": [parameter],
-                    "weight_decay": 3.0 if parameter.ndim > 1 else 0.0,
+                    "weight_decay": 0.5 if parameter.ndim > 1 else 0.0,
                     "factor": 0.1 if name.startswith("encoder.") else 1.0,
                 }
                 for name, parameter in network.named_parameters()
-            ]
+            ],
+            momentum=0.9,
         )
 
     assert close(weights(job), reference(job, groups, lambda step: 2e-3))
 
 
 def test_rmsprop_and_an_optimizer_of_timm(project: Path) -> None:
-    job = trained(project, "rmsprop", "optimizer={rmsprop: {alpha: 0.8, momentum: 0.5}}")
+    job = trained(project, "rmsprop", "optimizer={rmsprop: {alpha: 0.8, momentum: 0.5, eps: 0.1}}")
     ours = reference(
-        job, lambda n: torch.optim.RMSprop(n.parameters(), alpha=0.8, momentum=0.5, eps=1e-7), lambda step: 2e-3
+        job, lambda n: torch.optim.RMSprop(n.parameters(), alpha=0.8, momentum=0.5, eps=0.1), lambda step: 2e-3
     )
     assert close(weights(job), ours, 1e-4)
-    job = trained(project, "timm", "optimizer={timm: {opt: nadamw, weight_decay: 0.1}}")
+    job = trained(project, "timm", "optimizer={timm: {opt: nadamw, weight_decay: 0.1, options: {eps: 0.1}}}")
     from timm.optim import create_optimizer_v2
 
     def theirs(network: nn.Module) -> torch.optim.Optimizer:
         return create_optimizer_v2(
-            [{"params": list(network.parameters()), "weight_decay": 0.1}], opt="nadamw", lr=2e-3, weight_decay=0.1
+            [{"params": list(network.parameters()), "weight_decay": 0.1}],
+            opt="nadamw",
+            lr=2e-3,
+            weight_decay=0.1,
+            eps=0.1,
         )
 
     assert close(weights(job), reference(job, theirs, lambda step: 2e-3), 1e-4)
@@ -126,7 +225,9 @@ def test_frozen_encoder(project: Path) -> None:
         if epoch < 1:
             encoder.eval()
 
-    assert close(weights(job), reference(job, adamw, lambda step: 2e-3, before_epoch=freeze))
+    assert close(weights(job), reference(job, sgd, lambda step: 2e-3, before_epoch=freeze))
+    ours, start = weights(job), trained(project, "unfrozen", "stages.warm.epochs=2")
+    assert not close(weights(start), {name: ours[name] for name in ours if "input" not in name})
 
 
 def test_warm_up_and_restarts_are_the_rates_that_are_used(project: Path) -> None:
@@ -143,7 +244,7 @@ def test_warm_up_and_restarts_are_the_rates_that_are_used(project: Path) -> None
         cycle = min(int(position + 1e-9), 1)
         return 2e-3 * max(1 - (position - cycle), 0.0) ** 0.9
 
-    assert close(weights(job), reference(job, adamw, rate))
+    assert close(weights(job), reference(job, sgd, rate))
 
 
 def test_plateau_lowers_the_rate_by_the_scores(project: Path) -> None:
@@ -173,14 +274,14 @@ def test_snapshots_are_the_weights_at_the_ends_of_cycles(project: Path) -> None:
     seen: list[dict[str, np.ndarray]] = []
 
     def keep(epoch: int, network: nn.Module) -> None:
-        seen.append({name: tensor.numpy().copy() for name, tensor in network.state_dict().items()})
+        seen.append({name: tensor.numpy().copy() for name, tensor in named(network).items()})
 
     def rate(step: int) -> float:
         position = step / (4 * job.stages[0].steps - 1) * 2
         cycle = min(int(position + 1e-9), 1)
         return 2e-3 * (1 + np.cos(np.pi * (position - cycle))) / 2
 
-    reference(job, adamw, rate, after_epoch=keep)
+    reference(job, sgd, rate, after_epoch=keep)
     for number, epoch in ((1, 1), (2, 3)):
         found = {k: v.numpy() for k, v in load_file(job.folder.weights(f"snapshot{number}")).items()}
         assert close(found, seen[epoch])
@@ -192,19 +293,21 @@ def test_swa_is_the_mean_of_its_epochs_with_its_own_statistics(project: Path) ->
     seen: list[dict[str, torch.Tensor]] = []
     reference(
         job,
-        adamw,
+        sgd,
         lambda step: 2e-3,
         after_epoch=lambda epoch, network: seen.append({k: v.clone() for k, v in network.state_dict().items()}),
     )
-    network = build_network(job.experiment, job.competition, job.images)
+    network = PlainUNet()
     mean = {name: torch.stack([state[name].double() for state in seen[2:]]).mean(0) for name in seen[0]}
     network.load_state_dict({name: value.to(seen[0][name].dtype) for name, value in mean.items()})
-    plan = job.stages[0]
-    batches = Batches(job, plan, resolve(job.experiment.machine)).of(job.epochs, 0)
-    torch.optim.swa_utils.update_bn([batch["image"] for batch in batches], network)
+    # The statistics are of an epoch that no step was taken on: its batches are the training's next ones.
+    batches = Batches(job, job.stages[0], resolve(job.experiment.machine)).of(job.epochs, 0)
+    names = [[str(name) for name in job.images.ids[batch["row"]]] for batch in batches]
+    torch.optim.swa_utils.update_bn([torch.stack([read(project, name)[0] for name in each]) for each in names], network)
     found = {k: v.numpy() for k, v in load_file(job.folder.weights("swa")).items()}
-    expected = {k: v.numpy() for k, v in network.state_dict().items() if "num_batches" not in k}
-    assert close({k: found[k] for k in expected}, expected, 1e-4)
+    counts = {k for k in found if "num_batches" in k}
+    expected = {k: v.numpy() for k, v in named(network).items()}
+    assert close(*({k: v for k, v in values.items() if k not in counts} for values in (found, expected)))
 
 
 def test_best_keeps_the_best_epochs(project: Path) -> None:
@@ -215,9 +318,9 @@ def test_best_keeps_the_best_epochs(project: Path) -> None:
     seen: list[dict[str, np.ndarray]] = []
     reference(
         job,
-        adamw,
+        sgd,
         lambda step: 2e-3,
-        after_epoch=lambda epoch, network: seen.append({k: v.numpy().copy() for k, v in network.state_dict().items()}),
+        after_epoch=lambda epoch, network: seen.append({k: v.numpy().copy() for k, v in named(network).items()}),
     )
     assert close({k: v.numpy() for k, v in load_file(job.folder.weights("best")).items()}, seen[best])
     assert list(job.folder.path.glob("epoch*.safetensors")) == []
@@ -246,17 +349,15 @@ def test_init_starts_from_the_same_fold_of_the_same_folds_only(project: Path, mo
 
 
 def test_named_weights_predict_together(project: Path) -> None:
-    from segfold.inference.stored import find_predictions
+    from segfold.inference.stored import StoredImages
 
     cycles = ("stages.warm.epochs=4", "stages.warm.schedule={cosine: {cycles: 2}}", "stages.warm.snapshots=true")
     job = trained(project, "together", *cycles, "predict.weights=[snapshots]")
     import json
 
     done = json.loads(job.folder.done.read_text())
-    stores = [
-        find_predictions(done["weights"][name], job.folder, job.experiment, job.images, "oof", name)
-        for name in ("snapshot1", "snapshot2")
-    ]
+    wanted = StoredImages(job.folder, job.experiment, job.images, job.validation_rows, "oof", 1)
+    stores = [wanted.find(done["weights"][name], name) for name in ("snapshot1", "snapshot2")]
     assert all(store is not None for store in stores)
     assert job.folder.predictions("model", "identity+hflip").exists() is False
     with pytest.raises(SegfoldError, match=r"predict\.weights names swa"):

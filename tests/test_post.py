@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from segfold.ensemble.grid import AREAS, LARGER_AREAS, THRESHOLDS, Grid, areas_up_to
-from segfold.ensemble.select import Score, choose, grid_scores
+from segfold.ensemble.select import MeanScore, choose, grid_scores
 from segfold.ensemble.sweep import Sweep
 from segfold.errors import SegfoldError
 from segfold.metrics import METRICS
@@ -254,8 +254,8 @@ def test_one_fold_is_cut_into_parts_that_do_not_depend_on_the_order():
 
 def test_a_single_image_has_no_error_and_no_nested_estimate():
     chosen = choose(["a"], np.ones((1, 5, 3)), [0], GRID)
-    assert chosen.nested is None and chosen.plain == Score(1.0, None, 1) and str(chosen.plain) == "1.0000"
-    assert str(Score(0.81234, 0.00456, 9)) == "0.8123 ± 0.0046"
+    assert chosen.nested is None and chosen.plain == MeanScore(1.0, None, 1) and str(chosen.plain) == "1.0000"
+    assert str(MeanScore(0.81234, 0.00456, 9)) == "0.8123 ± 0.0046"
     with pytest.raises(SegfoldError, match="train a fold"):
         choose([], np.empty((0, 5, 3)), [], GRID)
 

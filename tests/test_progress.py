@@ -7,8 +7,7 @@ import pytest
 import torch
 
 from segfold.stopping import Stopping
-from segfold.training import checkpoint
-from segfold.training.engine import Totals
+from segfold.training.learner import Totals
 from small_project import fold_job, lines, make_project, train, weights
 
 
@@ -40,17 +39,20 @@ def test_bar_shows_loss_score_rate_speed_and_time_left(project: Path) -> None:
 
     from rich.console import Console
 
-    from segfold.training import Progress, engine, train_fold
+    from segfold.cli.progress import Progress
+    from segfold.observer import Moment
+    from segfold.training import loop, train_fold
 
     console = Console(file=io.StringIO(), force_terminal=True, width=200)
     job = fold_job(project, run="bar")
     with pytest.MonkeyPatch.context() as patch, Progress(True, console) as progress:
-        patch.setattr(engine, "REFRESH_SECONDS", 0.0)
+        patch.setattr(loop, "REFRESH_SECONDS", 0.0)
         train_fold(job, progress, Stopping())
         bar = progress._bar
         assert bar is not None
         for step in range(8):
-            progress.step(job.stages[1], checkpoint.Position(1, 0, step, 2, 4 + step, 20), 3e-4, {"loss": 0.5})
+            work = job.work_done(1, 0, step)
+            progress.step(Moment("lovasz", 1, 0, 1, 2, 4 + step, 4, work, 3e-4), {"loss": 0.5})
         shown = bar.tasks[0].description + " " + bar.tasks[0].fields["text"]
     assert shown.startswith("fold 0 lovasz 1/1 loss 0.5000  score 0.")
     assert "lr 3.0e-04" in shown and "img/s" in shown and shown.endswith("left")

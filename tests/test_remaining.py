@@ -2,7 +2,7 @@
 
 import pytest
 
-from segfold.training.remaining import LEAST, TimeLeft
+from segfold.cli.remaining import LEAST, TimeLeft
 
 
 class Clock:

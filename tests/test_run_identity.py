@@ -15,12 +15,13 @@ from segfold.cli import main
 from segfold.competition import load_competition
 from segfold.data.images import load_split
 from segfold.errors import SegfoldError
+from segfold.files import read_json
 from segfold.inference import stored
-from segfold.inference.stored import Task, store_predictions
+from segfold.inference.stored import StoredImages, store_predictions
 from segfold.machine import Runtime
 from segfold.models import Output
-from segfold.runs.folder import read_json
-from segfold.training.initial import start_from
+from segfold.observer import Observer
+from segfold.training.checkpoint import start_from
 from small_project import fold_job, make_project
 
 TRAIN = ("train", "--config", "configs/small.yaml")
@@ -59,7 +60,7 @@ def home(project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path
 @pytest.fixture
 def refused(home: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
     """Runs a verb that must be refused without training anything; returns its one line."""
-    monkeypatch.setattr("segfold.training.train_fold", lambda *_: pytest.fail("trained"))
+    monkeypatch.setattr("segfold.road.train", lambda *_: pytest.fail("trained"))
 
     def run(*arguments: str) -> str:
         capsys.readouterr()
@@ -193,18 +194,27 @@ class Grey(nn.Module):
         return Output(pixels[:, :1].float() / 64 - 2)
 
 
+class Seen(Observer):
+    """Counts the batches of predictions."""
+
+    batches = 0
+
+    def predicting(self, title: str, done: int, total: int) -> None:
+        self.batches += 1
+
+
 @pytest.fixture
 def predicted(home: Path) -> Callable[..., bool]:
     """Whether a store of the test images must be predicted, rather than read."""
 
     def run(*overrides: str) -> bool:
-        calls: list[int] = []
+        seen = Seen()
         job = fold_job(home, *overrides)
         test = load_split(load_competition(job.experiment.competition, home), "test", home)
         runtime = Runtime(torch.device("cpu"), "fp32", False, 1, 0)
-        task = Task(job.folder, job.experiment, test, np.arange(len(test)), "test", 1, runtime)
-        store_predictions(task, Grey(), "digest", on_progress=lambda done, total: calls.append(done))
-        return bool(calls)
+        wanted = StoredImages(job.folder, job.experiment, test, np.arange(len(test)), "test", 1)
+        store_predictions(wanted, Grey(), "digest", "model", runtime, seen)
+        return bool(seen.batches)
 
     return run
 

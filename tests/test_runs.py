@@ -5,11 +5,8 @@ from pathlib import Path
 import pytest
 
 from segfold.errors import SegfoldError
-from segfold.runs.folder import (
-    RunFolder,
-    find_runs,
-    write_json,
-)
+from segfold.files import write_json
+from segfold.runs.folder import RunFolder, find_runs
 
 
 def make_run(path: Path, finished=(0,), started=()) -> RunFolder:

@@ -18,7 +18,7 @@ from segfold.optim import (
     stopped_early,
     with_warmup,
 )
-from segfold.training.engine import stage_rates
+from segfold.training.plan import share_done
 
 
 def torch_optimizer() -> torch.optim.Optimizer:
@@ -120,7 +120,7 @@ def test_onecycle_goes_up_to_the_last_step_or_down_from_the_first() -> None:
         assert only_up(share) == pytest.approx(0.2 + 0.8 * height)
         assert only_down(share) == pytest.approx(1 - 0.8 * height)
     # A resumed run may ask for the last step again, and one of a single step begins at its first.
-    rates = [stage_rates(only_up, 0.1, 0, 1, steps)(steps - 1) for steps in (1, 2)]
+    rates = [0.1 * only_up(share_done(0, 1, steps, steps - 1)) for steps in (1, 2)]
     assert only_up(1.0) == 1 and rates == pytest.approx([0.02, 0.1])
 
 
@@ -128,7 +128,7 @@ def test_onecycle_goes_up_to_the_last_step_or_down_from_the_first() -> None:
 def test_the_steps_of_an_epoch_restart_with_it(epochs: int) -> None:
     # 4 cycles in epochs of 10 steps: the rate is highest at the first step of a cycle's first epoch.
     schedule = build_schedule("cosine", cycles=4)
-    rates = [stage_rates(schedule, 1.0, epoch, epochs, 10)(step) for epoch in range(epochs) for step in range(10)]
+    rates = [schedule(share_done(epoch, epochs, 10, step)) for epoch in range(epochs) for step in range(10)]
     peaks = [step for step in range(1, len(rates)) if rates[step] > rates[step - 1]]
     assert peaks == [cycle * epochs // 4 * 10 for cycle in (1, 2, 3)]
 
@@ -172,9 +172,9 @@ def test_onecycle_matches_torch() -> None:
         cycle_momentum=False,
     )
     # torch's peak lies at step 0.3·50 - 1 of 49; the share of steps that is done is ours over the same steps.
-    ours = stage_rates(build_schedule("onecycle", warmup=(0.3 * steps - 1) / (steps - 1)), lr, 0, 1, steps)
+    ours = build_schedule("onecycle", warmup=(0.3 * steps - 1) / (steps - 1))
     for step in range(steps):
-        assert ours(step) == pytest.approx(theirs.get_last_lr()[0], rel=1e-6)
+        assert lr * ours(share_done(0, 1, steps, step)) == pytest.approx(theirs.get_last_lr()[0], rel=1e-6)
         optimizer.step()
         if step < steps - 1:
             theirs.step()
@@ -265,10 +265,11 @@ def test_cycles_are_counted() -> None:
 
 
 def test_rates_run_through_the_epochs_of_a_stage() -> None:
-    whole = stage_rates(build_schedule("cosine"), 0.5, 0, 1, 12)
-    parts = [stage_rates(build_schedule("cosine"), 0.5, epoch, 3, 4)(step) for epoch in range(3) for step in range(4)]
-    assert parts == pytest.approx([whole(step) for step in range(12)])
-    assert parts[0] == 0.5 and parts[-1] == pytest.approx(0.0)
+    cosine = build_schedule("cosine")
+    whole = [cosine(share_done(0, 1, 12, step)) for step in range(12)]
+    parts = [cosine(share_done(epoch, 3, 4, step)) for epoch in range(3) for step in range(4)]
+    assert parts == pytest.approx(whole)
+    assert parts[0] == 1 and parts[-1] == pytest.approx(0.0)
 
 
 @pytest.mark.parametrize(

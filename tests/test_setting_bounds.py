@@ -18,7 +18,7 @@ from torch import nn
 
 from segfold.config import check_experiment, dump, merge
 from segfold.data.augment import AUGMENTATIONS, Augmenter
-from segfold.data.augment.mixing import MIXES, Pixels
+from segfold.data.augment.mixing import MIXES, MaskedImage
 from segfold.errors import SegfoldError
 from segfold.losses import LOSSES, MovingLoss
 from segfold.models import MODELS, build_model
@@ -175,7 +175,7 @@ def test_mixes_at_their_bounds(name: str, settings: dict[str, Any]) -> None:
     mix, stream = MIXES[name](**settings), random.Random(0)
     for size in ((8, 9), (1, 1)):
         first, second = (
-            Pixels(
+            MaskedImage(
                 random_.random((*size, 2), np.float32),
                 random_.integers(0, 2, size).astype(np.float32),
                 random_.random(size) > 0.2,

@@ -118,9 +118,9 @@ def test_from_validation(home: Path, undisturbed: dict[str, Any]) -> None:
 
 
 def save_at_every_step() -> None:
-    from segfold.training import engine, fold
+    from segfold.training import loop
 
-    engine.REFRESH_SECONDS = fold.SAVE_SECONDS = 0
+    loop.REFRESH_SECONDS = loop.SAVE_SECONDS = 0
 
 
 def test_an_epoch_that_takes_long_is_saved_within(home: Path, undisturbed: dict[str, Any]) -> None:
@@ -148,15 +148,15 @@ def break_the_weights() -> None:
     """A weight becomes infinite in the first step, and time is up after it."""
     import torch
 
-    from segfold.training import engine
+    from segfold.training.loop import Loop
 
     save_at_every_step()
-    plain = engine._step
+    plain = Loop.step
 
-    def step(learner: Any, *rest: Any) -> Any:
-        found = plain(learner, *rest)
+    def step(self: Loop, *rest: Any) -> Any:
+        found = plain(self, *rest)
         with torch.no_grad():
-            next(learner.network.parameters()).fill_(float("inf"))
+            next(self.learner.network.parameters()).fill_(float("inf"))
         return found
 
-    engine._step = step
+    Loop.step = step  # type: ignore[method-assign]

@@ -39,7 +39,7 @@ def strict_scores(found: np.ndarray, truth: np.ndarray) -> np.ndarray:
 
 
 def there_and_back(masks: np.ndarray) -> tuple[float, float]:
-    """Mean score of masks taken from 101 to 128 and back, by `Sizing` and by the nearest pixel."""
+    """Mean score of masks taken from 101 to 128 and back, by ``Sizing`` and by the nearest pixel."""
     sizing = Sizing(128, 128, "resize")
     linear = np.stack([sizing.restore(sizing.mask(m).astype(np.float32), m.shape) > 0.5 for m in masks])
     nearest = [
@@ -86,7 +86,7 @@ def test_resize_equals_torch(channels: int, shape: tuple[int, int]) -> None:
 
 
 def areas(size: int, target: int) -> np.ndarray:
-    """Share of each of `size` pixels in each of `target` new ones, target×size, rows adding up to 1."""
+    """Share of each of ``size`` pixels in each of ``target`` new ones, target×size, rows adding up to 1."""
     ends = np.linspace(0, size, target + 1)
     shared = np.minimum(ends[1:, None], np.arange(1, size + 1)) - np.maximum(ends[:-1, None], np.arange(size))
     return shared.clip(0) * target / size

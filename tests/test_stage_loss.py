@@ -154,8 +154,8 @@ def test_the_class_term_does_not_reach_the_decoder():
 @forms
 def test_the_total_is_the_weighted_sum_of_the_parts(stage):
     total, parts = stage(*batch(("some", "empty", "full")))
-    assert parts.keys() == stage.weights.keys()
-    assert sum(stage.weights[k] * v for k, v in parts.items()).item() == pytest.approx(total.item(), abs=1e-6)
+    assert parts.keys() == stage.factors.keys()
+    assert sum(stage.factors[k] * v for k, v in parts.items()).item() == pytest.approx(total.item(), abs=1e-6)
     assert not any(part.requires_grad for part in parts.values())
     assert total.requires_grad
 
@@ -171,8 +171,8 @@ def test_each_weight_moves_the_total_by_its_part():
         StageLoss(mask, image=0.5),
     ):
         total, parts = changed(*out)
-        name = next(k for k in changed.weights if changed.weights[k] != 1)
-        factor = changed.weights[name] - (name == "bce")
+        name = next(k for k in changed.factors if changed.factors[k] != 1)
+        factor = changed.factors[name] - (name == "bce")
         torch.testing.assert_close(total - base, factor * parts[name], atol=1e-6, rtol=0)
 
 

@@ -51,7 +51,7 @@ def test_files_are_those_of_the_design(tmp_path):
     store = write(tmp_path, "oof")
     write(tmp_path, "test", seed=1)
     assert sorted(entry.name for entry in tmp_path.iterdir()) == sorted(
-        ["oof.u16", "oof.csv", "test.u16", "test.csv", "meta.json", "oof.lock", "test.lock", "meta.lock"]
+        ["oof.u16", "oof.csv", "test.u16", "test.csv", "meta.json", "oof.lock", "test.lock"]
     )
     flat = np.fromfile(tmp_path / "oof.u16", "<u2")
     assert np.array_equal(flat, np.concatenate([to_codes(image).ravel() for image in images()]))
@@ -139,7 +139,7 @@ def test_rewriting_keeps_the_old_store_until_the_new_one_is_whole(tmp_path):
 
 @pytest.mark.parametrize("step", range(1, 5))
 def test_kill_while_finishing_never_vouches_for_mixed_files(tmp_path, step, monkeypatch):
-    """Stops after each rename of `finish`: the old entry must not open the new codes."""
+    """Stops after each rename of ``finish``: the old entry must not open the new codes."""
     write(tmp_path, seed=0)
     new = {**META, "weights": "new"}
     writer = StoreWriter(tmp_path, "oof", IDS, SHAPES, new, sync_seconds=1e9)

@@ -245,3 +245,56 @@ def test_full_disk_for_real(tmp_path):
     assert process.returncode == 0 and process.stdout == "4\n"
     store = open_store(tmp_path / "pred", "test", {"w": 1})
     assert all(np.array_equal(store.codes(row), to_codes(values[row])) for row in range(9))
+
+
+LOGITS = [[0.5, -1.25], [3.0, 2.0], [-0.0, 7.5], [1e-3, -9.0], [4.0, 4.0]]
+
+
+def write_with_logits(folder, stop=None, sync_seconds=0.0):
+    with StoreWriter(folder, "oof", IDS, SHAPES, META, sync_seconds=sync_seconds) as writer:
+        for number in range(writer.count, len(IDS)):
+            if number == stop:
+                return None
+            writer.append(IDS[number], images()[number], LOGITS[number])
+        return writer.finish()
+
+
+@pytest.mark.parametrize("stop", range(len(IDS) + 1))
+def test_image_logits_go_on_where_they_were(tmp_path, stop):
+    write_with_logits(tmp_path, stop)
+    store = write_with_logits(tmp_path)
+    assert store.image_logits.tolist() == np.float32(LOGITS).tolist() and store.image_logits.dtype == np.float32
+    again = open_store(tmp_path, "oof", META)
+    assert again.image_logits.tolist() == store.image_logits.tolist()
+    assert [path.name for path in tmp_path.glob("*.part*")] == []
+
+
+def test_image_logits_that_are_damaged_are_predicted_anew(tmp_path):
+    write_with_logits(tmp_path)
+    path = tmp_path / "oof.image.f32"
+    whole = path.read_bytes()
+    for data in (whole[:-4], whole[:4] + bytes([whole[4] ^ 1]) + whole[5:]):
+        path.write_bytes(data)
+        assert open_store(tmp_path, "oof", META) is None
+    path.unlink()
+    assert open_store(tmp_path, "oof", META) is None
+
+
+def test_lost_image_logits_of_a_part_begin_it_anew(tmp_path):
+    write_with_logits(tmp_path, 3)
+    (tmp_path / "oof.image.f32.part").write_bytes(b"")
+    with StoreWriter(tmp_path, "oof", IDS, SHAPES, META) as writer:
+        assert writer.count == 0
+
+
+def test_a_network_without_an_image_head_leaves_no_logits_of_another(tmp_path):
+    write_with_logits(tmp_path)
+    store = write(tmp_path, meta={**META, "weights": "other"})
+    assert store.image_logits is None and not (tmp_path / "oof.image.f32").exists()
+
+
+def test_image_logits_of_every_image_or_of_none(tmp_path):
+    with StoreWriter(tmp_path, "oof", IDS, SHAPES, META) as writer:
+        writer.append(IDS[0], images()[0], [1.0])
+        with pytest.raises(ValueError, match="of every image, or of none"):
+            writer.append(IDS[1], images()[1])

@@ -9,8 +9,8 @@ import pytest
 from made_run import made_run
 from segfold.cli import main
 from segfold.errors import SegfoldError
+from segfold.files import read_json
 from segfold.inference import stored
-from segfold.runs.folder import read_json
 from segfold.submission.names import Taken, place
 from small_project import make_project
 

@@ -12,7 +12,7 @@ import pytest
 
 from made_run import bright, change_json, made_run
 from segfold.cli import main
-from segfold.runs.folder import read_json
+from segfold.files import read_json
 from small_project import make_project
 from tiny_competition import write_image
 
@@ -159,17 +159,13 @@ def test_weights_follow_their_runs_past_one_that_falls_out(home: Path, submit: S
 
 
 def test_weights_that_are_not_those_of_the_record_are_not_predicted_with(home: Path, submit: Submit) -> None:
-    from segfold.cli.experiment import read_run
-    from segfold.competition import load_competition
-    from segfold.data.images import load_split
     from segfold.inference.networks import build_network, save_weights
     from segfold.runs.folder import RunFolder
+    from segfold.runs.record import read_run
 
     no_weights(home)
     run = RunFolder(home / "runs/other")
-    competition = load_competition("configs/competitions/small.yaml", home)
-    network = build_network(read_run(run), competition, load_split(competition, "train", home))
-    save_weights(network, run.fold(0).weights())
+    save_weights(build_network(read_run(run), channels=3, classes=1), run.fold(0).weights())
     code, out, _ = submit("runs/good", "runs/other", "--name", "both")
     assert code == 0 and "model.safetensors is not the file that" in out
     assert members(home, "both") == ["runs/good"]

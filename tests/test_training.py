@@ -11,7 +11,6 @@ from segfold.errors import SegfoldError
 from segfold.losses import StageLoss, Term
 from segfold.stopping import Stopping
 from segfold.training import checkpoint
-from segfold.training.checks import stage_loss
 from small_project import fold_job, lines, make_project, same, train, weights
 
 
@@ -239,9 +238,8 @@ def test_clipping_bounds_the_step(project: Path) -> None:
     start = checkpoint.load(job.folder.last)
     assert start is not None and start.position.steps == 1
     torch.manual_seed(job.seed)
-    from segfold.inference.networks import build_network
 
-    fresh = dict(build_network(job.experiment, job.competition, job.images).named_parameters())
+    fresh = dict(job.network().named_parameters())
     moved = torch.cat([(start.network[name] - value.detach()).flatten() for name, value in fresh.items()]).norm()
     assert moved.item() == pytest.approx(0.001, rel=1e-3)
 
@@ -266,4 +264,4 @@ def test_loss_settings_reach_the_loss(project: Path) -> None:
     target = (torch.rand(3, 1, 8, 8, generator=draw) > 0.5).float()
     target[0] = 0
     arguments = logits, {"levels": levels, "nonempty": nonempty}, image, target
-    assert torch.equal(stage_loss(job.experiment.stages["warm"])(*arguments)[0], expected(*arguments)[0])
+    assert torch.equal(job.experiment.stages["warm"].loss.build()(*arguments)[0], expected(*arguments)[0])

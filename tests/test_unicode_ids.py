@@ -29,7 +29,7 @@ def spelled(form: str, text: str) -> str:
 
 
 def renamed(files: dict[str, bytes], names: str, tables: str) -> dict[str, bytes]:
-    """Files of `write_tiny` under other ids, in a form in the names of files and in one in the tables."""
+    """Files of ``write_tiny`` under other ids, in a form in the names of files and in one in the tables."""
     result = {}
     for path, data in files.items():
         for old, new in NAMES.items():

@@ -2,6 +2,7 @@
 
 import tracemalloc
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,9 +12,10 @@ from torch import Tensor, nn
 from segfold.data.images import ImageSet
 from segfold.machine import Runtime
 from segfold.models import Output
+from segfold.runs.folder import RunFolder
 from segfold.settings import Experiment
-from segfold.training import validation
-from segfold.training.validation import score_network, score_store
+from segfold.training import FoldJob, validation
+from segfold.training.validation import score_network, scores_of, store_counts
 from small_images import image_set
 from tiny_competition import TINY
 
@@ -73,15 +75,15 @@ def brute_force_iou(images: ImageSet, store: MadeStore) -> float:
 def test_pieces_are_all_counted_once(images: ImageSet, piece: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(validation, "PIECE_BYTES", piece)
     store = MadeStore(images)
-    assert score_store(store, images, TINY).iou == pytest.approx(brute_force_iou(images, store))
+    assert scores_of(store_counts(store, images), "iou").iou == pytest.approx(brute_force_iou(images, store))
 
 
 def test_stored_masks_are_not_all_in_memory_at_once(images: ImageSet) -> None:
     all_masks = COUNT * SIDE * SIDE
-    whole = peak(lambda: score_store(MadeStore(images), images, TINY))
+    whole = peak(lambda: store_counts(MadeStore(images), images))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(validation, "PIECE_BYTES", MEBIBYTE // 2)
-        assert peak(lambda: score_store(MadeStore(images), images, TINY)) < all_masks / 2 < whole
+        assert peak(lambda: store_counts(MadeStore(images), images)) < all_masks / 2 < whole
 
 
 def test_predicted_masks_are_not_all_in_memory_at_once(images: ImageSet, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -96,8 +98,8 @@ def test_predicted_masks_are_not_all_in_memory_at_once(images: ImageSet, monkeyp
         }
     )
     runtime = Runtime(torch.device("cpu"), "fp32", False, 1, 0)
-    rows = np.arange(COUNT)
-    assert (
-        peak(lambda: score_network(AsMade().eval(), images, rows, experiment, TINY, runtime)) < COUNT * SIDE * SIDE / 2
-    )
-    assert score_network(AsMade().eval(), images, rows, experiment, TINY, runtime).iou == 1
+    # The last two images are trained on, so that there is a fold; the others are held out.
+    folds = np.array([0] * (COUNT - 2) + [1] * 2)
+    job = FoldJob(experiment, TINY, images, folds, 0, RunFolder(Path("nowhere")).fold(0))
+    assert peak(lambda: score_network(AsMade().eval(), job, runtime)) < COUNT * SIDE * SIDE / 2
+    assert score_network(AsMade().eval(), job, runtime).iou == 1

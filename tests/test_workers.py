@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader, Dataset
 from segfold.data.dataset import PredictionSet, TrainingSet
 from segfold.data.workers import batches, fitting, loader
 from segfold.errors import SegfoldError
-from segfold.inference.predict import predict
+from segfold.inference.predict import Manner, predict
 from segfold.machine import Runtime
 from segfold.stopping import leave_signals_to_parent
 from segfold.training.batches import Batches
@@ -51,7 +51,7 @@ def test_batches_before_an_error_come_and_then_the_error(workers: int) -> None:
 
 def test_a_loader_without_errors_is_the_plain_one() -> None:
     samples = TrainingSet(image_set(6), np.arange(6), PAD, None, False)
-    keys = [[(0, 1), (0, 4)], [(0, 2), (0, 2)]]
+    keys = [[(0, 1, 1), (0, 4, 4)], [(0, 2, 2), (0, 2, 2)]]
     for one, other in zip(
         batches(loader(samples, batch_sampler=keys)), DataLoader(samples, batch_sampler=keys), strict=True
     ):
@@ -77,7 +77,7 @@ def test_training_and_prediction_raise_what_a_worker_raised(tmp_path: Any, monke
     spoil(monkeypatch, PredictionSet)
     images = image_set(4)
     with pytest.raises(SegfoldError, match=r"^image 3 is bad: mend it$"):
-        next(predict(torch.nn.Identity(), images, np.arange(4), PAD, tta=["identity"], batch_size=2, runtime=RUNTIME))
+        next(predict(torch.nn.Identity(), images, np.arange(4), Manner(PAD, RUNTIME, batch_size=2)))
     monkeypatch.undo()
     spoil(monkeypatch, TrainingSet)
     job = fold_job(make_project(tmp_path))
@@ -100,8 +100,8 @@ def test_workers_of_a_prediction_leave_signals_to_their_parent(monkeypatch: pyte
 
     monkeypatch.setattr("segfold.inference.predict.loader", watched)
     runtime = Runtime(torch.device(device), "fp32", False, 1, 3)
-    settings: dict[str, Any] = {"tta": ["identity"], "batch_size": 2, "runtime": runtime}
-    assert list(predict(torch.nn.Identity(), image_set(4), np.arange(4), PAD, **settings)) == []
+    manner = Manner(PAD, runtime, batch_size=2)
+    assert list(predict(torch.nn.Identity(), image_set(4), np.arange(4), manner)) == []
     assert asked[0]["worker_init_fn"] is leave_signals_to_parent
     assert asked[0]["num_workers"] == (3 if device == "cuda" else 0)
 
@@ -137,7 +137,7 @@ def test_workers_as_the_shared_memory_has_room_for(
 def test_bytes_of_a_sample_are_those_of_its_tensors(channels: tuple[str, ...], mix: Any, dtype: type) -> None:
     images = image_set(3, dtype=dtype)
     samples = TrainingSet(images, np.arange(3), PAD, None, False, channels=channels, mix=mix)
-    tensors = [value for value in samples[0, 1].values() if isinstance(value, torch.Tensor)]
+    tensors = [value for value in samples[0, 1, 1].values() if isinstance(value, torch.Tensor)]
     assert samples.sample_bytes == sum(tensor.nbytes for tensor in tensors)
     tta = ("identity", "hflip") if "y" in channels else ()
     predictions = PredictionSet(images, np.arange(3), PAD, channels=channels, tta=tta)

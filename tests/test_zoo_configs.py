@@ -7,7 +7,6 @@ import torch
 
 from segfold.config import differing_keys, dump_yaml, load_experiment
 from segfold.models import build_model
-from segfold.training.checks import stage_loss
 from test_comparison_models import SMALL
 
 ZOO = Path(__file__).parents[1] / "configs" / "zoo"
@@ -36,7 +35,7 @@ def test_its_network_and_losses_can_be_built(path: Path) -> None:
         out = model.train()(torch.empty(2, 3, *experiment.input.shape))
     assert out.logits.shape == (2, 1, *experiment.input.shape)
     for stage in experiment.stages.values():
-        assert stage_loss(stage).linear
+        assert stage.loss.build().linear
 
 
 def test_no_two_are_the_same_and_every_system_of_the_comparison_has_one() -> None:

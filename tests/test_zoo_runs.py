@@ -12,12 +12,12 @@ from segfold.cli import main
 from segfold.competition import load_competition
 from segfold.config import load_experiment
 from segfold.data.images import load_split
-from segfold.inference.networks import build_network
+from segfold.files import read_json
+from segfold.inference.networks import build_network, image_channels
 from segfold.optim import build_optimizer
-from segfold.runs.folder import RunFolder, read_json
+from segfold.runs.folder import RunFolder
 from segfold.stopping import Stopping
 from segfold.training import FoldJob
-from segfold.training.checks import stage_loss
 from small_project import make_project, same, train, weights
 
 ZOO = Path(__file__).parents[1] / "configs" / "zoo"
@@ -59,13 +59,10 @@ def encoder_only_random(path: Path) -> tuple[str, ...]:
 
 
 def job_of(home: Path, path: Path, run: str) -> FoldJob:
-    from segfold.cli.experiment import experiment_folds, open_run
+    from segfold.road import fold_job, open_run
 
-    overrides = [*SMALLER, *encoder_only_random(path)]
-    experiment, competition, folder = open_run(path, overrides, run, home)
-    images = load_split(competition, "train", home)
-    folds = experiment_folds(experiment, competition, images, home)
-    return FoldJob(experiment, competition, images, folds, 0, folder.fold(0))
+    experiment = load_experiment(path, [*SMALLER, *encoder_only_random(path)])
+    return fold_job(open_run(experiment, run, home), 0)
 
 
 class StopOnce(Stopping):
@@ -108,7 +105,7 @@ def test_eight_images_are_learnt(path: Path, home: Path) -> None:
     images = load_split(competition, "train", home)
     stage = experiment.stages["warm"]
     torch.manual_seed(0)
-    network = build_network(experiment, competition, images).train()
+    network = build_network(experiment, image_channels(images), len(competition.classes)).train()
     optimizer = build_optimizer(experiment.optimizer.name, network, **experiment.optimizer.settings)
     for group in optimizer.param_groups:
         group["lr"] = RATES.get(path.stem, stage.lr)
@@ -116,7 +113,7 @@ def test_eight_images_are_learnt(path: Path, home: Path) -> None:
     pixels = torch.stack([torch.tensor(images.images[int(row)]) for row in rows]).permute(0, 3, 1, 2).float()
     masks = torch.stack([torch.tensor(images.masks[int(row)]) for row in rows]).float()[:, None]
     pixels, target = (torch.nn.functional.interpolate(x, size=32) for x in (pixels, masks))
-    loss = stage_loss(stage).at(1.0)
+    loss = stage.loss.build().at(1.0)
     values = []
     for _ in range(31):
         output = network(pixels)

@@ -40,7 +40,7 @@ def write_image(path: Path, rgb: np.ndarray) -> None:
 
 
 def write_tiny(root: Path, seed: int = 0) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
-    """Writes train and test below `root`; returns images (of both) and masks by id.
+    """Writes train and test below ``root``; returns images (of both) and masks by id.
 
     Images differ in size. Masks are uint16 files of 0 and 65535, the empty one is a uint8 file, as in the
     salt competition.

@@ -103,7 +103,7 @@ def key_of(system: System, size: int) -> str:
 
 
 def probed(system: System, size: int) -> dict[str, Any]:
-    """What `benchmarks.zoo.probe` finds, from the file of an earlier call if there is one."""
+    """What ``benchmarks.zoo.probe`` finds, from the file of an earlier call if there is one."""
     path = WORK / f"{key_of(system, size)}.json"
     if not path.exists():
         print(f"measuring {system.name} …", flush=True)

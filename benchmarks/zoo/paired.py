@@ -6,14 +6,14 @@ from pathlib import Path
 
 import numpy as np
 
-from segfold.cli.experiment import read_run
 from segfold.competition import Competition, load_competition
 from segfold.data.images import ImageSet, load_split
 from segfold.errors import SegfoldError
 from segfold.files import read_json
-from segfold.inference.stored import find_predictions
+from segfold.inference.stored import StoredImages
 from segfold.metrics import METRICS
 from segfold.runs.folder import RunFolder
+from segfold.runs.record import read_run
 from segfold.training.validation import store_counts
 
 
@@ -27,8 +27,10 @@ def image_scores(home: Path, run: str, fold: int) -> dict[str, float]:
     folder = RunFolder(home / "runs" / run)
     experiment = read_run(folder)
     competition, images = _data(experiment.competition, home)
-    digest = read_json(folder.fold(fold).done)["weights"]["model"]
-    store = find_predictions(digest, folder.fold(fold), experiment, images, "oof")
+    done = read_json(folder.fold(fold).done)
+    digest = done["weights"]["model"]
+    held_out = images.position(done["held_out"])
+    store = StoredImages(folder.fold(fold), experiment, images, held_out, "oof", 1).find(digest)
     if store is None:
         raise SegfoldError(
             f"{folder.path} has no predictions of fold {fold} by its own weights; delete it to train anew"

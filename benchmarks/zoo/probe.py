@@ -14,16 +14,13 @@ import torch
 from benchmarks.engine import Trained
 from benchmarks.private_memory import Peak, private_bytes
 from benchmarks.workload import gmacs
-from segfold.cli.experiment import experiment_folds
 from segfold.competition import load_competition
 from segfold.config import load_experiment
 from segfold.data.dataset import Sample
-from segfold.data.images import load_split
 from segfold.errors import SegfoldError
-from segfold.inference.networks import build_network
 from segfold.machine import resolve
+from segfold.road import Run, fold_job
 from segfold.runs.folder import RunFolder
-from segfold.training import FoldJob
 
 WARM_UP, LEAST, SECONDS = 3, 6, 12.0
 
@@ -39,11 +36,9 @@ def probe(config: Path, overrides: Sequence[str]) -> dict[str, float]:
     with Peak() as peak:
         experiment = load_experiment(config, overrides)
         competition = load_competition(experiment.competition)
-        images = load_split(competition, "train", Path())
-        folds = experiment_folds(experiment, competition, images, Path())
-        job = FoldJob(experiment, competition, images, folds, 0, RunFolder(Path("runs/probe")).fold(0))
+        job = fold_job(Run(experiment, competition, RunFolder(Path("runs/probe")), Path()), 0)
         torch.manual_seed(0)
-        network = build_network(experiment, competition, images)
+        network = job.network()
         runtime = resolve(experiment.machine, job.total_images)
         trained = Trained(job, network, runtime)
         clock = _Clock(job.stages[0].batch_size)
@@ -55,7 +50,7 @@ def probe(config: Path, overrides: Sequence[str]) -> dict[str, float]:
         "peak_mib": memory / 2**20,
         "parameters": sum(parameter.numel() for parameter in network.parameters()),
         "gmacs": gmacs(network, job.experiment.input.shape[0]),
-        "all_empty": float((images.coverage[job.validation_rows] == 0).mean()),
+        "all_empty": float((job.images.coverage[job.validation_rows] == 0).mean()),
     }
 
 

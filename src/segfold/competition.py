@@ -38,7 +38,7 @@ class ExtraTable(BaseModel):
 
 
 class Competition(BaseModel):
-    """One file of ``configs/competitions``. Paths are relative to the data folder, `data_folder`.
+    """One file of ``configs/competitions``. Paths are relative to the data folder, ``data_folder``.
 
     Attributes:
         exif: what to do with images that are to be turned before they are shown. Masks are drawn on one of the two
@@ -91,7 +91,7 @@ class Competition(BaseModel):
 
 
 def data_folder(competition: Competition, home: Path = Path()) -> Path:
-    """Where the competition's data lies in the working folder `home`."""
+    """Where the competition's data lies in the working folder ``home``."""
     return home / "data" / competition.name
 
 
@@ -99,7 +99,7 @@ def load_competition(name_or_path: str, home: Path = Path()) -> Competition:
     """Reads a competition file.
 
     Args:
-        name_or_path: a YAML file, or the name of one in ``configs/competitions`` of `home` or of the
+        name_or_path: a YAML file, or the name of one in ``configs/competitions`` of ``home`` or of the
             repository.
         home: the working folder.
 

@@ -132,12 +132,12 @@ def _used(settings: Any, values: Any) -> Any:
 
 
 def dump_yaml(experiment: Experiment) -> str:
-    """YAML text of :func:`dump`; loading it gives the same experiment."""
+    """YAML text of ``dump``; loading it gives the same experiment."""
     return OmegaConf.to_yaml(OmegaConf.create(dump(experiment)))
 
 
 def identity(experiment: Experiment) -> dict[str, Any]:
-    """Dotted path → value of every setting that changes the weights; the order of the stages stands under `STAGE_ORDER`.
+    """Dotted path → value of every setting that changes the weights; the order of the stages stands under ``STAGE_ORDER``.
 
     Of ``folds`` a named file counts alone: it says how many folds there are, and no seed made it.
     """

@@ -5,7 +5,8 @@
 - ``step``: the gradients are there, the optimiser has not moved yet;
 - ``temporary``: a temporary file holds everything, but is not synced and has no name;
 - ``rename``: it is synced, and the old file still has the name;
-- ``weights``: the weights are written, ``done.json`` is not;
+- ``weights``: the weights are written, the out-of-fold predictions are not;
+- ``scores``: ``scores.csv`` is written, ``done.json`` is not;
 - ``prediction``: the codes of an image are in the part of a probability store, which does not count them yet;
 - ``line``: half of a log line is in the file.
 """

@@ -1,18 +1,22 @@
-"""Locks that end with the process that took them."""
+"""Locks: all end with the process that took them, and where a file system has none the work goes on without."""
 
 import contextlib
+import errno
 import fcntl
 import io
 import json
 import os
 import socket
 import warnings
+from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
+from segfold.disk import disk_errors, write_all
 from segfold.errors import SegfoldError
-from segfold.files import NO_LOCKS, disk_errors, write_all
+
+NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP}
 
 _held: set[io.FileIO] = set()
 
@@ -28,29 +32,59 @@ def _forget_locks() -> None:
 os.register_at_fork(after_in_child=_forget_locks)
 
 
-class FoldLock:
+def flock(file: IO[Any], flags: int) -> bool:
+    """True if locked, False if another holds the lock or the file system has no locks."""
+    try:
+        fcntl.flock(file.fileno(), flags)
+    except OSError as error:
+        if error.errno in NO_LOCKS or error.errno in (errno.EWOULDBLOCK, errno.EACCES):
+            return False
+        raise
+    return True
+
+
+@contextlib.contextmanager
+def alone_in(folder: Path) -> Iterator[bool]:
+    """Holds a folder, which is made if need be, against others that hold it so; they wait.
+
+    Yields:
+        False where the file system has no locks: others may be there.
+    """
+    with disk_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        alone = True
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        except OSError:
+            alone = False
+        yield alone
+    finally:
+        os.close(descriptor)
+
+
+class Lock:
     """Holds the file ``path`` as a lock until the block ends or the process dies.
 
-    The file says who holds it and stays behind, free. ``doing`` completes the message "another process is …";
-    with ``wait`` there is no message but a wait, for locks held for a moment.
+    The file says who holds it and stays behind, free. ``doing`` completes the message "another process is …".
 
     Raises:
         SegfoldError: on entering, if another process holds it; names that process.
     """
 
-    def __init__(self, path: Path | str, doing: str = "training this fold", wait: bool = False) -> None:
+    def __init__(self, path: Path | str, doing: str = "training this fold") -> None:
         self.path = Path(path)
         self.doing = doing
-        self.wait = wait
         self._file: io.FileIO | None = None
 
-    def __enter__(self) -> "FoldLock":
+    def __enter__(self) -> "Lock":
         with disk_errors(self.path):
             self.path.parent.mkdir(parents=True, exist_ok=True)
             descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
             file = io.FileIO(descriptor, "r+")
             try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if self.wait else fcntl.LOCK_NB))
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError as error:
                 if error.errno not in NO_LOCKS:
                     holder = self._holder(file)

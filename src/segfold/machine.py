@@ -1,13 +1,15 @@
-"""What the hardware decides: device, precision, compilation, threads."""
+"""What the hardware decides, once a fold: device, precision, compilation, threads."""
 
+import logging
 import os
 import platform
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
+from torch import Tensor, nn
 
 from segfold.cores import cores
 from segfold.errors import SegfoldError
@@ -71,7 +73,7 @@ def resume(machine: Machine, images: int, decided: Mapping[str, Any]) -> tuple[R
     for as long as this machine can do it.
 
     Args:
-        images: as for :func:`resolve`.
+        images: as for ``resolve``.
         decided: what the beginning kept of its runtime: ``device``, ``precision``, ``compile``, ``threads``.
 
     Returns:
@@ -120,6 +122,33 @@ def memory_errors(runtime: Runtime, advice: str) -> Iterator[None]:
         raise SegfoldError(
             f"out of memory on {runtime.device}: {advice}; the same command goes on from here"
         ) from error
+
+
+class Compiled:
+    """Calls the compiled network; if compiling fails, says so once and goes on with the plain one."""
+
+    def __init__(self, network: nn.Module, say: Callable[[str], None]) -> None:
+        # Where there is a CUDA compiler but no GPU, torch says so while it compiles for the CPU.
+        logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
+        self._plain: Callable[..., Any] = network
+        self._forward: Callable[..., Any] = torch.compile(network)
+        self._say = say
+        self._worked = False
+
+    def __call__(self, images: Tensor) -> Any:
+        try:
+            output = self._forward(images)
+        except torch.OutOfMemoryError:
+            raise  # the plain network needs no less
+        except Exception as error:
+            if self._worked or self._forward is self._plain:
+                raise
+            reason = " ".join(str(error).split())[:120]
+            self._say(f"torch.compile failed ({type(error).__name__}: {reason}); going on uncompiled")
+            self._forward = self._plain
+            output = self._forward(images)
+        self._worked = True
+        return output
 
 
 def on_share(fold: int, jobs: int) -> list[str]:

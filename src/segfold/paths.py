@@ -16,7 +16,7 @@ def user_path(text: str | Path) -> Path:
     """A path as a user writes it: a leading ``~`` or ``~name`` is a home folder.
 
     Raises:
-        SegfoldError: there is no such home folder, or a name that `reachable` refuses.
+        SegfoldError: there is no such home folder, or a name that ``reachable`` refuses.
     """
     try:
         path = Path(text).expanduser()
@@ -26,13 +26,13 @@ def user_path(text: str | Path) -> Path:
 
 
 def user_name(text: str) -> str:
-    """A name as a user writes it for something that will be a file, such as a submission. Errors as `reachable`."""
+    """A name as a user writes it for something that will be a file, such as a submission. Errors as ``reachable``."""
     reachable(Path(text))
     return text
 
 
 def reachable(path: Path) -> Path:
-    """`path`, whose name the file system takes; whether anything is there does not matter.
+    """``path``, whose name the file system takes; whether anything is there does not matter.
 
     Raises:
         SegfoldError: a name that is too long, holds characters that cannot be in one, or may not be looked at.

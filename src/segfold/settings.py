@@ -103,7 +103,7 @@ class HeadLoss(Settings):
         return {"weight": value} if isinstance(value, int | float) else value
 
 
-class Loss(Settings):
+class LossTerms(Settings):
     """A stage's loss: ``mask`` on the main logits, the same form on extra heads, BCE on the image head."""
 
     mask: MaskLosses
@@ -120,7 +120,7 @@ class Loss(Settings):
         return mask
 
     @model_validator(mode="after")
-    def _can_be_made(self) -> "Loss":
+    def _can_be_made(self) -> "LossTerms":
         _said(self.build)
         return self
 
@@ -152,7 +152,7 @@ def _said(function: Callable[[], object]) -> None:
         raise ValueError(str(error)) from None
 
 
-class Sample(Settings):
+class Sampling(Settings):
     """Which images an epoch draws: by default each one once.
 
     ``nonempty`` is the share of drawn images that have foreground, ``area`` the power of the covered share that a
@@ -176,7 +176,7 @@ class Stage(Settings):
     """
 
     epochs: Epochs
-    loss: Loss
+    loss: LossTerms
     lr: Annotated[float, Gt(0), Le(1000)] = 1e-3
     schedule: ScheduleChoice = Field(default="cosine", validate_default=True)
     warmup: Annotated[float, Ge(0), Le(MOST)] = 0.0
@@ -186,7 +186,7 @@ class Stage(Settings):
     size: Size | None = None
     batch_size: Batch | None = None
     augment: Augmentations | None = None
-    sample: Sample | None = None
+    sample: Sampling | None = None
     optimizer: OptimizerChoice | None = None
 
     @model_validator(mode="after")
@@ -280,7 +280,7 @@ class Experiment(Settings):
     model: ModelChoice = Field(default_factory=dict, validate_default=True)
     init: PathText | None = None
     augment: Augmentations = Field(default_factory=dict, validate_default=True)
-    sample: Sample = Sample()
+    sample: Sampling = Sampling()
     batch_size: Batch = 32
     accumulate: Count = 1
     optimizer: OptimizerChoice = Field(default="adamw", validate_default=True)

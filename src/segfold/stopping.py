@@ -19,7 +19,7 @@ class Interrupted(BaseException):
 
 
 class Stopping:
-    """Turns SIGINT and SIGTERM into :class:`Interrupted`, at once or, inside :meth:`deferred`, when polled.
+    """Turns SIGINT and SIGTERM into ``Interrupted``, at once or, inside ``deferred``, when polled.
 
     A second signal always stops at once.
     """
@@ -41,7 +41,7 @@ class Stopping:
 
     @contextmanager
     def deferred(self) -> Iterator[None]:
-        """Inside the block a first signal only sets :attr:`signal`; the block polls and leaves by itself."""
+        """Inside the block a first signal only sets ``signal``; the block polls and leaves by itself."""
         self._deferring = True
         try:
             yield
@@ -52,7 +52,7 @@ class Stopping:
 
     @property
     def asked(self) -> bool:
-        """Whether a signal came inside :meth:`deferred` or the time is up."""
+        """Whether a signal came inside ``deferred`` or the time is up."""
         return self.signal is not None or self.out_of_time
 
     @property

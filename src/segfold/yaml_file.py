@@ -21,7 +21,7 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 
 
 class _Loader(yaml.SafeLoader):
-    """Only composes nodes; their values are made by `_Values`."""
+    """Only composes nodes; their values are made by ``_Values``."""
 
     yaml_implicit_resolvers: dict[str, Any] = {}  # noqa: RUF012
 
@@ -80,7 +80,7 @@ class _Values:
             )
         if tag == "str" or (tag == "int" and len(text) > _MOST_DIGITS):
             return _checked(text)
-        # A tag that is written out may read a text as what it is not: `!!int 010` is 8.
+        # A tag that is written out may read a text as what it is not: ``!!int 010`` is 8.
         if self._loader.resolve(yaml.ScalarNode, text, (True, False)) == node.tag:
             return self._loader.construct_object(node)
         raise _RefusedError(f"the tag {node.tag} of {text!r} is not supported; write plain values")
@@ -98,7 +98,7 @@ class _Values:
                         raise _RefusedError("<< is for a mapping, or a list of them")
                     merged |= part
                 continue
-            # As it is written: `on` and `1` are names here, not a truth and a number.
+            # As it is written: ``on`` and ``1`` are names here, not a truth and a number.
             key = _checked(key_node.value)
             if key in values:
                 raise _RefusedError(

@@ -2,7 +2,7 @@
 
 import argparse
 
-from segfold.cli.shell import HOME
+from segfold.cli.shell import HOME, remark
 from segfold.paths import user_path
 
 
@@ -12,13 +12,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    from segfold.cli.shell import test_shapes
     from segfold.competition import load_competition
     from segfold.errors import SegfoldError, one_line
-    from segfold.submission.check import check_csv
+    from segfold.submission.check import check_csv, image_shapes
 
     competition = load_competition(arguments.competition, HOME)
-    shapes = test_shapes(competition)
+    shapes = image_shapes(competition, HOME, remark)
     found = check_csv(arguments.csv, competition, shapes)
     for line in found.remarks:
         print(one_line(f"remark: {line}"))

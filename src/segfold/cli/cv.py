@@ -14,15 +14,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    from segfold.cli.show import comparable_folds, run_table
-    from segfold.cli.train import train_one
+    from segfold.cli.show import run_table
+    from segfold.cli.train import run_name, train_one
     from segfold.config import load_experiment
     from segfold.errors import SegfoldError
     from segfold.runs.folder import run_folder
+    from segfold.runs.identity import comparable_folds
     from segfold.stopping import Stopping
 
     experiment = load_experiment(arguments.config, arguments.overrides)
-    folder = run_folder(HOME, arguments.run or arguments.config.stem + ("-fast" if experiment.fast else ""))
+    folder = run_folder(HOME, run_name(arguments, experiment))
     if arguments.summary:
         if not folder.config_path.exists():
             raise SegfoldError(f"{folder.path} is not a run; name one with --run, or train its folds first")

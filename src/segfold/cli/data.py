@@ -2,7 +2,7 @@
 
 import argparse
 
-from segfold.cli.shell import HOME
+from segfold.cli.shell import HOME, remark
 from segfold.paths import user_path
 
 
@@ -25,8 +25,8 @@ def run(arguments: argparse.Namespace) -> int:
         for line in error.problems:
             print(one_line(line))
         raise
-    train = load_split(competition, "train", HOME, progress=True)
-    load_split(competition, "test", HOME, progress=True)
+    train = load_split(competition, "train", HOME, say=remark)
+    load_split(competition, "test", HOME, say=remark)
     empty = float((train.coverage == 0).mean())
     print(f"{empty:.1%} of the masks are empty, {int(train.constant.sum())} images are of one value")
     return 0

@@ -2,7 +2,7 @@
 
 import argparse
 
-from segfold.cli.shell import HOME, whole_number
+from segfold.cli.shell import HOME, remark, whole_number
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -19,7 +19,7 @@ def run(arguments: argparse.Namespace) -> int:
     from segfold.data.images import load_split
 
     competition = load_competition(arguments.competition, HOME)
-    images = load_split(competition, "train", HOME, progress=True)
+    images = load_split(competition, "train", HOME, say=remark)
     folds = make_folds(images.ids, images.coverage, images.groups, arguments.k, arguments.seed)
     path = fold_path(competition.name, arguments.k, HOME)
     written = write_folds(path, images.ids, folds)

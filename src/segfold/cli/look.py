@@ -2,7 +2,7 @@
 
 import argparse
 
-from segfold.cli.shell import HOME, whole_number
+from segfold.cli.shell import HOME, remark, whole_number
 from segfold.paths import user_path
 
 
@@ -31,7 +31,7 @@ def run(arguments: argparse.Namespace) -> int:
         raise SegfoldError("--images and --draws: expected 1 to 200 and 1 to 50")
     experiment = load_experiment(arguments.config, arguments.overrides)
     competition = load_competition(experiment.competition, HOME)
-    images = load_split(competition, "train", HOME, progress=True)
+    images = load_split(competition, "train", HOME, say=remark)
     # Spread over the coverages, the empty ones among them.
     order = np.argsort(images.coverage, kind="stable")
     rows = np.unique(order[np.linspace(0, len(order) - 1, arguments.images).astype(int)])
@@ -44,7 +44,7 @@ def run(arguments: argparse.Namespace) -> int:
         masks.append(images.masks[int(row)] if images.masks is not None else np.zeros(1))
         titles.append(str(images.ids[row]))
         for epoch in range(arguments.draws):
-            sample = samples[(epoch, position)]
+            sample = samples[(epoch, position, position)]
             pictures.append(sample["image"].permute(1, 2, 0).numpy())
             masks.append(sample["mask"][0].numpy())
             titles.append(f"epoch {epoch + 1}")

@@ -2,7 +2,7 @@
 
 import argparse
 
-from segfold.cli.shell import HOME
+from segfold.cli.shell import HOME, remark
 from segfold.paths import user_path
 
 
@@ -13,11 +13,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    from segfold.cli.shell import test_shapes
     from segfold.competition import load_competition
-    from segfold.submission.check import score_csv
+    from segfold.submission.check import image_shapes, score_csv
 
     competition = load_competition(arguments.competition, HOME)
-    score = score_csv(arguments.csv, arguments.truth, competition, test_shapes(competition))
+    score = score_csv(arguments.csv, arguments.truth, competition, image_shapes(competition, HOME, remark))
     print(f"{arguments.csv}: {competition.metric} {score:.4f}")
     return 0

@@ -7,15 +7,11 @@ import os
 import re
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from segfold.errors import SegfoldError, shown
+from segfold.errors import SegfoldError, one_line, shown
 from segfold.stopping import Interrupted
 
-if TYPE_CHECKING:
-    from segfold.competition import Competition
-
-__all__ = ["HOME", "Interrupted", "finite_number", "require_dependencies", "test_shapes", "whole_number"]
+__all__ = ["HOME", "Interrupted", "finite_number", "remark", "require_dependencies", "whole_number"]
 
 HOME = Path()
 """The working folder: all paths of all verbs lie under it."""
@@ -57,6 +53,11 @@ def require_dependencies() -> None:
     )
 
 
+def remark(text: str) -> None:
+    """A line beside a verb's output."""
+    print(one_line(text), file=sys.stderr)
+
+
 def whole_number(text: str) -> int:
     """An argument's ``type``: an integer of up to nine digits, which no array or loop overflows with."""
     if not re.fullmatch("[+-]?[0-9]{1,9}", text):
@@ -73,17 +74,3 @@ def finite_number(text: str) -> float:
     if not math.isfinite(number):
         raise argparse.ArgumentTypeError(f"{shown(text)} is no finite number")
     return number
-
-
-def test_shapes(competition: "Competition") -> dict[str, tuple[int, int]]:
-    """Height and width of each test image, by id as the sample submission spells it."""
-    from segfold.competition import data_folder
-    from segfold.data.images import load_split
-    from segfold.layouts.table import read_table
-    from segfold.submission.check import shapes_by_id
-
-    images = load_split(competition, "test", HOME, progress=True)
-    if all(name.isascii() for name in images.ids):
-        return shapes_by_id(images, ())
-    sample = data_folder(competition, HOME) / competition.sample_submission
-    return shapes_by_id(images, read_table(sample, [competition.id_column], spelled=True)[competition.id_column])

@@ -1,16 +1,18 @@
 """Tables at the end of a verb's work."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from segfold.cli.experiment import disagreement
-from segfold.errors import SegfoldError
-from segfold.runs.folder import RunFolder, read_done
-from segfold.training.progress import duration
+from segfold.cli.progress import duration
+from segfold.ensemble import Decision
+from segfold.runs.folder import RunFolder
+from segfold.runs.identity import comparable_folds
+from segfold.submission.blended import Submitted
 
 _COLUMNS: dict[str, Callable[[Mapping[str, Any]], str]] = {
     "score": lambda done: f"{done['score']:.4f}",
@@ -37,7 +39,7 @@ def run_table(folder: RunFolder, present: int | None = None) -> str | None:
         present: number of the fold to mark.
 
     Returns:
-        Why no mean is shown, see :func:`comparable_folds`.
+        Why no mean is shown, see ``comparable_folds``.
     """
     table = Table(title=f"{folder.path}", title_justify="left")
     for column in ("fold", *_COLUMNS):
@@ -49,23 +51,6 @@ def run_table(folder: RunFolder, present: int | None = None) -> str | None:
     if problem is None and len(found) > 1:
         print(mean_line([values["score"] for values in found.values()]))
     return problem
-
-
-def comparable_folds(folder: RunFolder) -> tuple[dict[int, dict[str, Any]], str | None]:
-    """What the ``done.json`` of each readable finished fold holds, and why they have no mean; None if they have one.
-
-    They have none where one cannot be read, or where they differ in what all folds of a run should share.
-    """
-    found: dict[int, dict[str, Any]] = {}
-    unreadable = None
-    for fold in folder.finished_folds():
-        try:
-            found[fold.number] = read_done(fold)
-        except SegfoldError as error:
-            unreadable = str(error)
-    if unreadable is None and found and (differing := disagreement(found)):
-        return found, f"{folder.path}: {differing}; move that fold's folder away and train it again"
-    return found, unreadable
 
 
 def _cell(done: Mapping[str, Any], column: str) -> str:
@@ -80,3 +65,48 @@ def mean_line(scores: list[float]) -> str:
     mean = sum(scores) / len(scores)
     spread = math.sqrt(sum((score - mean) ** 2 for score in scores) / (len(scores) - 1)) if len(scores) > 1 else 0.0
     return f"mean over {len(scores)} folds: {mean:.4f} ± {spread / math.sqrt(len(scores)):.4f}"
+
+
+def submission_tables(made: Submitted) -> None:
+    """What a submission was made of, what it scores out of fold, and where it is."""
+    competition, decision, written = made.competition, made.decision, made.written
+    console = Console()
+    runs = Table(title=f"ensemble for {competition.name}", title_justify="left")
+    for name in ("run", "folds", "weight", "mean fold score"):
+        runs.add_column(name, justify="left" if name == "run" else "right")
+    for entry in (member.entry for member in made.members):
+        scores = [done["score"] for done in entry.done.values()]
+        runs.add_row(entry.label, ",".join(map(str, sorted(entry.done))), f"{entry.weight:g}", f"{np.mean(scores):.4f}")
+    console.print(runs)
+    table = Table(title=f"out of fold, {decision.plain.images:,} images, {competition.metric}", title_justify="left")
+    for name in ("", "threshold", "smallest component", "score ± se"):
+        table.add_column(name, justify="right" if name else "left")
+    table.add_row("plain", "0.50", "0", str(decision.plain))
+    table.add_row("as tuned (flatters)", f"{decision.threshold:.2f}", str(decision.min_area), str(decision.tuned))
+    if decision.nested is not None:
+        table.add_row(f"nested over {decision.nested_over}", "", "", str(decision.nested))
+    console.print(table)
+    if written.manifest["mixed_folds"]:
+        print(
+            "no nested score: the runs use different fold files (--mixed-folds), so any decision has seen what it is scored on"
+        )
+    for line in _edge_lines(decision):
+        print(line)
+    share = written.manifest["empty_share"]
+    print(f"empty masks: {share:.1%} predicted, {made.empty_truth:.1%} in the training set")
+    print(
+        f"{written.path}: " + ("the same as before, left as it is" if written.kept else "checked; manifest beside it")
+    )
+
+
+def _edge_lines(decision: Decision) -> Iterator[str]:
+    if "threshold" in decision.at_edge:
+        yield (
+            f"the best threshold, {decision.threshold:.2f}, is the last one that was tried: "
+            "a better one may lie beyond, set it with --threshold"
+        )
+    if "min_area" in decision.at_edge:
+        yield (
+            f"the best smallest component, {decision.min_area} pixels, is the largest that was tried: "
+            "a better one may lie beyond, set it with --min-area"
+        )

@@ -42,34 +42,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    from segfold.cli.members import collect, drop_changed, find_entries, nothing_left, weighted
-    from segfold.cli.submission import blend_and_write
-    from segfold.data.images import load_split
-    from segfold.errors import one_line
-    from segfold.settings import Machine
+    from dataclasses import fields
+
+    from segfold import road
+    from segfold.cli.progress import Progress
+    from segfold.cli.show import submission_tables
     from segfold.stopping import Stopping
+    from segfold.submission.blended import SubmissionOptions
 
-    skipped: list[str] = []
-
-    def say(lines: list[str]) -> None:
-        skipped.extend(lines)
-        for line in lines:
-            print(one_line(line))
-
-    with Stopping().installed():
-        competition, entries, lines = find_entries(arguments.ensemble, arguments.competition, HOME, arguments.fast)
-        say(lines)
-        train = load_split(competition, "train", HOME, progress=True)
-        test = load_split(competition, "test", HOME, progress=True)
-        entries, lines = drop_changed(entries, train)
-        say(lines)
-        if not entries:
-            raise nothing_left(arguments.ensemble, skipped)
-        entries = weighted(entries, arguments.weights)
-        machine = Machine(device=arguments.device)
-        members, lines = collect(entries, competition, train, test, machine, arguments.use)
-        say(lines)
-        if not members:
-            raise nothing_left(arguments.ensemble, skipped)
-        blend_and_write(arguments, competition, members, train, test)
+    options = SubmissionOptions(**{field.name: getattr(arguments, field.name) for field in fields(SubmissionOptions)})
+    with Stopping().installed(), Progress() as progress:
+        made = road.submit(arguments.ensemble, options, HOME, progress)
+    submission_tables(made)
     return 0

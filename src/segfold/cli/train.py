@@ -8,6 +8,7 @@ from segfold.cli.shell import HOME, whole_number
 from segfold.paths import user_path
 
 if TYPE_CHECKING:
+    from segfold.settings import Experiment
     from segfold.stopping import Stopping
 
 
@@ -42,62 +43,35 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def train_one(arguments: argparse.Namespace, fold: str, stopping: "Stopping") -> bool:
-    """Train one fold to its end, unless time is up first: then False.
-
-    Under ``torchrun`` the first process does what touches files; the others wait until that is done.
-    """
-    from segfold.cli.experiment import (
-        check_bound,
-        check_test_sizes,
-        experiment_folds,
-        fold_number,
-        open_run,
-        record_environment,
-    )
+    """Train one fold to its end, unless time is up first: then False."""
+    from segfold import road
+    from segfold.cli.progress import Progress
     from segfold.cli.show import fold_table
     from segfold.config import load_experiment
-    from segfold.data.folds import parse_fold
-    from segfold.data.images import load_split
-    from segfold.machine import device_name, on_share
-    from segfold.runs.folder import FoldLock, RunFolder, read_done
-    from segfold.training import FoldJob, Progress, join_group, leave_group, train_fold
+    from segfold.data.folds import fold_number, parse_fold
+    from segfold.machine import on_share
+    from segfold.training import join_group, leave_group
 
     share = on_share(parse_fold(fold) or 0, getattr(arguments, "jobs", 1))
-    overrides = [*share, *arguments.overrides]
+    experiment = load_experiment(arguments.config, [*share, *arguments.overrides])
     with ExitStack() as stack:
         stack.callback(leave_group)
-        group = join_group(load_experiment(arguments.config, overrides).machine.device)
-
-        def open_job() -> FoldJob:
-            experiment, competition, folder = open_run(arguments.config, overrides, arguments.run, HOME, group.leads)
-            folder_of_fold = folder.fold(fold_number(fold, experiment))
-            stack.enter_context(stopping.installed())
-            if group.leads:
-                stack.enter_context(FoldLock(folder_of_fold.lock))
-            images = load_split(competition, "train", HOME, progress=group.leads)
-            check_test_sizes(experiment, competition, HOME)
-            folds = experiment_folds(experiment, competition, images, HOME)
-            return FoldJob(experiment, competition, images, folds, folder_of_fold.number, folder_of_fold)
-
-        job = open_job() if group.leads else None
-        group.gathered("the run is open, its data cached, its folds written")
-        job = job or open_job()
-        folder = RunFolder(job.folder.path.parent)
-        machine = job.experiment.machine
-        progress = stack.enter_context(Progress(machine.progress, silent=not group.leads))
-        check_bound(folder, job)
-        done = read_done(job.folder) if job.folder.finished else None
-        if group.leads:
-            record_environment(folder, job, device_name(machine))
-        if done is not None:
-            progress.say(f"{job.folder.path} is done")
-            if group.leads:
-                job.folder.remove_epochs()  # left by a kill right after the proof was written
-        else:
-            done = train_fold(job, progress, stopping, group)
+        group = join_group(experiment.machine.device)
+        run = road.open_run(experiment, run_name(arguments, experiment), HOME, group)
+        number = fold_number(fold, experiment.folds.k)
+        stack.enter_context(stopping.installed())
+        progress = stack.enter_context(Progress(experiment.machine.progress, silent=not group.leads))
+        done = road.train_fold(run, number, progress, stopping, group)
         if done is None:
-            progress.say(f"stopped after {job.experiment.minutes:g} minutes; the same command goes on from here")
+            progress.say(f"stopped after {experiment.minutes:g} minutes; the same command goes on from here")
             return False
         if group.leads:
-            fold_table(folder, done)
+            fold_table(run.folder, done)
     return True
+
+
+def run_name(arguments: argparse.Namespace, experiment: "Experiment") -> str:
+    """As given, or the config's name."""
+    if arguments.run is not None:
+        return str(arguments.run)
+    return str(arguments.config.stem) + ("-fast" if experiment.fast else "")

@@ -5,14 +5,11 @@ the pixels were made of (names, sizes and times of files). It is built under ano
 whole, so what exists is whole.
 """
 
-import fcntl
 import hashlib
 import json
 import os
 import shutil
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -26,13 +23,14 @@ from segfold.layouts.decode import image_of, map_files, mask_of
 from segfold.layouts.ids import entries_by_id, file_of
 from segfold.layouts.kinds import Kind, common_kind, convert_file, kind_of
 from segfold.layouts.table import read_table, shorten
+from segfold.locks import alone_in
 
 VERSION = 2  # of the files' layout and of what is taken for a sound image; raise it when either changes
 
 
 @dataclass(frozen=True)
 class Source:
-    """The files that a split is made of. `masks` is a folder, or a table of RLEs, or None (a test set)."""
+    """The files that a split is made of. ``masks`` is a folder, or a table of RLEs, or None (a test set)."""
 
     competition: Competition
     ids: tuple[str, ...]
@@ -46,7 +44,7 @@ class Source:
 
 
 def find_source(competition: Competition, split: str, root: Path) -> Source:
-    """Lists a split's files in the data folder `root`.
+    """Lists a split's files in the data folder ``root``.
 
     Raises:
         SegfoldError: a folder is missing or empty, or images have no mask file.
@@ -84,13 +82,13 @@ def mask_source(competition: Competition, root: Path) -> Path:
 
 
 def list_files(folder: Path, suffix: str) -> dict[str, tuple[int, int]]:
-    """Ids of a folder's files with their sizes and times. Errors as `entries_by_id`."""
+    """Ids of a folder's files with their sizes and times. Errors as ``entries_by_id``."""
     states = {name: entry.stat() for name, entry in entries_by_id(folder, suffix).items()}
     return {name: (state.st_size, state.st_mtime_ns) for name, state in states.items()}
 
 
 def cache_folder(root: Path) -> Path:
-    """Where the decoded pixels of the data folder `root` are kept: in it, or below ``SEGFOLD_CACHE`` where that is set.
+    """Where the decoded pixels of the data folder ``root`` are kept: in it, or below ``SEGFOLD_CACHE`` where that is set.
 
     Data may lie on a disk that cannot be written, or that is slower than another one.
     """
@@ -101,8 +99,13 @@ def cache_folder(root: Path) -> Path:
     return Path(elsewhere).expanduser() / f"{root.name}-{place}"
 
 
-def cached(source: Source, split: str, folder: Path, progress: bool = False) -> tuple[Path, dict[str, Any]]:
+def cached(
+    source: Source, split: str, folder: Path, say: Callable[[str], None] = lambda text: None
+) -> tuple[Path, dict[str, Any]]:
     """Returns the split's cache and its index, and builds them first where they are not there.
+
+    Args:
+        say: told when images are decoded, and what was noticed in them.
 
     Raises:
         SegfoldError: files that cannot be decoded or do not agree (all of them are counted, the first are
@@ -114,15 +117,13 @@ def cached(source: Source, split: str, folder: Path, progress: bool = False) -> 
         return target, index
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with _locked(folder / ".lock") as alone:
+        with alone_in(folder) as alone:
             index = _read_index(target)  # another process may have built it while this one waited
             if index is None:
-                if progress:
-                    print(f"decoding {len(source.ids)} {split} images into {target}", file=sys.stderr)
+                say(f"decoding {len(source.ids)} {split} images into {target}")
                 index = _replace(source, folder, target)
-                if progress:
-                    for note in index["notes"]:
-                        print(f"{split} images: {note}", file=sys.stderr)
+                for note in index["notes"]:
+                    say(f"{split} images: {note}")
                 _clean(folder, split, target, alone)
     except OSError as error:
         raise SegfoldError(
@@ -145,18 +146,6 @@ def _read_index(target: Path) -> dict[str, Any] | None:
     except (OSError, ValueError, KeyError, TypeError):
         return None
     return index if sizes == index["files"] else None
-
-
-@contextmanager
-def _locked(path: Path) -> Iterator[bool]:
-    """One builder at a time. Where a file system has no locks (False) two may build, harmlessly."""
-    with path.open("w") as handle:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX)
-            alone = True
-        except OSError:
-            alone = False
-        yield alone
 
 
 def _replace(source: Source, folder: Path, target: Path) -> dict[str, Any]:
@@ -283,7 +272,7 @@ def _mask(source: Source, name: str, texts: dict[str, str], shape: tuple[int, in
 
 
 def decode_text(text: str, shape: tuple[int, int], competition: Competition, where: str) -> np.ndarray:
-    """An RLE's mask; a bad one is an error that says `where` it stands."""
+    """An RLE's mask; a bad one is an error that says ``where`` it stands."""
     try:
         return rle.decode(text, shape, competition.rle_order)
     except rle.RleError as error:

@@ -23,7 +23,7 @@ class InputPlanes:
 
     Args:
         images: the set.
-        channels: of `CHANNELS`, in the order of the network's input.
+        channels: of ``CHANNELS``, in the order of the network's input.
 
     Raises:
         SegfoldError: an unknown channel, or an image without a depth.

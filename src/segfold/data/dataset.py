@@ -1,6 +1,6 @@
-"""Samples for the network: torch data sets over an `ImageSet`.
+"""Samples for the network: torch data sets over an ``ImageSet``.
 
-A training sample is asked for by (epoch, position), or (epoch, position, draw), so that everything random about it
+A training sample is asked for by (epoch, position, draw), so that everything random about it
 follows from the seed and those numbers, and workers that live on from epoch to epoch need no message.
 """
 
@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from segfold.data.augment import Augmenter
-from segfold.data.augment.mixing import MIXES, Pixels
+from segfold.data.augment.mixing import MIXES, MaskedImage
 from segfold.data.channels import PLACED, InputPlanes
 from segfold.data.geometry.sizing import Sizing
 from segfold.data.geometry.symmetry import TRANSFORMS, Transform
@@ -37,8 +37,8 @@ class Sample(TypedDict):
     Attributes:
         image: C×H×W of 0…255: uint8, or float32 with channels beside "image", images of 16 bits, or mixup.
         mask: 1×H×W uint8 of 0 and 1; with mixup float32 from 0 to 1.
-        valid: 1×H×W bool, false in the padded border; of mixed samples see `segfold.data.augment.mixing`.
-        row: index into the `ImageSet`; of a mixed sample, that of the first image.
+        valid: 1×H×W bool, false in the padded border; of mixed samples see ``segfold.data.augment.mixing``.
+        row: index into the ``ImageSet``; of a mixed sample, that of the first image.
     """
 
     image: Tensor
@@ -48,7 +48,7 @@ class Sample(TypedDict):
 
 
 class PredictionSample(TypedDict):
-    """An image to predict, and its index into the `ImageSet`; see `Sample`.
+    """An image to predict, and its index into the ``ImageSet``; see ``Sample``.
 
     Attributes:
         image: C×H×W; where the input has planes that a transform would turn with the image, T×C×H×W, one for each of
@@ -60,21 +60,19 @@ class PredictionSample(TypedDict):
 
 
 class TrainingSet(Dataset[Sample]):
-    """Augmented samples with their masks, by (epoch, position) or (epoch, position, draw).
-
-    Where a draw is given, all that is random follows from it in the place of the position.
+    """Augmented samples with their masks, by (epoch, position, draw).
 
     Args:
         images: a split with masks.
-        rows: indices into `images` to train on; one that comes twice is augmented twice.
+        rows: indices into ``images`` to train on; one that comes twice is augmented twice.
         sizing: to the network's input.
-        augmenter: applied at the original size, so that `valid` stays a rectangle; None for none.
+        augmenter: applied at the original size, so that ``valid`` stays a rectangle; None for none.
         random_offset: place padded images anywhere in the input rather than in its centre.
-        channels: of `segfold.data.channels.CHANNELS`, in the order of the network's input.
+        channels: of ``segfold.data.channels.CHANNELS``, in the order of the network's input.
         seed: of the experiment.
-        mix: settings by name of `MIXES`; applied in turn to augmented samples at the network's size. Each has a
-            partner of its own, drawn from `rows` and augmented by a key of its own.
-        weights: how likely each of `rows` is drawn as a partner, as for `EpochSampler`; None for all alike.
+        mix: settings by name of ``MIXES``; applied in turn to augmented samples at the network's size. Each has a
+            partner of its own, drawn from ``rows`` and augmented by a key of its own.
+        chances: how likely each of ``rows`` is drawn as a partner, as for ``EpochSampler``; None for all alike.
 
     Raises:
         SegfoldError: an unknown channel or mix, a setting out of its range, or no masks.
@@ -90,7 +88,7 @@ class TrainingSet(Dataset[Sample]):
         channels: Sequence[str] = ("image",),
         seed: int = 0,
         mix: Mapping[str, Mapping[str, Any]] | None = None,
-        weights: np.ndarray | None = None,
+        chances: np.ndarray | None = None,
     ) -> None:
         if images.masks is None:
             raise SegfoldError("a split without masks cannot be trained on; use the train split")
@@ -106,7 +104,7 @@ class TrainingSet(Dataset[Sample]):
         self._seed = seed
         self._mixes = {name: MIXES[name](**settings) for name, settings in (mix or {}).items()}
         self._soft = any(chosen.soft for chosen in self._mixes.values())
-        self._chances = np.cumsum(np.ones(len(self._rows)) if weights is None else weights)
+        self._chances = np.cumsum(np.ones(len(self._rows)) if chances is None else chances)
 
     @property
     def sample_bytes(self) -> int:
@@ -118,7 +116,7 @@ class TrainingSet(Dataset[Sample]):
         return len(self._rows)
 
     def __getitem__(self, key: Key) -> Sample:
-        epoch, position, draw = key if len(key) == 3 else (*key, key[1])
+        epoch, position, draw = key
         row = int(self._rows[position])
         pixels = self._pixels(row, epoch, draw)
         for name, mix in self._mixes.items():
@@ -133,20 +131,20 @@ class TrainingSet(Dataset[Sample]):
             row=row,
         )
 
-    def _pixels(self, row: int, epoch: int, draw: int | str) -> Pixels:
+    def _pixels(self, row: int, epoch: int, draw: int | str) -> MaskedImage:
         """One augmented image at the network's size."""
         image, mask = self._images[row], self._masks[row]
         shape = (image.shape[0], image.shape[1])
         if self._augmenter is not None:
             image, mask = self._augmenter(image, mask, epoch, draw)
         offset = self._offset(shape, epoch, draw) if self._random_offset else None
-        pixels = Pixels(
+        pixels = MaskedImage(
             self._planes(image, row, self._sizing, offset),
             self._sizing.mask(mask, offset),
             self._sizing.valid(shape, offset),
         )
         if self._soft:
-            return Pixels(pixels.image.astype(np.float32), pixels.mask.astype(np.float32), pixels.valid)
+            return MaskedImage(pixels.image.astype(np.float32), pixels.mask.astype(np.float32), pixels.valid)
         return pixels
 
     def _offset(self, shape: tuple[int, int], epoch: int, draw: int | str) -> tuple[int, int]:
@@ -161,9 +159,9 @@ class TrainingSet(Dataset[Sample]):
 
 
 class PredictionSet(Dataset[PredictionSample]):
-    """The images of `rows` in their order, centred and not augmented.
+    """The images of ``rows`` in their order, centred and not augmented.
 
-    Planes that say where a pixel lies are made after the transforms of `tta`, as they are in training: in an image
+    Planes that say where a pixel lies are made after the transforms of ``tta``, as they are in training: in an image
     that is upside down, the first row is the top one.
 
     Raises:

@@ -21,6 +21,18 @@ def parse_fold(text: str) -> int | None:
     return int(text) if text.isascii() and text.isdigit() and len(text) <= 9 else None
 
 
+def fold_number(text: str, k: int) -> int:
+    """Number of a fold as a user writes it.
+
+    Raises:
+        SegfoldError: not a number from 0 to ``k`` - 1.
+    """
+    number = parse_fold(text)
+    if number is None or number >= k:
+        raise SegfoldError(f"--fold {text[:30]}: expected a number from 0 to {k - 1}, one less than folds.k")
+    return number
+
+
 def coverage_class(coverage: np.ndarray) -> np.ndarray:
     """``ceil(10 · coverage)``: 0 for an empty mask, 1 for up to 10 % of the pixels, …, 10."""
     # 0.7 as a quotient of counts may lie just above 0.7.
@@ -34,7 +46,7 @@ def make_folds(
     k: int = 5,
     seed: int = 0,
 ) -> np.ndarray:
-    """Assigns each image to one of `k` folds, stratified by coverage class.
+    """Assigns each image to one of ``k`` folds, stratified by coverage class.
 
     A function of (id, coverage, group) and the seed only: neither the order of the images nor a library's
     version changes it. Without groups every class, and the whole, is spread as evenly as can be (folds differ
@@ -48,7 +60,7 @@ def make_folds(
         seed: another seed gives another split.
 
     Returns:
-        N fold numbers, 0…k-1, in the order of `ids`.
+        N fold numbers, 0…k-1, in the order of ``ids``.
 
     Raises:
         SegfoldError: doubled ids, or fewer images or groups than folds.
@@ -84,7 +96,7 @@ def _deal(names: list[str], classes: np.ndarray, k: int, seed: int) -> np.ndarra
     """Deals the images out like cards, class after class, each class going on where the last one ended."""
     order = sorted(range(len(names)), key=lambda row: (classes[row], _random(names[row], seed)))
     folds = np.empty(len(names), np.int64)
-    folds[order] = np.arange(len(names)) % k  # the image at place p of `order` gets fold p mod k
+    folds[order] = np.arange(len(names)) % k  # the image at place p of ``order`` gets fold p mod k
     return folds
 
 
@@ -139,7 +151,7 @@ def read_folds(path: Path, ids: Iterable[str]) -> np.ndarray:
     """Reads a fold file and holds it to the data.
 
     Returns:
-        Fold number of each id, in the order of `ids`.
+        Fold number of each id, in the order of ``ids``.
 
     Raises:
         SegfoldError: no file, doubled, missing or unknown ids, a fold that is no number or has no images.
@@ -176,7 +188,7 @@ def ensure_folds(
     k: int,
     seed: int,
 ) -> np.ndarray:
-    """The folds in `path`, made first where there is no file. Arguments and errors as above."""
+    """The folds in ``path``, made first where there is no file. Arguments and errors as above."""
     if not path.exists():
         write_folds(path, ids, make_folds(ids, coverage, groups, k, seed))
     folds = read_folds(path, ids)

@@ -1,8 +1,8 @@
-"""Images and masks of a split as arrays with their ids, decoded once (see `segfold.data.cache`)."""
+"""Images and masks of a split as arrays with their ids, decoded once (see ``segfold.data.cache``)."""
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -28,7 +28,7 @@ class PixelStore(Sequence[np.ndarray]):
         buffer: the pixels of all images one after the other.
         shapes: N×3, height, width and channels of each.
         masks: whether to leave the channel axis out.
-        path: the file that `buffer` was read or is mapped from; a process to which the store is sent maps it, as
+        path: the file that ``buffer`` was read or is mapped from; a process to which the store is sent maps it, as
             loaders' workers are sent one wherever they are not forked.
     """
 
@@ -85,7 +85,7 @@ class PixelStore(Sequence[np.ndarray]):
 
 @dataclass(frozen=True)
 class ImageSet:
-    """One split. Everything is in the order of `ids`, which are sorted.
+    """One split. Everything is in the order of ``ids``, which are sorted.
 
     Attributes:
         ids: N ids, text.
@@ -148,7 +148,10 @@ class ImageSet:
 
 
 def load_split(
-    competition: Competition, split: Literal["train", "test"], home: Path = Path(), progress: bool = False
+    competition: Competition,
+    split: Literal["train", "test"],
+    home: Path = Path(),
+    say: Callable[[str], None] = lambda text: None,
 ) -> ImageSet:
     """Loads a split, decoding it first when that has not been done since its files last changed.
 
@@ -156,7 +159,7 @@ def load_split(
         competition: which competition.
         split: which images.
         home: the working folder.
-        progress: say so on the standard error when images are decoded.
+        say: told when images are decoded, and what was noticed in them.
 
     Raises:
         SegfoldError: no data, files that are missing or damaged or do not agree (by name).
@@ -167,7 +170,7 @@ def load_split(
     # The cache that was found may go away before it is opened: another process has seen newer files.
     for attempt in range(3):
         source = find_source(competition, split, root)
-        folder, index = cached(source, split, cache_folder(root), progress)
+        folder, index = cached(source, split, cache_folder(root), say)
         try:
             images, masks = _open(folder, index)
             break

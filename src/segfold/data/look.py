@@ -66,7 +66,7 @@ def contact_sheet(
 
 
 def overlay(image: np.ndarray, mask: np.ndarray, outline: np.ndarray | None, cell: int) -> np.ndarray:
-    """One image with its mask, its longer side scaled to `cell` pixels: H×W×3 uint8 RGB."""
+    """One image with its mask, its longer side scaled to ``cell`` pixels: H×W×3 uint8 RGB."""
     height, width = mask.shape
     if image.shape[:2] != (height, width):
         raise ValueError(f"image of {image.shape} with a mask of {mask.shape}")

@@ -9,11 +9,11 @@ from torch.utils.data import Sampler
 from segfold.data.keys import sample_key
 from segfold.errors import SegfoldError
 
-Key: TypeAlias = tuple[int, int] | tuple[int, int, int]
-"""(epoch, position) of a training sample; with a third number, the draw, where a position may come several times."""
+Key: TypeAlias = tuple[int, int, int]
+"""Of a training sample: the epoch, its position, and the draw, a number that no other sample of the epoch has."""
 
 
-def row_weights(
+def row_chances(
     areas: np.ndarray,
     constant: np.ndarray,
     *,
@@ -21,7 +21,7 @@ def row_weights(
     area: float = 0.0,
     skip_constant: bool = False,
 ) -> np.ndarray:
-    """How likely each training image is to be drawn, for `EpochSampler`.
+    """How likely each training image is to be drawn, for ``EpochSampler``.
 
     Args:
         areas: N, share of foreground pixels of each image.
@@ -36,23 +36,23 @@ def row_weights(
         N float64 of mean 1 over the images that may be drawn; exactly 0 for those that may not.
 
     Raises:
-        SegfoldError: nothing is left to draw, or not from what `nonempty` asks for.
+        SegfoldError: nothing is left to draw, or not from what ``nonempty`` asks for.
 
     Example:
-        >>> row_weights(np.array([0, 0, 0, 0.5]), np.zeros(4, bool), nonempty=0.5).round(3)
+        >>> row_chances(np.array([0, 0, 0, 0.5]), np.zeros(4, bool), nonempty=0.5).round(3)
         array([0.667, 0.667, 0.667, 2.   ])
     """
     kept = ~constant.astype(bool) if skip_constant else np.ones(len(areas), bool)
     if not kept.any():
         raise SegfoldError("sample.skip_constant leaves no training image: all are of a single value; set it to false")
     filled, empty = kept & (areas > 0), kept & ~(areas > 0)
-    weights = kept.astype(np.float64)
+    chances = kept.astype(np.float64)
     if area != 0:
         with np.errstate(over="ignore"):
             powers = areas[filled].astype(np.float64) ** area
         if not np.isfinite(powers).all():
             raise SegfoldError(f"sample.area is {area:g}, beyond what can be computed; use a power between -10 and 10")
-        weights[filled] = powers / powers.mean()
+        chances[filled] = powers / powers.mean()
     if nonempty is not None:
         if not 0 <= nonempty <= 1:
             raise SegfoldError(f"sample.nonempty is {nonempty:g}; it is a share between 0 and 1")
@@ -61,34 +61,33 @@ def row_weights(
                 raise SegfoldError(
                     f"sample.nonempty is {nonempty:g}, but no training image has {name}: leave sample.nonempty out"
                 )
-            weights[group] *= share * kept.sum() / max(weights[group].sum(), np.finfo(float).tiny)
-    return weights
+            chances[group] *= share * kept.sum() / max(chances[group].sum(), np.finfo(float).tiny)
+    return chances
 
 
-def draws(weights: np.ndarray) -> int:
-    """Number of images that an epoch draws by these weights: as many as there are with a weight above 0."""
-    return int(np.count_nonzero(weights))
+def draws(chances: np.ndarray) -> int:
+    """Number of images that an epoch draws by these chances: as many as there are with a chance above 0."""
+    return int(np.count_nonzero(chances))
 
 
 class EpochSampler(Sampler[list[Key]]):
-    """Batches of keys of one epoch, for a loader's `batch_sampler`.
+    """Batches of keys of one epoch, for a loader's ``batch_sampler``.
 
-    The order follows from (seed, epoch) and the weights alone, so an epoch that was left in the middle goes on with
-    the batches that it would have had. Without weights, and with weights that are all equal or 0, it is a
-    permutation, and keys are (epoch, position); else positions are drawn with replacement, and keys are (epoch,
-    position, draw), so that an image that comes twice is augmented twice. A longer epoch goes on with further
-    permutations, whose keys have a draw, a shorter one is the beginning of a permutation.
+    The order follows from (seed, epoch) and the chances alone, so an epoch that was left in the middle goes on with
+    the batches that it would have had. Without chances, and with chances that are all equal or 0, it is a
+    permutation; else positions are drawn with replacement. A longer epoch goes on with further permutations, a shorter
+    one is the beginning of a permutation. An image that comes twice is augmented twice, as its draws differ.
 
     Args:
         length: number of positions.
         batch_size: positions a batch, over all processes.
-        weights: how likely each position is drawn, at least 0; None for each one once.
-        images: length of the epoch; None for as many as there are positions with a weight above 0.
+        chances: how likely each position is drawn, at least 0; None for each one once.
+        images: length of the epoch; None for as many as there are positions with a chance above 0.
         seed: of the experiment.
         epoch: number of the epoch.
         start: number of the first batch: how many batches of this epoch have been seen before.
         drop_last: leave out a last batch that is not full.
-        rank: number of this process, which gets the keys `rank`, `rank + world`, … of each batch.
+        rank: number of this process, which gets the keys ``rank``, ``rank + world``, … of each batch.
         world: number of processes.
 
     Raises:
@@ -100,7 +99,7 @@ class EpochSampler(Sampler[list[Key]]):
         length: int,
         batch_size: int,
         *,
-        weights: np.ndarray | None = None,
+        chances: np.ndarray | None = None,
         images: int | None = None,
         seed: int = 0,
         epoch: int = 0,
@@ -109,8 +108,8 @@ class EpochSampler(Sampler[list[Key]]):
         rank: int = 0,
         world: int = 1,
     ) -> None:
-        if weights is not None and not (len(weights) == length and np.isfinite(weights).all() and (weights >= 0).all()):
-            raise ValueError(f"weights of {length} positions must be as many finite numbers of at least 0")
+        if chances is not None and not (len(chances) == length and np.isfinite(chances).all() and (chances >= 0).all()):
+            raise ValueError(f"chances of {length} positions must be as many finite numbers of at least 0")
         if batch_size % world:
             raise SegfoldError(
                 f"batch_size {batch_size} cannot be shared out evenly among {world} processes: set a multiple of {world}"
@@ -118,14 +117,14 @@ class EpochSampler(Sampler[list[Key]]):
         if not 0 <= rank < world or (world > 1 and not drop_last):
             raise ValueError(f"process {rank} of {world}; the last batch can be kept by a single process only")
         self._all = length
-        self._positions = np.arange(length) if weights is None else np.flatnonzero(weights)
+        self._positions = np.arange(length) if chances is None else np.flatnonzero(chances)
         self._length = len(self._positions) if images is None else images
         self._batches = self._length // batch_size if drop_last else -(-self._length // batch_size)
         if self._batches == 0 or not len(self._positions):
             raise SegfoldError(
                 f"{self._length} training images are fewer than a batch of {batch_size}: lower batch_size"
             )
-        self._weights = weights
+        self._chances = chances
         self._batch_size = batch_size
         self._seed = seed
         self._epoch = epoch
@@ -144,14 +143,16 @@ class EpochSampler(Sampler[list[Key]]):
     def _keys(self) -> list[Key]:
         stream = np.random.default_rng(sample_key("order", self._seed, self._epoch))
         kept = self._positions
-        chances = np.ones(len(kept)) if self._weights is None else self._weights[kept]
-        # Weights that are equal but for rounding mean no choice.
+        chances = np.ones(len(kept)) if self._chances is None else self._chances[kept]
+        # Chances that are equal but for rounding mean no choice.
         if chances.max() > chances.min() * (1 + 1e-9):
             drawn = stream.choice(kept, self._length, p=chances / chances.sum()).tolist()
             return [(self._epoch, position, draw) for draw, position in enumerate(drawn)]
-        keys: list[Key] = [(self._epoch, position) for position in kept[stream.permutation(len(kept))].tolist()]
+        keys: list[Key] = [
+            (self._epoch, position, position) for position in kept[stream.permutation(len(kept))].tolist()
+        ]
         while len(keys) < self._length:
             again = kept[stream.permutation(len(kept))].tolist()
-            # No draw is the number of a position, which stands for the draw where a key has none.
+            # Of the first permutation each draw is the number of its position.
             keys += [(self._epoch, position, draw) for draw, position in enumerate(again, self._all + len(keys))]
         return keys[: self._length]

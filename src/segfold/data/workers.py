@@ -8,8 +8,8 @@ from typing import Any, TypeVar
 
 from torch.utils.data import DataLoader, Dataset, default_collate
 
+from segfold.disk import size_text
 from segfold.errors import SegfoldError
-from segfold.files import size_text
 
 Batch = TypeVar("Batch")
 
@@ -18,16 +18,16 @@ SHARED = Path("/dev/shm")
 
 
 def loader(dataset: Dataset[Any], **settings: Any) -> DataLoader[Any]:
-    """A `DataLoader` for `batches`; its workers' errors are in its batches.
+    """A ``DataLoader`` for ``batches``; its workers' errors are in its batches.
 
     Args:
-        settings: of the `DataLoader`, but for ``collate_fn``.
+        settings: of the ``DataLoader``, but for ``collate_fn``.
     """
     return DataLoader(_Carrying(dataset), collate_fn=_collate, **settings)
 
 
 def batches(passed: Iterable[Batch]) -> Iterator[Batch]:
-    """The batches of one pass of a `loader`.
+    """The batches of one pass of a ``loader``.
 
     Raises:
         SegfoldError: one that was raised for a sample, in whatever process; or a worker was killed.

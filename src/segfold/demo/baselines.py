@@ -4,7 +4,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from segfold.metrics import METRICS, overlap, threshold_scores
+from segfold.ensemble.sweep import Sweep
+from segfold.metrics import METRICS, overlap
 
 
 def all_empty(truth: Sequence[np.ndarray], metric: str) -> float:
@@ -25,10 +26,15 @@ def best_grey_threshold(images: Sequence[np.ndarray], truth: Sequence[np.ndarray
     """
     grey = [image.mean(axis=2).round().astype(np.uint16) for image in images]
     levels = np.arange(1, 257)
+    sweep = Sweep(levels, [0])
     found = []
     for name, values in (("≥", grey), ("≤", [(255 - image).astype(np.uint16) for image in grey])):
-        scores = threshold_scores(values, truth, levels, METRICS[metric]).mean(axis=0)
-        best = int(scores.argmax())
+        total = np.zeros(len(levels))
+        for image, mask in zip(values, truth, strict=True):
+            inter, area, true = sweep(image, mask)
+            counts = (inter[:, 0], area[:, 0] + true - inter[:, 0], area[:, 0], np.full(len(levels), true))
+            total += METRICS[metric](*counts)
+        best = int(total.argmax())
         level = levels[best] if name == "≥" else 255 - levels[best]
-        found.append((float(scores[best]), f"grey {name} {level}"))
+        found.append((float(total[best] / len(truth)), f"grey {name} {level}"))
     return max(found)

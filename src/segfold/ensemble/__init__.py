@@ -2,14 +2,14 @@
 
 from segfold.ensemble.blend import Member, OofMember, TestMember, blend, check_same_folds, common_ids
 from segfold.ensemble.grid import Grid
-from segfold.ensemble.select import Choice, Score, choose, grid_scores
+from segfold.ensemble.select import Decision, MeanScore, choose, grid_scores
 
 __all__ = [
-    "Choice",
+    "Decision",
     "Grid",
+    "MeanScore",
     "Member",
     "OofMember",
-    "Score",
     "TestMember",
     "blend",
     "check_same_folds",

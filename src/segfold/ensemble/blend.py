@@ -24,7 +24,7 @@ class Member(Protocol):
 
     Attributes:
         name: the run's name, for messages.
-        parts: number that `code_sum` must be divided by to give codes.
+        parts: number that ``code_sum`` must be divided by to give codes.
     """
 
     @property
@@ -131,7 +131,7 @@ def _some(ids: Iterable[str], count: int = 3) -> str:
 
 
 @dataclass(frozen=True)
-class Common:
+class CommonIds:
     """What all members predict.
 
     Attributes:
@@ -153,7 +153,7 @@ class Common:
         ]
 
 
-def common_ids(members: Sequence[Member]) -> Common:
+def common_ids(members: Sequence[Member]) -> CommonIds:
     """The ids that all members predict.
 
     Raises:
@@ -175,7 +175,7 @@ def common_ids(members: Sequence[Member]) -> Common:
     if not shared:
         counts = "; ".join(f"{name} {count}" for name, count in held.items())
         raise SegfoldError(f"no image is predicted by every run ({counts}); finish the same folds of each")
-    return Common(sorted(shared), len(union), {name: len(union) - count for name, count in held.items()})
+    return CommonIds(sorted(shared), len(union), {name: len(union) - count for name, count in held.items()})
 
 
 def check_same_folds(members: Sequence[OofMember]) -> None:
@@ -222,9 +222,9 @@ def blend(
     """Weighted mean of the members, image by image; memory holds one image at a time.
 
     Args:
-        members: the runs, all `OofMember` or all `TestMember`.
+        members: the runs, all ``OofMember`` or all ``TestMember``.
         weights: one a member, in any scale; None for equal ones. Members of weight 0 are not read.
-        ids: what to blend, in the order wanted; see `common_ids`.
+        ids: what to blend, in the order wanted; see ``common_ids``.
 
     Yields:
         (id, C×H×W codes): the rounded mean, in the store's codes, as thresholds are applied to.

@@ -16,7 +16,7 @@ LARGER_AREAS = 12
 
 
 def areas_up_to(largest: int) -> list[int]:
-    """`AREAS`, and in equal ratios above them up to ``largest`` pixels, rounded down to two digits."""
+    """``AREAS``, and in equal ratios above them up to ``largest`` pixels, rounded down to two digits."""
     steps = np.geomspace(AREAS[-1], max(largest, AREAS[-1]), LARGER_AREAS + 1).round(6)
     return sorted({*AREAS, *(_two_digits(int(step)) for step in steps)})
 

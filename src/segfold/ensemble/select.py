@@ -15,16 +15,15 @@ import numpy.typing as npt
 from segfold.ensemble.grid import Grid
 from segfold.ensemble.sweep import Sweep
 from segfold.errors import SegfoldError
+from segfold.metrics import Metric
 from segfold.post.threshold import threshold_code
 
 _WHOLE = Grid.whole()
 _TIE = 1e-7  # means of float32 scores differ by less than this for no reason; one hit is far more
 
-Metric = Callable[..., npt.NDArray[Any]]
-
 
 @dataclass(frozen=True)
-class Score:
+class MeanScore:
     """Mean over images and its standard error, std / sqrt(N); the error of one image is unknown (None)."""
 
     mean: float
@@ -32,7 +31,7 @@ class Score:
     images: int
 
     @classmethod
-    def of(cls, values: npt.NDArray[Any]) -> "Score":
+    def of(cls, values: npt.NDArray[Any]) -> "MeanScore":
         """Of (N,) scores."""
         values = np.asarray(values, np.float64)
         error = float(values.std(ddof=1) / np.sqrt(values.size)) if values.size > 1 else None
@@ -43,7 +42,7 @@ class Score:
 
 
 @dataclass(frozen=True)
-class Choice:
+class Decision:
     """What turns a blend into masks, and what it scores out of fold.
 
     Attributes:
@@ -56,9 +55,9 @@ class Choice:
 
     threshold: float
     min_area: int
-    plain: Score
-    tuned: Score
-    nested: Score | None
+    plain: MeanScore
+    tuned: MeanScore
+    nested: MeanScore | None
     nested_over: str
     at_edge: tuple[str, ...] = ()
 
@@ -76,7 +75,7 @@ def grid_scores(
     """Scores of every image at every threshold and minimum area; images pass through one at a time.
 
     Args:
-        blended: ids and 1×H×W codes, as `blend` yields them.
+        blended: ids and 1×H×W codes, as ``blend`` yields them.
         truth: the H×W mask of an id.
         metric: (intersection, union, predicted area, true area) -> scores, as in ``METRICS``.
         grid: T thresholds and A areas.
@@ -138,11 +137,11 @@ def choose(
     folds: npt.ArrayLike | None,
     grid: Grid = _WHOLE,
     parts: int = 5,
-) -> Choice:
+) -> Decision:
     """The best threshold and minimum area for the mean score; the simplest of equals.
 
     Args:
-        ids: (N,) as `grid_scores` returns them.
+        ids: (N,) as ``grid_scores`` returns them.
         scores: N×T×A.
         folds: (N,) fold of each id, the parts of the nested estimate; None where the members' folds differ: whatever
             the parts, some member has trained on the images that a choice is scored on, so nothing is nested.
@@ -163,12 +162,12 @@ def choose(
     for number, rows in inside.items():
         if outside := len(ids) - int(rows.sum()):
             nested[rows] = scores[(rows, *_best((total - sums[number]) / outside, grid))]
-    return Choice(
+    return Decision(
         threshold=grid.thresholds[t],
         min_area=grid.areas[a],
-        plain=Score.of(scores[(slice(None), *grid.plain)]),
-        tuned=Score.of(scores[:, t, a]),
-        nested=None if np.isnan(nested).any() else Score.of(nested),
+        plain=MeanScore.of(scores[(slice(None), *grid.plain)]),
+        tuned=MeanScore.of(scores[:, t, a]),
+        nested=None if np.isnan(nested).any() else MeanScore.of(nested),
         nested_over=nested_over,
         at_edge=grid.edges(t, a),
     )

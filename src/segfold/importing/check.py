@@ -28,7 +28,7 @@ def data_problems(competition: Competition, home: Path = Path()) -> list[str]:
 
 
 def folder_problems(competition: Competition, root: Path) -> list[str]:
-    """`data_problems` of a folder anywhere."""
+    """``data_problems`` of a folder anywhere."""
     if not root.is_dir():
         return [missing_data(root)]
     check = _Check(competition, root)

@@ -24,7 +24,7 @@ class Part:
     needed: bool
 
     def ends(self, path: PurePosixPath) -> bool:
-        """Whether `path`, in the form of `one_form`, is this part somewhere below another folder."""
+        """Whether ``path``, in the form of ``one_form``, is this part somewhere below another folder."""
         own = PurePosixPath(one_form(self.path)).parts
         return path.parts[-len(own) :] == own
 
@@ -35,7 +35,7 @@ class Part:
         return file.name.endswith(one_form(self.suffix)) and self.ends(file.parent)
 
     def files(self, place: Path) -> dict[str, Path]:
-        """The files of this part where it lies at `place`, by their paths in the data folder."""
+        """The files of this part where it lies at ``place``, by their paths in the data folder."""
         if self.suffix is None:
             return {self.path: place} if place.is_file() else {}
         if not place.is_dir():
@@ -139,7 +139,7 @@ class _Search:
             for part in self.wanted:
                 if part in self.places or is_folder != (part.suffix is not None) or not part.ends(inside):
                     continue
-                # `train.zip` may hold `train/` again, and the outer one only folders.
+                # ``train.zip`` may hold ``train/`` again, and the outer one only folders.
                 if part.files(path):
                     candidates.setdefault(part, []).append(path)
                 elif part.suffix is not None:
@@ -156,9 +156,9 @@ class _Search:
         return archives
 
     def open(self, archive: Path, inside: PurePosixPath, root: Path) -> None:
-        """Unpacks what is wanted of a zip below `root`, in the folder of its name.
+        """Unpacks what is wanted of a zip below ``root``, in the folder of its name.
 
-        So `train.zip` with `images/` in it holds `train/images`.
+        So ``train.zip`` with ``images/`` in it holds ``train/images``.
         """
 
         def is_wanted(member: PurePosixPath) -> bool:

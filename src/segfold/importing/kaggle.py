@@ -1,7 +1,6 @@
 """Bringing a competition's data in from Kaggle, a folder or a zip: checked first, then put in place whole."""
 
 import contextlib
-import fcntl
 import filecmp
 import io
 import os
@@ -15,6 +14,7 @@ from segfold.errors import SegfoldError
 from segfold.importing.check import folder_problems
 from segfold.importing.find import find_files, named_files
 from segfold.layouts.table import shorten
+from segfold.locks import Lock
 
 
 class DataProblemsError(SegfoldError):
@@ -75,11 +75,7 @@ def _workplace(target: Path) -> Iterator[Path]:
     """An empty folder beside the target, for one import at a time; removed at the end."""
     target.parent.mkdir(parents=True, exist_ok=True)
     work = target.with_name(f".{target.name}.importing")
-    with target.with_name(f".{target.name}.lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise SegfoldError(f"another import into {target} is running: wait until it has ended") from error
+    with Lock(target.with_name(f".{target.name}.lock"), f"importing into {target}"):
         # An import that was killed between its two renames has left the old data under this name.
         if (replaced := _replaced(target)).exists() and not target.exists():
             replaced.rename(target)

@@ -1,4 +1,4 @@
-"""From an experiment to its network and back: build, load, save, and the sizing around it."""
+"""From an experiment, or a run folder, to its network and back: build, load, save, and the sizing around it."""
 
 import hashlib
 from pathlib import Path
@@ -7,12 +7,14 @@ import safetensors
 import safetensors.torch
 from torch import nn
 
-from segfold.competition import Competition
 from segfold.data.geometry.sizing import Sizing
 from segfold.data.images import ImageSet
 from segfold.errors import SegfoldError
+from segfold.files import write_atomic
 from segfold.models import build_model
-from segfold.runs.folder import write_atomic
+from segfold.models.input import InputLayer
+from segfold.runs.folder import FoldFolder, RunFolder
+from segfold.runs.record import read_record, read_run
 from segfold.settings import Experiment, Stage
 
 
@@ -21,26 +23,62 @@ def sizing_of(experiment: Experiment, stage: Stage | None = None) -> Sizing:
     return experiment.input.sizing(None if stage is None else stage.size)
 
 
-def input_channels(experiment: Experiment, images: ImageSet) -> int:
-    """Channels of the network's input: the image's own, and one for each added channel."""
+def image_channels(images: ImageSet) -> int:
+    """Channels of the images of a set.
+
+    Raises:
+        SegfoldError: they differ.
+    """
     counts = {int(count) for count in images.images.shapes[:, 2]}
     if len(counts) != 1:
         raise SegfoldError(f"images have {sorted(counts)} channels; a network needs one number for all images")
-    own = counts.pop()
-    return sum(own if channel == "image" else 1 for channel in experiment.input.channels)
+    return counts.pop()
 
 
-def build_network(experiment: Experiment, competition: Competition, images: ImageSet, fresh: bool = True) -> nn.Module:
-    """The experiment's network; with ``fresh`` its encoder starts from ``model.weights``, else nothing is loaded."""
+def build_network(experiment: Experiment, channels: int, classes: int, fresh: bool = True) -> nn.Module:
+    """The experiment's network; with ``fresh`` its encoder starts from ``model.weights``, else nothing is loaded.
+
+    Args:
+        channels: of the images; the network's input has one more for each added channel.
+        classes: of the competition.
+    """
     settings = experiment.model.model_dump()
     if not fresh and "weights" in settings:
         settings["weights"] = "none"
     return build_model(
         settings.pop("name"),
-        in_channels=input_channels(experiment, images),
-        classes=len(competition.classes),
+        in_channels=sum(channels if name == "image" else 1 for name in experiment.input.channels),
+        classes=classes,
         **settings,
     )
+
+
+def normalisation(network: nn.Module) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and deviation of each channel of the network's input, in 0…1, that its first layer takes out; none if it has none."""
+    layer = next((module for module in network.modules() if isinstance(module, InputLayer)), None)
+    if layer is None:
+        return (), ()
+    mean, std = ((values.double().flatten() / 255).tolist() for values in (layer.mean, layer.std))
+    return tuple(round(value, 9) for value in mean), tuple(round(value, 9) for value in std)
+
+
+def open_network(fold: FoldFolder, weights: str = "model") -> nn.Module:
+    """The network of a fold with a named set of its weights, in eval mode on the CPU, from its run folder alone.
+
+    It takes N×C×H×W raw pixels in 0…255 of the size in ``input.size`` and gives an ``Output`` of logits.
+
+    Raises:
+        SegfoldError: the folder is of a segfold that did not record what its networks take, or is damaged.
+    """
+    run = RunFolder(fold.path.parent)
+    experiment, record = read_run(run), read_record(run)
+    if record is None:
+        raise SegfoldError(
+            f"{run.path} is a run folder of before run.json, which says what its networks take; train one of its folds "
+            "again beside its data (a finished one only gets that file)"
+        )
+    network = build_network(experiment, record.image_channels, len(record.competition.classes), fresh=False)
+    return load_weights(network, fold.weights(weights))
 
 
 def save_weights(network: nn.Module, path: Path) -> str:

@@ -1,8 +1,8 @@
 """Probabilities of images: network, test-time augmentation, activation, back to the original size."""
 
-import sys
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -13,8 +13,9 @@ from segfold.data.geometry.sizing import Sizing
 from segfold.data.geometry.symmetry import TRANSFORMS
 from segfold.data.images import ImageSet
 from segfold.data.workers import batches, fitting, loader, too_little_shared
-from segfold.errors import SegfoldError
+from segfold.inference.networks import sizing_of
 from segfold.machine import Runtime, memory_errors
+from segfold.settings import Experiment
 from segfold.stopping import leave_signals_to_parent
 
 
@@ -22,24 +23,56 @@ class _RangeError(Exception):
     """The precision has not the range that the network needs, or a kernel of it has failed."""
 
 
+@dataclass(frozen=True)
+class Manner:
+    """How images are predicted.
+
+    Attributes:
+        sizing: to the network's input and back.
+        tta: names in ``TRANSFORMS``.
+        channels: of the network's input.
+    """
+
+    sizing: Sizing
+    runtime: Runtime
+    tta: tuple[str, ...] = ("identity",)
+    batch_size: int = 64
+    channels: tuple[str, ...] = ("image",)
+
+    @classmethod
+    def of(cls, experiment: Experiment, runtime: Runtime) -> "Manner":
+        """That of an experiment's settings."""
+        settings = experiment.predict
+        channels = experiment.input.channels
+        return cls(sizing_of(experiment), runtime, settings.tta, settings.batch_size, channels)
+
+
+class Prediction(NamedTuple):
+    """What a network says of one image.
+
+    Attributes:
+        planes: classes×height×width of the original image, float32 probabilities: the mean over the transforms.
+        image_logits: (T,) float32 logits of the image head, one for each transform; None of a network without one.
+    """
+
+    id: str
+    planes: np.ndarray
+    image_logits: np.ndarray | None
+
+
 def probabilities(
-    network: nn.Module, images: Tensor, tta: Sequence[str], runtime: Runtime, gate: float = 0.0
-) -> Tensor:
+    network: nn.Module, images: Tensor, tta: Sequence[str], runtime: Runtime
+) -> tuple[Tensor, Tensor | None]:
     """Mean probability over the transforms of ``tta``, each undone on the network's output.
 
     Args:
         images: N×C×H×W, raw pixels, on the runtime's device; or N×T×C×H×W, already transformed by each of ``tta``.
-        gate: an image that the network's image head holds for not empty with less than this mean probability is
-            0 everywhere; 0 leaves every image as it is.
 
     Returns:
-        N×classes×H×W float32 in 0…1.
-
-    Raises:
-        SegfoldError: there is a gate but the network has no image head.
+        N×classes×H×W float32 in 0…1, and the N×T image-level logits of a network that gives them.
     """
     total: Tensor | float = 0.0
-    filled: Tensor | float = 0.0
+    image_logits = []
     for number, name in enumerate(tta):
         transform = TRANSFORMS[name]
         seen = images[:, number] if images.ndim == 5 else transform.forward(images)
@@ -51,14 +84,10 @@ def probabilities(
         if asked and not bool(logits.isfinite().all()):
             raise _RangeError
         total = total + transform.inverse(logits.sigmoid())
-        if gate > 0:
-            if found.image is None:
-                raise SegfoldError(f"predict.gate is {gate:g} but the network has no image head; set predict.gate=0")
-            filled = filled + found.image.float().sigmoid()
+        if found.image is not None:
+            image_logits.append(found.image.float().reshape(-1))
     mean = torch.as_tensor(total / len(tta))
-    if gate > 0:
-        mean = mean * (torch.as_tensor(filled / len(tta)) >= gate).reshape(-1, 1, 1, 1)
-    return mean
+    return mean, torch.stack(image_logits, dim=1) if image_logits else None
 
 
 @torch.inference_mode()
@@ -66,22 +95,15 @@ def predict(
     network: nn.Module,
     images: ImageSet,
     rows: np.ndarray,
-    sizing: Sizing,
-    *,
-    channels: tuple[str, ...] = ("image",),
-    tta: Sequence[str],
-    batch_size: int,
-    runtime: Runtime,
-    gate: float = 0.0,
+    manner: Manner,
     on_batch: Callable[[int], None] = lambda samples: None,
-    say: Callable[[str], None] = lambda text: print(text, file=sys.stderr),
-) -> Iterator[tuple[str, np.ndarray]]:
-    """Id and probabilities (classes×height×width of the original image, float32) of each row, in order.
+    say: Callable[[str], None] = lambda text: None,
+) -> Iterator[Prediction]:
+    """Predictions of some images, in order.
 
     Args:
         network: in eval mode, on the runtime's device.
         rows: indices into ``images``.
-        gate: see :func:`probabilities`.
         on_batch: called with the number of images of each finished batch.
         say: called with a line where batches are predicted in float32 because a lower precision gives no finite numbers.
 
@@ -89,33 +111,36 @@ def predict(
         SegfoldError: the device's memory does not hold a batch.
     """
     told = False
-    dataset = PredictionSet(images, rows, sizing, channels=channels, tta=tta)
+    runtime = manner.runtime
+    dataset = PredictionSet(images, rows, manner.sizing, channels=manner.channels, tta=manner.tta)
     wanted = 0 if runtime.device.type == "cpu" else min(runtime.workers, 4)
-    size = dataset.sample_bytes * batch_size
+    size = dataset.sample_bytes * manner.batch_size
     workers, ahead = fitting(wanted, size, 2)
     if workers < wanted:
         say(too_little_shared(size))
     loading = loader(
         dataset,
-        batch_size=batch_size,
+        batch_size=manner.batch_size,
         num_workers=workers,
         prefetch_factor=ahead if workers else None,
         pin_memory=runtime.pinned,
         worker_init_fn=leave_signals_to_parent,
     )
     for batch in batches(loading):
-        with memory_errors(runtime, f"lower predict.batch_size (now {batch_size})"):
+        with memory_errors(runtime, f"lower predict.batch_size (now {manner.batch_size})"):
             pixels = batch["image"].to(runtime.device, non_blocking=True)
             try:
-                mean = probabilities(network, pixels, tta, runtime, gate)
+                mean, logits = probabilities(network, pixels, manner.tta, runtime)
             except _RangeError:
                 # Batch by batch, so that a prediction that was stopped goes on with the same bits.
-                mean = probabilities(network, pixels, tta, replace(runtime, precision="fp32"), gate)
+                mean, logits = probabilities(network, pixels, manner.tta, replace(runtime, precision="fp32"))
                 if not told:
                     say(f"{runtime.precision} gives numbers that are not finite; predicting in float32 where it does")
                     told = True
-            found = mean.cpu().numpy()
-        for row, values in zip(batch["row"].tolist(), found):
+            planes = mean.cpu().numpy()
+            of_images = None if logits is None else logits.cpu().numpy()
+        for number, row in enumerate(batch["row"].tolist()):
             height, width = images.images.shapes[row][:2]
-            yield str(images.ids[row]), sizing.restore(values, (int(height), int(width)))
-        on_batch(len(found))
+            restored = manner.sizing.restore(planes[number], (int(height), int(width)))
+            yield Prediction(str(images.ids[row]), restored, None if of_images is None else of_images[number])
+        on_batch(len(planes))

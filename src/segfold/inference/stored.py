@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,16 +11,14 @@ from torch import nn
 from segfold.config import dump
 from segfold.data.images import ImageSet
 from segfold.errors import SegfoldError
-from segfold.inference.networks import sizing_of
-from segfold.inference.predict import predict
+from segfold.inference.predict import Manner, predict
 from segfold.machine import Runtime
+from segfold.observer import SILENT, Observer
 from segfold.runs.folder import FoldFolder
 from segfold.settings import Experiment
-from segfold.store.mean import MeanStore, Probabilities
-from segfold.store.reader import ProbabilityStore, open_store
-from segfold.store.writer import StoreWriter
+from segfold.store import GatedStore, MeanStore, Probabilities, ProbabilityStore, StoreWriter, open_store
 
-PIPELINE = 1
+PIPELINE = 2
 """Raise it with every change after which the same weights and settings give other probabilities: in test-time
 augmentation and its inverse, the sizing, the planes and channels of the input, the gate, a network's forward pass, the
 order in which transforms are averaged. All that was predicted before is then predicted anew."""
@@ -44,7 +43,6 @@ def prediction_meta(digest: str, experiment: Experiment, images: ImageSet) -> di
         **images.fingerprints(experiment.input.channels),
         "fast": experiment.fast,
         "pipeline": PIPELINE,
-        **({"gate": experiment.predict.gate} if experiment.predict.gate else {}),
     }
 
 
@@ -64,97 +62,90 @@ def weights_names(wanted: Sequence[str], made: Iterable[str], folder: FoldFolder
 
 
 @dataclass(frozen=True)
-class Task:
-    """Some images that a fold of a run is to predict into its stores."""
+class StoredImages:
+    """Some images of which a fold of a run has predictions in its stores, or is to have.
+
+    Attributes:
+        rows: indices into ``images``.
+        split: ``oof`` or ``test``.
+    """
 
     folder: FoldFolder
     experiment: Experiment
     images: ImageSet
     rows: np.ndarray
-    """Indices into ``images``."""
     split: str
-    """``oof`` or ``test``."""
     classes: int
-    runtime: Runtime
 
+    def place(self, weights: str) -> Path:
+        """Folder of the stores that are made with a named set of weights."""
+        return self.folder.predictions(weights, tta_name(self.experiment.predict.tta))
 
-def find_predictions(
-    digest: str, folder: FoldFolder, experiment: Experiment, images: ImageSet, split: str, weights: str = "model"
-) -> ProbabilityStore | None:
-    """The store of a fold's predictions of ``images``, if it was made with exactly these weights and settings."""
-    path = folder.predictions(weights, tta_name(experiment.predict.tta))
-    return open_store(path, split, prediction_meta(digest, experiment, images))
+    def meta(self, digest: str) -> dict[str, Any]:
+        """See ``prediction_meta``."""
+        return prediction_meta(digest, self.experiment, self.images)
+
+    def find(self, digest: str, weights: str = "model") -> ProbabilityStore | None:
+        """The store of just these images, if it was made with exactly these weights and settings."""
+        store = open_store(self.place(weights), self.split, self.meta(digest))
+        return store if store is not None and np.array_equal(store.ids, self.images.ids[self.rows]) else None
 
 
 def predict_named(
-    task: Task,
-    names: Sequence[str],
+    wanted: StoredImages,
     digests: Mapping[str, str],
     network_of: Callable[[str], nn.Module],
-    on_progress: Callable[[int, int], None] = lambda done, total: None,
+    runtime: Runtime,
+    observer: Observer = SILENT,
 ) -> Probabilities:
-    """Mean prediction of some named sets of weights, each from its store; what is missing is predicted.
+    """Mean prediction of some named sets of weights, each from its store and gated; what is missing is predicted.
 
     Args:
-        names: see :func:`weights_names`.
-        digests: sha256 of each set's file.
+        digests: name of each set, see ``weights_names``, and the sha256 of its file.
         network_of: the network with a set's weights, on the runtime's device; not called for what is stored.
-        on_progress: called with images done and in total.
     """
-    stores = []
-    for name in names:
-        store = _stored(task, digests[name], name)
+    stores: list[Probabilities] = []
+    for name, digest in digests.items():
+        store = wanted.find(digest, name)
         if store is None:
-            store = store_predictions(task, network_of(name).eval(), digests[name], name, on_progress)
-        stores.append(store)
+            store = store_predictions(wanted, network_of(name).eval(), digest, name, runtime, observer)
+        gate = wanted.experiment.predict.gate
+        stores.append(GatedStore(store, gate) if gate > 0 else store)
     return stores[0] if len(stores) == 1 else MeanStore(stores)
 
 
 def store_predictions(
-    task: Task,
+    wanted: StoredImages,
     network: nn.Module,
     digest: str,
-    weights: str = "model",
-    on_progress: Callable[[int, int], None] = lambda done, total: None,
+    weights: str,
+    runtime: Runtime,
+    observer: Observer = SILENT,
 ) -> ProbabilityStore:
-    """Predict the images of ``task`` into the fold's store, unless it holds them already.
+    """Predict images into the fold's store, unless it holds them already.
 
     Args:
         network: in eval mode, on the runtime's device, with the weights whose file has sha256 ``digest``.
         weights: name of the set of weights.
-        on_progress: called with images done and in total.
     """
-    ready = _stored(task, digest, weights)
+    ready = wanted.find(digest, weights)
     if ready is not None:
         return ready
-    images, rows, settings = task.images, task.rows, task.experiment.predict
+    images, rows, manner = wanted.images, wanted.rows, Manner.of(wanted.experiment, runtime)
+    title = f"{wanted.folder.path} {wanted.split} {weights} {tta_name(manner.tta)}"
     writer = StoreWriter(
-        task.folder.predictions(weights, tta_name(settings.tta)),
-        task.split,
+        wanted.place(weights),
+        wanted.split,
         images.ids[rows],
-        [(task.classes, int(height), int(width)) for height, width, _ in images.images.shapes[rows]],
-        prediction_meta(digest, task.experiment, images),
-        batch=settings.batch_size,
+        [(wanted.classes, int(height), int(width)) for height, width, _ in images.images.shapes[rows]],
+        wanted.meta(digest),
+        batch=manner.batch_size,
     )
     with writer:
-        predictions = predict(
-            network,
-            images,
-            rows[writer.count :],
-            sizing_of(task.experiment),
-            channels=task.experiment.input.channels,
-            tta=settings.tta,
-            batch_size=settings.batch_size,
-            runtime=task.runtime,
-            gate=settings.gate,
-            on_batch=lambda samples: on_progress(writer.count, len(rows)),
-        )
-        for image_id, values in predictions:
-            writer.append(image_id, values)
+
+        def progress(samples: int) -> None:
+            observer.predicting(title, writer.count, len(rows))
+
+        for image_id, planes, logits in predict(network, images, rows[writer.count :], manner, progress, observer.say):
+            writer.append(image_id, planes, logits)
         return writer.finish()
-
-
-def _stored(task: Task, digest: str, weights: str) -> ProbabilityStore | None:
-    """The store of just the images of ``task``, if there is one."""
-    store = find_predictions(digest, task.folder, task.experiment, task.images, task.split, weights)
-    return store if store is not None and np.array_equal(store.ids, task.images.ids[task.rows]) else None

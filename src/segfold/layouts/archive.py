@@ -18,7 +18,7 @@ _METHODS = {9: "Deflate64", 93: "Zstandard", 95: "XZ", 98: "PPMd", 99: "AES encr
 
 
 def unpack(archive: Path, target: Path, wanted: Callable[[PurePosixPath], bool], name: str = "") -> int:
-    """Unpacks the wanted members of a zip below `target`, which is made when there is something to unpack.
+    """Unpacks the wanted members of a zip below ``target``, which is made when there is something to unpack.
 
     An archive that holds something wanted is refused as a whole, before anything is written, when any of its
     members is a link or a device, has an absolute path, climbs with ``..``, or is encrypted. Of an archive that

@@ -8,13 +8,12 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from threading import Condition
-from typing import Literal, TypeVar
+from typing import Literal, Protocol, TypeVar
 
 import cv2
 import numpy as np
 from PIL import Image
 
-from segfold.competition import Competition
 from segfold.cores import cores
 from segfold.errors import SegfoldError
 from segfold.layouts import damage
@@ -66,8 +65,8 @@ def read_image(path: Path, *, exif: Exif | None = None, white: int | None = None
 
     Raises:
         SegfoldError: the file is missing, is damaged, is too large for OpenCV, has other than 8 or 16 bits, or values
-            above `white`.
-        OrientationError: see `exif`.
+            above ``white``.
+        OrientationError: see ``exif``.
     """
     pixels = _decode(path, exif)
     if pixels.ndim == 2:
@@ -83,15 +82,15 @@ def read_mask(path: Path, *, exif: Exif | None = None, threshold: int = 0, palet
     """Decodes a binary mask.
 
     Args:
-        exif: as of `read_image`.
+        exif: as of ``read_image``.
         threshold: foreground is above it.
-        palette: as of `mask_values`.
+        palette: as of ``mask_values``.
 
     Returns:
         H×W, uint8 of 0 and 1. A value of 1 in a 16-bit file counts, which it would not after a conversion to 8 bits.
 
     Raises:
-        SegfoldError: as `read_image`.
+        SegfoldError: as ``read_image``.
     """
     return (mask_values(path, exif=exif, palette=palette) > threshold).astype(np.uint8)
 
@@ -106,22 +105,36 @@ def mask_values(path: Path, *, exif: Exif | None = None, palette: Palette = "col
     return pixels if pixels.ndim == 2 else pixels[:, :, :3].max(axis=2)
 
 
-def image_of(competition: Competition, path: Path) -> np.ndarray:
-    """`read_image` as the competition says."""
-    return read_image(path, exif=competition.exif, white=competition.white)
+class Reading(Protocol):
+    """How files are to be read, as a competition says it; see ``segfold.competition.Competition``."""
+
+    @property
+    def exif(self) -> Exif | None: ...
+
+    @property
+    def white(self) -> int | None: ...
+
+    @property
+    def mask_threshold(self) -> int: ...
+
+    @property
+    def mask_palette(self) -> Palette: ...
 
 
-def mask_of(competition: Competition, path: Path) -> np.ndarray:
-    """`read_mask` as the competition says."""
-    return read_mask(
-        path, exif=competition.exif, threshold=competition.mask_threshold, palette=competition.mask_palette
-    )
+def image_of(reading: Reading, path: Path) -> np.ndarray:
+    """``read_image`` as a competition says."""
+    return read_image(path, exif=reading.exif, white=reading.white)
+
+
+def mask_of(reading: Reading, path: Path) -> np.ndarray:
+    """``read_mask`` as a competition says."""
+    return read_mask(path, exif=reading.exif, threshold=reading.mask_threshold, palette=reading.mask_palette)
 
 
 def map_files(function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
     """``map`` on one thread a core (OpenCV decodes without the GIL), in order, some hundred files ahead.
 
-    No file is begun while arrays of `AHEAD_BYTES` wait for their consumer, so they come to that and one more on each
+    No file is begun while arrays of ``AHEAD_BYTES`` wait for their consumer, so they come to that and one more on each
     thread at most, whatever the files hold.
     """
     threads = cores()

@@ -12,7 +12,7 @@ from segfold.errors import SegfoldError
 
 
 def one_form(text: str) -> str:
-    """`text` in the form in which ids, columns and paths are compared."""
+    """``text`` in the form in which ids, columns and paths are compared."""
     return unicodedata.normalize("NFC", text)
 
 

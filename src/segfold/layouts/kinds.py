@@ -13,7 +13,7 @@ from segfold.layouts.table import shorten
 
 @dataclass(frozen=True)
 class Kind:
-    """What an image file holds. `opaque`: its fourth channel is of one value. `largest`: of its colours' values."""
+    """What an image file holds. ``opaque``: its fourth channel is of one value. ``largest``: of its colours' values."""
 
     channels: int
     dtype: str
@@ -32,7 +32,7 @@ def kind_of(image: np.ndarray) -> Kind:
 
 
 @dataclass(frozen=True)
-class Common:
+class CommonKind:
     """What the images of a split have in common once they are converted.
 
     Attributes:
@@ -51,7 +51,7 @@ class Common:
         return f"{self.channels}×{self.dtype}"
 
 
-def common_kind(kinds: Mapping[str, Kind], white: int | None = None) -> Common:
+def common_kind(kinds: Mapping[str, Kind], white: int | None = None) -> CommonKind:
     """One kind for all images: alpha is left out where no image has any, grey becomes RGB where others are RGB.
 
     Args:
@@ -81,7 +81,7 @@ def common_kind(kinds: Mapping[str, Kind], white: int | None = None) -> Common:
             f"no value is above {largest} of {top}, so a network sees {largest / top:.1%} of the range: set white: "
             f"{(1 << largest.bit_length()) - 1} in the competition file if that is white in these files"
         )
-    return Common(usual, dtype, problems, notes)
+    return CommonKind(usual, dtype, problems, notes)
 
 
 def converted(image: np.ndarray, channels: int) -> np.ndarray:
@@ -89,7 +89,7 @@ def converted(image: np.ndarray, channels: int) -> np.ndarray:
     return image.repeat(channels, axis=2) if image.shape[2] < channels else image[:, :, :channels]
 
 
-def convert_file(path: Path, shapes: list[tuple[int, ...]], common: Common) -> list[tuple[int, ...]]:
+def convert_file(path: Path, shapes: list[tuple[int, ...]], common: CommonKind) -> list[tuple[int, ...]]:
     """Converts a flat file of images one after the other; returns their new shapes."""
     part = path.with_suffix(".converted")
     with path.open("rb") as old, part.open("wb") as new:

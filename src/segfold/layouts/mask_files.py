@@ -4,26 +4,25 @@ from pathlib import Path
 
 import numpy as np
 
-from segfold.competition import Competition
-from segfold.layouts.decode import Palette, mask_values
+from segfold.layouts.decode import Palette, Reading, mask_values
 
 _SHOWN = 6
 
 
-def why_different(path: Path, truth: np.ndarray, competition: Competition) -> str:
+def why_different(path: Path, truth: np.ndarray, reading: Reading) -> str:
     """One line on a mask file that decodes.
 
     Args:
         truth: H×W of 0 and 1, by the RLE.
     """
-    values = mask_values(path, exif=competition.exif, palette=competition.mask_palette)
+    values = mask_values(path, exif=reading.exif, palette=reading.mask_palette)
     found = np.unique(values)
     shown = ", ".join(map(str, found if len(found) <= _SHOWN else [*found[: _SHOWN - 1], f"… {found[-1]}"]))
     line = f"its values are {shown} ({len(found)} in all)"
     inside = truth > 0
-    other: Palette = "indices" if competition.mask_palette == "colours" else "colours"
-    by_other = mask_values(path, exif=competition.exif, palette=other)
-    if np.array_equal(by_other > competition.mask_threshold, inside):
+    other: Palette = "indices" if reading.mask_palette == "colours" else "colours"
+    by_other = mask_values(path, exif=reading.exif, palette=other)
+    if np.array_equal(by_other > reading.mask_threshold, inside):
         return f"{line}: with mask_palette: {other} in the competition file it is the same"
     if (fitting := _fitting(values, inside)) is not None:
         least, most = fitting
@@ -36,7 +35,7 @@ def why_different(path: Path, truth: np.ndarray, competition: Competition) -> st
 
 
 def _fitting(values: np.ndarray, inside: np.ndarray) -> tuple[int, int] | None:
-    """Least and largest threshold above which just the pixels of `inside` are; None if there is none."""
+    """Least and largest threshold above which just the pixels of ``inside`` are; None if there is none."""
     least = int(values[~inside].max(initial=0))
     if not inside.any():  # of an empty mask, what is nearly black is the rest of a compression
         top = int(np.iinfo(values.dtype).max)

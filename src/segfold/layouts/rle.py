@@ -1,6 +1,6 @@
 """Run-length encoding as Kaggle writes it: ``start length`` pairs, 1-indexed, down columns or along rows.
 
-The kernels (`rle_kernels`) are serial and release the GIL, so a batch goes over a pool of threads and is safe
+The kernels (``rle_kernels``) are serial and release the GIL, so a batch goes over a pool of threads and is safe
 beside forked data loaders (numba's own parallel kernels are not).
 """
 
@@ -29,7 +29,7 @@ from segfold.layouts.rle_kernels import (
 
 Order = Literal["column", "row"]
 
-# What the kernel takes for a word; `str.split` knows more white space, such as \x1f and the no-break space.
+# What the kernel takes for a word; ``str.split`` knows more white space, such as \x1f and the no-break space.
 _WORD = re.compile(r"[^\t-\r ]+")
 _PIXELS_PER_THREAD = 1 << 20  # less work than this is done before a thread has started
 
@@ -60,7 +60,7 @@ def encode(mask: np.ndarray, order: Order = "column") -> str:
 
 
 def encode_batch(masks: np.ndarray, order: Order = "column") -> list[str]:
-    """Encodes masks of one size, N×H×W, on as many threads as there are cores (see `encode`)."""
+    """Encodes masks of one size, N×H×W, on as many threads as there are cores (see ``encode``)."""
     if np.ndim(masks) != 3:
         raise ValueError(f"masks of shape {np.shape(masks)}: expected N×H×W")
     column = _is_column(order)
@@ -84,7 +84,7 @@ def decode(text: str, shape: tuple[int, int], order: Order = "column") -> np.nda
         H×W, C-ordered.
 
     Raises:
-        RleError: what `problem` finds.
+        RleError: what ``problem`` finds.
     """
     out = np.zeros((1, *shape), np.uint8)
     if _decode_chunk([text], out, _is_column(order)) >= 0:
@@ -93,10 +93,10 @@ def decode(text: str, shape: tuple[int, int], order: Order = "column") -> np.nda
 
 
 def decode_batch(texts: Sequence[str], shape: tuple[int, int], order: Order = "column") -> np.ndarray:
-    """Decodes texts of one image size to N×H×W, on as many threads as there are cores (see `decode`).
+    """Decodes texts of one image size to N×H×W, on as many threads as there are cores (see ``decode``).
 
     Raises:
-        RleError: for the first bad text, named by its position in `texts`.
+        RleError: for the first bad text, named by its position in ``texts``.
     """
     column = _is_column(order)
     items: list[str] = list(texts)
@@ -161,7 +161,7 @@ def _bytes(text: str) -> np.ndarray:
 
 
 def _chunks(count: int, pixels: int) -> list[slice]:
-    """Even shares of `count` images, one a thread, as few as the work is worth."""
+    """Even shares of ``count`` images, one a thread, as few as the work is worth."""
     if count == 0:
         return []
     threads = min(cores(), 1 + count * pixels // _PIXELS_PER_THREAD, count)
@@ -177,10 +177,10 @@ def _encode_chunk(masks: np.ndarray, column: bool) -> list[str]:
 
 
 def _decode_chunk(texts: list[str], out: np.ndarray, column: bool) -> int:
-    """Fills `out` (n×H×W zeros); returns the place of the first bad text, or -1."""
+    """Fills ``out`` (n×H×W zeros); returns the place of the first bad text, or -1."""
     try:
         joined = _bytes("".join(texts))
-    except TypeError:  # a NaN among them: `problem` will say so
+    except TypeError:  # a NaN among them: ``problem`` will say so
         return next(i for i, text in enumerate(texts) if not isinstance(text, str))
     ends = np.cumsum(np.array([len(text) for text in texts], np.int64))
     return int(decode_texts(joined, ends, out, column))

@@ -1,4 +1,4 @@
-"""The loops of `rle`, compiled by numba.
+"""The loops of ``rle``, compiled by numba.
 
 Both directions read and write a C-ordered mask row by row even when runs go down the columns: a pixel begins
 or ends a run when it differs from the one above it, a comparison made for many columns at once. A mask is
@@ -10,7 +10,7 @@ import numpy as np
 
 _BLOCK = 1 << 13  # pixels compared at once: they stay in the first-level cache
 
-# What `parse` found wrong.
+# What ``parse`` found wrong.
 FINE, NOT_INTEGER, ODD, START, LENGTH, OUTSIDE, UNSORTED, OVERLAP = range(8)
 
 
@@ -18,10 +18,10 @@ FINE, NOT_INTEGER, ODD, START, LENGTH, OUTSIDE, UNSORTED, OVERLAP = range(8)
 def _differences(
     here: np.ndarray, before: np.ndarray, words: np.ndarray, found: np.ndarray, count: int, offset: int
 ) -> int:
-    """Appends `offset` + each index where two 0/1 arrays differ to found[count:]; returns the new count.
+    """Appends ``offset`` + each index where two 0/1 arrays differ to found[count:]; returns the new count.
 
     Most pixels equal their neighbour. XOR of whole arrays uses vector instructions; its result (kept in
-    `words`) is then searched eight pixels at a time.
+    ``words``) is then searched eight pixels at a time.
     """
     last = (here.size + 7) // 8
     words[last - 1] = 0  # its bytes past the end must not count
@@ -39,7 +39,7 @@ def _differences(
 
 @numba.njit(nogil=True, cache=True)
 def _changes(mask: np.ndarray, column: bool, words: np.ndarray, found: np.ndarray) -> int:
-    """Fills `found` with the places, in memory order, of pixels unlike their predecessor.
+    """Fills ``found`` with the places, in memory order, of pixels unlike their predecessor.
 
     Returns how many. The predecessor comes before in the order of the runs; before the first is background.
     """
@@ -62,7 +62,7 @@ def _changes(mask: np.ndarray, column: bool, words: np.ndarray, found: np.ndarra
 
 @numba.njit(nogil=True, cache=True)
 def _sort_by_column(found: np.ndarray, shape: tuple[int, int], cursor: np.ndarray, changes: np.ndarray) -> None:
-    """Turns places in memory order into sorted places down the columns, by counting (`cursor`: width + 1)."""
+    """Turns places in memory order into sorted places down the columns, by counting (``cursor``: width + 1)."""
     height, width = shape
     cursor[:] = 0
     left = 0  # place of the row's first pixel; stepping there is faster than dividing
@@ -139,7 +139,7 @@ def encode_masks(masks: np.ndarray, column: bool) -> tuple[np.ndarray, np.ndarra
 
 @numba.njit(nogil=True, cache=True)
 def parse(buffer: np.ndarray, begin: int, end: int, pixels: int, bounds: np.ndarray) -> tuple[int, int, int, int]:
-    """Reads buffer[begin:end] into `bounds`: first pixel and end (exclusive, 0-indexed) of each run in turn.
+    """Reads buffer[begin:end] into ``bounds``: first pixel and end (exclusive, 0-indexed) of each run in turn.
 
     Returns (fault, count of whole numbers read, and the start and length at fault).
     """

@@ -43,7 +43,7 @@ def _read(path: Path) -> pd.DataFrame:
     """All of a CSV under the names of its first line, blanks around them left out."""
     table = _fields(path)
     if any(name.startswith(" ") for name in table.iloc[0]):
-        # In `id, rle_mask` blanks go before every field, and before its quotes.
+        # In ``id, rle_mask`` blanks go before every field, and before its quotes.
         table = _fields(path, blanks=True)
     names = [_plain(name) for name in table.iloc[0]]
     return table.iloc[1:].set_axis(names, axis=1).reset_index(drop=True)
@@ -57,7 +57,7 @@ def _fields(path: Path, blanks: bool = False) -> pd.DataFrame:
     """All fields of a CSV as text, its first line among them; ``blanks`` before a field may be no part of it."""
     try:
         with warnings.catch_warnings():
-            # Without `index_col=False` pandas takes the first column of too long lines for an index,
+            # Without ``index_col=False`` pandas takes the first column of too long lines for an index,
             # with it the surplus is dropped with no more than a warning.
             warnings.simplefilter("error", pd.errors.ParserWarning)
             table = pd.read_csv(
@@ -78,7 +78,7 @@ def _fields(path: Path, blanks: bool = False) -> pd.DataFrame:
         raise SegfoldError(f"{path} is not a CSV in UTF-8: {' '.join(str(error).split())}") from error
     except OSError as error:
         raise SegfoldError(f"{path} cannot be read: {error.strerror or error}") from error
-    # A line with too few fields: what is missing is blank, as in `id,` with nothing after the comma.
+    # A line with too few fields: what is missing is blank, as in ``id,`` with nothing after the comma.
     return table.fillna("")
 
 

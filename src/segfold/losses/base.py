@@ -57,7 +57,7 @@ class MovingLoss(Loss, Protocol):
         ...
 
 
-class Pixels(NamedTuple):
+class FlatPixels(NamedTuple):
     """The inputs of a loss with the two image axes made one (P = H·W)."""
 
     logits: Tensor  # N×C×P float32
@@ -66,7 +66,7 @@ class Pixels(NamedTuple):
     weight: Tensor  # N float32
 
 
-def flatten(logits: Tensor, target: Tensor, valid: Tensor | None, weight: Tensor | None) -> Pixels:
+def flatten(logits: Tensor, target: Tensor, valid: Tensor | None, weight: Tensor | None) -> FlatPixels:
     """Check the shapes against each other and bring everything to float32.
 
     Float32 comes first, before any arithmetic: under autocast the logits arrive in 16 bits, in which sorting
@@ -83,7 +83,7 @@ def flatten(logits: Tensor, target: Tensor, valid: Tensor | None, weight: Tensor
         weight = logits.new_ones(n, dtype=torch.float32)
     elif weight.shape != (n,):
         raise ValueError(f"weight {tuple(weight.shape)} must hold one number for each of {n} images")
-    return Pixels(logits.float().reshape(n, c, -1), target.float().reshape(n, c, -1), valid, weight.float())
+    return FlatPixels(logits.float().reshape(n, c, -1), target.float().reshape(n, c, -1), valid, weight.float())
 
 
 def mean_over_pixels(loss: Tensor, valid: Tensor | None) -> Tensor:

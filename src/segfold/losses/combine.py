@@ -78,7 +78,7 @@ class StageLoss:
 
     Attributes:
         mask: the mask losses that are computed, those with a weight above 0 at this moment.
-        weights: factor of each part in the total at this moment.
+        factors: of each part in the total at this moment.
         additive: whether ``value`` of added ``sums`` is exactly the loss of the images together, all stage long.
         linear: whether all mask losses are means over images, see ``Loss``, all stage long.
         exclusive: whether some mask loss takes the classes as excluding each other.
@@ -98,7 +98,7 @@ class StageLoss:
         self.terms: dict[str, Term] = {}
         self._losses: dict[str, Loss] = {}
         self._spans = _spans(mask, ramp or {})
-        self._head_weights: dict[str, float] = {}
+        self._head_factors: dict[str, float] = {}
         for name, span in self._spans.items():
             if max(span) > 0:
                 self._losses[name] = LOSSES[name](**mask[name][1])
@@ -109,9 +109,9 @@ class StageLoss:
                 raise SegfoldError(f"loss.{name}.over is {term.over}: use one of {', '.join(get_args(Over))}")
             if in_range(name, term.weight) > 0:
                 self.terms[name] = term
-                self._head_weights[name] = term.weight
+                self._head_factors[name] = term.weight
         if in_range("image", image) > 0:
-            self._head_weights["image"] = image
+            self._head_factors["image"] = image
         self.additive = all(loss.additive for loss in self._losses.values())
         self.linear = all(loss.linear for loss in self._losses.values())
         self.exclusive = any(getattr(loss, "exclusive", False) for loss in self._losses.values())
@@ -127,14 +127,14 @@ class StageLoss:
 
     def _weigh(self, done: float) -> None:
         self.mask: dict[str, Loss] = {}
-        self.weights: dict[str, float] = {}
+        self.factors: dict[str, float] = {}
         for name, loss in self._losses.items():
             start, end = self._spans[name]
             weight = end if done == 1 else start + done * (end - start)
             if weight > 0:
                 self.mask[name] = loss.at(done) if isinstance(loss, MovingLoss) else loss
-                self.weights[name] = weight
-        self.weights |= self._head_weights
+                self.factors[name] = weight
+        self.factors |= self._head_factors
 
     def __call__(
         self,
@@ -179,7 +179,7 @@ class StageLoss:
             for i, z in enumerate(aux[head].unbind(dim=1) if head == "levels" else [aux[head]]):
                 for name, loss in self.mask.items():
                     sums[f"{head}/{name}/{i}"] = loss.sums(z, target, valid, weight)
-        if "image" in self.weights:
+        if "image" in self.factors:
             if image_logit is None:
                 raise self._missing("image")
             if image_logit.numel() != len(filled):
@@ -189,11 +189,11 @@ class StageLoss:
         return sums
 
     def value(self, sums: Mapping[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
-        """The total and its unweighted parts from (added) sums; ``total = Σ weights[part] · parts[part]``."""
+        """The total and its unweighted parts from (added) sums; ``total = Σ factors[part] · parts[part]``."""
         parts = {name: loss.value(sums[f"mask/{name}"]) for name, loss in self.mask.items()}
         for head, term in self.terms.items():
             losses = [
-                self.weights[name] * loss.value(part)
+                self.factors[name] * loss.value(part)
                 for name, loss in self.mask.items()
                 for key, part in sums.items()
                 if key.startswith(f"{head}/{name}/")
@@ -202,14 +202,14 @@ class StageLoss:
             if term.over == "zeroed":
                 # Mean over non-empty images × their share = mean over all, with the empty ones at 0.
                 parts[head] = parts[head] * mean_value(sums["images"])
-        if "image" in self.weights:
+        if "image" in self.factors:
             parts["image"] = mean_value(sums["image"])
-        total = torch.stack([self.weights[name] * part for name, part in parts.items()]).sum()
+        total = torch.stack([self.factors[name] * part for name, part in parts.items()]).sum()
         return total, {name: part.detach() for name, part in parts.items()}
 
     def _missing(self, name: str) -> SegfoldError:
         return SegfoldError(
-            f"loss.{name} is {self.weights[name]:g} but the network has no {HEADS[name]}: "
+            f"loss.{name} is {self.factors[name]:g} but the network has no {HEADS[name]}: "
             f"set loss.{name}=0, or model.heads.{name}=true where the model has that setting"
         )
 

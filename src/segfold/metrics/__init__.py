@@ -1,16 +1,16 @@
 """Metrics: pixel counts in, one score an image out. A competition's score is their mean over images."""
 
-from segfold.metrics.areas import Counts, overlap, threshold_counts
+from segfold.metrics.areas import Counts, overlap
 from segfold.metrics.dice import dataset_dice, image_dice
 from segfold.metrics.iou import dataset_iou, image_iou
-from segfold.metrics.precision import Score, counts, score, score_counts, threshold_scores
+from segfold.metrics.precision import Metric, counts, score, score_counts
 
-METRICS: dict[str, Score] = {"precision": score_counts, "iou": image_iou, "dice": image_dice}
+METRICS: dict[str, Metric] = {"precision": score_counts, "iou": image_iou, "dice": image_dice}
 
 __all__ = [
     "METRICS",
     "Counts",
-    "Score",
+    "Metric",
     "counts",
     "dataset_dice",
     "dataset_iou",
@@ -19,6 +19,4 @@ __all__ = [
     "overlap",
     "score",
     "score_counts",
-    "threshold_counts",
-    "threshold_scores",
 ]

@@ -14,13 +14,12 @@ from segfold.cores import cores
 
 Images = np.ndarray | Sequence[np.ndarray]
 
-_CODES = 1 << 16  # probabilities are stored as uint16 codes
 _PIXELS_PER_THREAD = 1 << 18  # less work than this is done before a thread has started
 _PIXELS_PER_PIECE = 1 << 18  # looked at in one go by one thread
 
 
 class Counts(NamedTuple):
-    """Pixels of each image, int64 of shape N, or N×T for T thresholds (`truth_area` then N×1)."""
+    """Pixels of each image, int64 of shape N."""
 
     inter: np.ndarray
     union: np.ndarray
@@ -41,44 +40,6 @@ def overlap(pred: Images, truth: Images) -> Counts:
 
     inter, pred_area, truth_area = _over_images(count, pred, truth, 3).T
     return Counts(inter, pred_area + truth_area - inter, pred_area, truth_area)
-
-
-def threshold_counts(codes: Images, truth: Images, thresholds: Sequence[int] | np.ndarray) -> Counts:
-    """Counts the pixels at every threshold in one pass over the image.
-
-    Each pixel falls into the histogram bin between two thresholds; sums from the top of the histogram then
-    are the areas above each threshold.
-
-    Args:
-        codes: uint16 probabilities N×H×W (65535 is 1), or a sequence of N images H×W of any sizes.
-        truth: the same sizes, foreground is ``> 0``.
-        thresholds: T codes in any order; a pixel is foreground if its code is >= the threshold.
-    """
-    bins, order = _bins(thresholds)
-
-    def count(c: np.ndarray, t: np.ndarray, ends: np.ndarray) -> np.ndarray:
-        if c.dtype != np.uint16:
-            raise ValueError(f"codes of dtype {c.dtype}: expected uint16, floor(65535 * p + 0.5)")
-        return _threshold_kernel(c, _foreground(t), ends, bins, len(order)).reshape(len(ends), -1)
-
-    areas = _over_images(count, codes, truth, 2 * (len(order) + 1)).reshape(-1, 2, len(order) + 1)
-    truth_area = areas[:, 1, :1]
-    above = np.empty((len(areas), 2, len(order)), np.int64)
-    above[:, :, order] = areas[:, :, 1:]
-    inter, pred_area = above[:, 1], above.sum(axis=1)
-    return Counts(inter, pred_area + truth_area - inter, pred_area, truth_area)
-
-
-def _bins(thresholds: Sequence[int] | np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """For each code the number of thresholds that it reaches, and the order that sorts the thresholds."""
-    values = np.asarray(thresholds)
-    if values.ndim != 1 or (values.size and values.dtype.kind not in "iu"):
-        raise ValueError(f"thresholds {values.dtype} of shape {values.shape}: expected a list of integer codes")
-    order = np.argsort(values, kind="stable")
-    # The smaller the table, the more of it stays in the first-level cache.
-    dtype = np.uint8 if values.size < 256 else np.uint32
-    reached = np.searchsorted(values[order], np.arange(_CODES), side="right")
-    return reached.astype(dtype), order
 
 
 def _foreground(pixels: np.ndarray) -> np.ndarray:
@@ -145,27 +106,4 @@ def _overlap_kernel(pred: np.ndarray, truth: np.ndarray, ends: np.ndarray) -> np
             truth_area += t[j]
         out[i, 0], out[i, 1], out[i, 2] = inter, pred_area, truth_area
         begin = ends[i]
-    return out
-
-
-@numba.njit(nogil=True, cache=True)
-def _threshold_kernel(
-    codes: np.ndarray, truth: np.ndarray, ends: np.ndarray, bins: np.ndarray, thresholds: int
-) -> np.ndarray:
-    """Flat codes and 0/1 truth of n images, to n×2×(T+1): pixels out of and in the truth from each bin up."""
-    out = np.zeros((ends.size, 2, thresholds + 1), np.int64)
-    # Two histograms in turn: neighbouring pixels mostly share a bin, and would wait for each other's sum.
-    histogram = np.empty((4, thresholds + 1), np.int64)
-    begin = np.int64(0)
-    for i in range(ends.size):
-        histogram[:] = 0
-        c, inside = codes[begin : ends[i]], truth[begin : ends[i]]
-        for j in range(c.size):
-            histogram[2 * (j & 1) + inside[j], bins[c[j]]] += 1
-        begin = ends[i]
-        for side in range(2):
-            above = np.int64(0)
-            for t in range(thresholds, -1, -1):
-                above += histogram[side, t] + histogram[2 + side, t]
-                out[i, side, t] = above
     return out

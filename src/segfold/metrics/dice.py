@@ -16,7 +16,7 @@ def image_dice(inter: np.ndarray, union: np.ndarray, pred_area: np.ndarray, trut
 
 
 def dataset_dice(inter: np.ndarray, union: np.ndarray) -> float:
-    """Dice of all images taken as one: large masks weigh more; it is not the mean of `image_dice`."""
+    """Dice of all images taken as one: large masks weigh more; it is not the mean of ``image_dice``."""
     both = int(np.sum(inter))
     total = both + int(np.sum(union))
     return 2 * both / total if total else 1.0

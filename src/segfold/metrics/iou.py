@@ -15,6 +15,6 @@ def image_iou(inter: np.ndarray, union: np.ndarray, pred_area: np.ndarray, truth
 
 
 def dataset_iou(inter: np.ndarray, union: np.ndarray) -> float:
-    """IoU of all images taken as one: large masks weigh more; it is not the mean of `image_iou`."""
+    """IoU of all images taken as one: large masks weigh more; it is not the mean of ``image_iou``."""
     total = int(np.sum(union))
     return int(np.sum(inter)) / total if total else 1.0

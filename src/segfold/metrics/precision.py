@@ -5,24 +5,24 @@ Floating point leaves the exact cases to rounding (``18 / 20 > np.linspace(.5, .
 integers: hit k is ``20 * inter > union * (10 + k)``. Both masks empty scores 1, exactly one of them empty 0.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import numpy as np
 
-from segfold.metrics.areas import Images, overlap, threshold_counts
+from segfold.metrics.areas import Images, overlap
 
 # (inter, union, pred_area, truth_area) -> score, elementwise on integer arrays of any one shape
-Score = Callable[[np.ndarray, np.ndarray, np.ndarray, np.ndarray], np.ndarray]
+Metric = Callable[[np.ndarray, np.ndarray, np.ndarray, np.ndarray], np.ndarray]
 
 
 def score_counts(inter: np.ndarray, union: np.ndarray, pred_area: np.ndarray, truth_area: np.ndarray) -> np.ndarray:
     """Scores images by their pixel counts.
 
     The areas are not needed (one empty mask has no intersection); they stand here because every metric in
-    `METRICS` is called alike.
+    ``METRICS`` is called alike.
 
     Returns:
-        Multiples of 0.1 in 0…1, of the shape of `inter`.
+        Multiples of 0.1 in 0…1, of the shape of ``inter``.
 
     Example:
         >>> score_counts(np.array([50, 72, 95, 100, 0]), np.array([100, 100, 100, 100, 0]), None, None)
@@ -45,20 +45,3 @@ def counts(pred: Images, truth: Images) -> tuple[np.ndarray, np.ndarray]:
 def score(pred: Images, truth: Images) -> np.ndarray:
     """Scores N×H×W masks (or N masks of any sizes), foreground ``> 0``; a set's score is the mean."""
     return score_counts(*overlap(pred, truth))
-
-
-def threshold_scores(
-    codes: Images, truth: Images, thresholds: Sequence[int] | np.ndarray, metric: Score = score_counts
-) -> np.ndarray:
-    """Scores every image at every threshold in one pass over its pixels.
-
-    Args:
-        codes: uint16 probabilities N×H×W (65535 is 1), or a sequence of N images H×W of any sizes.
-        truth: the same sizes, foreground is ``> 0``.
-        thresholds: T codes; a pixel is foreground if its code is >= the threshold.
-        metric: one of `METRICS`.
-
-    Returns:
-        N×T float32.
-    """
-    return metric(*threshold_counts(codes, truth, thresholds)).astype(np.float32)

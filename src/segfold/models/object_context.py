@@ -32,7 +32,7 @@ def attend(keys: Tensor, values: Tensor) -> Tensor:
 
 
 def attend_within(keys: Tensor, values: Tensor, regions: int) -> Tensor:
-    """:func:`attend` inside each of ``regions`` × ``regions`` parts of the map, the last of which take the rest.
+    """``attend`` inside each of ``regions`` × ``regions`` parts of the map, the last of which take the rest.
 
     A map of fewer rows or columns than ``regions`` has as many parts as those.
     """

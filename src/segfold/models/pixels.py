@@ -1,4 +1,4 @@
-"""The door of a network: its input checked, and normalised where no pretrained encoder does that."""
+"""A network's input: checked, and normalised where no pretrained encoder does that."""
 
 from timm.data.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from torch import Tensor

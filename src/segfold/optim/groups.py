@@ -10,13 +10,13 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from segfold.errors import SegfoldError
 
-Group = dict[str, Any]
+ParameterGroup = dict[str, Any]
 """What torch's optimisers call a parameter group: ``params`` and the settings that differ from the default."""
 
 
 def parameter_groups(
     network: nn.Module, weight_decay: float, *, encoder_lr: float = 1.0, decay_norms: bool = True
-) -> list[Group]:
+) -> list[ParameterGroup]:
     """Every parameter of ``network`` once, with its ``lr_factor`` and ``weight_decay``.
 
     ``lr_factor`` multiplies the stage's learning rate. By default there is one group, in the network's order.
@@ -31,7 +31,7 @@ def parameter_groups(
     """
     if encoder_lr != 1.0:
         encoder_of(network, "optimizer encoder_lr")
-    groups: dict[tuple[float, float], Group] = {}
+    groups: dict[tuple[float, float], ParameterGroup] = {}
     for name, parameter in network.named_parameters():
         lr_factor = encoder_lr if name.startswith("encoder.") else 1.0
         decay = weight_decay if decay_norms or parameter.ndim > 1 else 0.0
@@ -43,7 +43,7 @@ def parameter_groups(
 def set_frozen(network: nn.Module, frozen: bool) -> None:
     """Freeze the encoder's parameters, or let them all be trained.
 
-    Frozen parameters stay in the optimiser, which skips what has no gradient; call :func:`frozen_mode` after
+    Frozen parameters stay in the optimiser, which skips what has no gradient; call ``frozen_mode`` after
     every ``network.train()``.
 
     Raises:

@@ -15,7 +15,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 from segfold.errors import SegfoldError
-from segfold.optim.groups import Group, parameter_groups
+from segfold.optim.groups import ParameterGroup, parameter_groups
 
 WeightDecay = Annotated[float, Ge(0), Le(100)]
 Momentum = Annotated[float, Ge(0), Le(0.99999)]
@@ -27,7 +27,7 @@ _TINY_RATE = 1e-12
 
 
 def adamw(
-    groups: Sequence[Group],
+    groups: Sequence[ParameterGroup],
     *,
     weight_decay: WeightDecay = 1e-4,
     beta1: Momentum = 0.9,
@@ -38,7 +38,7 @@ def adamw(
 
 
 def sgd(
-    groups: Sequence[Group],
+    groups: Sequence[ParameterGroup],
     *,
     momentum: Momentum = 0.9,
     weight_decay: WeightDecay = 1e-4,
@@ -51,13 +51,19 @@ def sgd(
     """
     if nesterov and momentum == 0:
         raise SegfoldError("optimizer sgd: nesterov needs a momentum above 0; set nesterov=false, or a momentum")
-    return torch.optim.SGD(
+    optimizer = torch.optim.SGD(
         groups, lr=0.0, momentum=momentum, weight_decay=weight_decay, nesterov=nesterov, fused=_fusible(groups)
     )
+    if momentum > 0:
+        # torch's fused kernel takes momenta of all parameters or of none; those of a frozen encoder would come later.
+        for group in optimizer.param_groups:
+            for parameter in group["params"]:
+                optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
+    return optimizer
 
 
 def rmsprop(
-    groups: Sequence[Group],
+    groups: Sequence[ParameterGroup],
     *,
     alpha: Momentum = 0.9,
     momentum: Momentum = 0.0,
@@ -69,7 +75,7 @@ def rmsprop(
 
 
 def timm(
-    groups: Sequence[Group],
+    groups: Sequence[ParameterGroup],
     *,
     opt: str = "lamb",
     weight_decay: WeightDecay = 1e-4,
@@ -164,7 +170,7 @@ def check_settings(name: str, settings: Mapping[str, Any]) -> None:
     """Refuses settings that do not go together, before there is a network.
 
     What timm refuses may depend on the machine, which need not be the one that a run was trained on; it is left for
-    :func:`build_optimizer` to say.
+    ``build_optimizer`` to say.
 
     Raises:
         SegfoldError: as the optimiser says.
@@ -173,7 +179,7 @@ def check_settings(name: str, settings: Mapping[str, Any]) -> None:
         build_optimizer(name, nn.Linear(1, 1), **settings)
 
 
-def _fusible(groups: Sequence[Group]) -> bool:
+def _fusible(groups: Sequence[ParameterGroup]) -> bool:
     """Whether torch's fused kernels take every parameter; elsewhere the plain ones do the same."""
     parameters = (parameter for group in groups for parameter in group["params"])
     return all(parameter.is_floating_point() and parameter.device.type in _FUSED_DEVICES for parameter in parameters)

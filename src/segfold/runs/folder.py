@@ -5,42 +5,12 @@ import re
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from segfold.errors import SegfoldError
-from segfold.files import (
-    append_line,
-    read_json,
-    read_lines,
-    read_records,
-    truncate_lines,
-    write_atomic,
-    write_json,
-)
-from segfold.locks import FoldLock
 from segfold.paths import reachable
-
-__all__ = [
-    "FoldFolder",
-    "FoldLock",
-    "RunFolder",
-    "append_line",
-    "find_runs",
-    "read_done",
-    "read_json",
-    "read_lines",
-    "read_records",
-    "run_folder",
-    "truncate_lines",
-    "write_atomic",
-    "write_json",
-]
 
 _FOLD = re.compile(r"fold(0|[1-9][0-9]{0,8})")
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+-]*")
-_DONE: dict[str, Any] = {"competition": str, "fold": int, "score": int | float, "held_out": list, "weights": dict}
-_DONE |= {"data_hash": str, "folds_hash": str}
-"""What every ``done.json`` holds, whatever the version that wrote it."""
 
 
 def _checked_name(kind: str, name: str) -> str:
@@ -68,6 +38,11 @@ class FoldFolder:
     def metrics(self) -> Path:
         """One line an epoch."""
         return self.path / "metrics.jsonl"
+
+    @property
+    def scores(self) -> Path:
+        """Metrics and areas of every held-out image, a line each."""
+        return self.path / "scores.csv"
 
     @property
     def done(self) -> Path:
@@ -102,26 +77,6 @@ class FoldFolder:
         return self.path / "pred" / f"{_checked_name('weights', weights)}-{_checked_name('tta', tta)}"
 
 
-def read_done(fold: FoldFolder) -> dict[str, Any]:
-    """What a finished fold's ``done.json`` holds.
-
-    Raises:
-        SegfoldError: it cannot be read, lacks something, or is of another fold (a folder that was copied or renamed).
-    """
-    done = read_json(fold.done)
-    values = done if isinstance(done, dict) else {}
-    lacking = [name for name, kind in _DONE.items() if not isinstance(values.get(name), kind)]
-    if lacking:
-        raise SegfoldError(
-            f"{fold.done} lacks {', '.join(lacking)}; restore it, or move {fold.path} away and train again"
-        )
-    if values["fold"] != fold.number:
-        raise SegfoldError(
-            f"{fold.path} holds fold {values['fold']}, copied or renamed; rename it back, or remove the copy"
-        )
-    return values
-
-
 @dataclass(frozen=True)
 class RunFolder:
     """``runs/<run>``: paths only; nothing is made by asking."""
@@ -136,6 +91,11 @@ class RunFolder:
     def config_path(self) -> Path:
         """The resolved settings, enough to repeat the run."""
         return self.path / "config.yaml"
+
+    @property
+    def record_path(self) -> Path:
+        """What a network of the run takes and gives, so that nothing else is needed to rebuild it."""
+        return self.path / "run.json"
 
     @property
     def environment_path(self) -> Path:

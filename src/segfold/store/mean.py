@@ -1,4 +1,4 @@
-"""The mean of several stores as one: what the snapshots of a fold predict together."""
+"""Stores made of others: gated by the image head, and the mean of what the snapshots of a fold predict together."""
 
 from collections.abc import Mapping, Sequence
 from typing import Protocol
@@ -25,6 +25,33 @@ class Probabilities(Protocol):
         """C×H×W codes."""
 
 
+class GatedStore:
+    """A store with the images emptied that its network's image head holds for empty.
+
+    Args:
+        store: of a network with an image head.
+        gate: an image whose mean probability of not being empty, over its views, is less is 0 everywhere.
+
+    Raises:
+        SegfoldError: the network has no image head.
+    """
+
+    def __init__(self, store: ProbabilityStore, gate: float) -> None:
+        if store.image_logits is None:
+            raise SegfoldError(f"predict.gate is {gate:g} but the network has no image head; set predict.gate=0")
+        self.store, self.ids, self.rows = store, store.ids, store.rows
+        logits = store.image_logits.astype(np.float64)
+        self.kept = (1 / (1 + np.exp(-logits))).mean(axis=1) >= gate
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def codes(self, row: int) -> npt.NDArray[np.uint16]:
+        """C×H×W codes."""
+        codes = self.store.codes(row)
+        return codes if self.kept[row] else np.zeros_like(codes)
+
+
 class MeanStore:
     """Rounded mean of the codes of stores that hold the same images in the same order.
 
@@ -32,7 +59,7 @@ class MeanStore:
         SegfoldError: the stores hold other images.
     """
 
-    def __init__(self, stores: Sequence[ProbabilityStore]) -> None:
+    def __init__(self, stores: Sequence[Probabilities]) -> None:
         first, *others = stores
         if any(not np.array_equal(first.ids, other.ids) for other in others):
             raise SegfoldError("predictions of different images cannot be averaged; delete the fold's pred folder")

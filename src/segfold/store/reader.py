@@ -2,11 +2,12 @@
 
 A folder holds, for a split such as ``oof`` or ``test``::
 
-    oof.u16     codes floor(65535 p + 1/2) of all images, one after the other, each C×H×W
-    oof.csv     id, offset (in codes), channels, height, width
-    meta.json   what the codes were made with, by split; a split's entry is written last
+    oof.u16        codes floor(65535 p + 1/2) of all images, one after the other, each C×H×W
+    oof.csv        id, offset (in codes), channels, height, width
+    oof.image.f32  image-level logits N×T, one for each of T views of an image; only of a network that gives them
+    meta.json      what the codes were made with, by split; a split's entry is written last
 
-Images may differ in size. Nothing is held in memory but the table.
+Images may differ in size. Nothing is held in memory but the table and the image-level logits.
 """
 
 import hashlib
@@ -78,16 +79,19 @@ def sampled_digest(path: Path) -> str:
 
 @dataclass(frozen=True)
 class ProbabilityStore:
-    """A finished store. Opened by `open_store`; reads each image from disk when asked.
+    """A finished store. Opened by ``open_store``; reads each image from disk when asked.
 
     Attributes:
         table: shared with every open store of the same images.
         meta: what the codes were made with.
+        image_logits: (N, T) float32, above 0 where an image is held for not empty, one for each of T views of it;
+            None of a network without an image head.
     """
 
     path: Path
     table: StoreTable
     meta: dict[str, Any]
+    image_logits: npt.NDArray[np.float32] | None = None
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -159,6 +163,17 @@ def open_store(folder: Path | str, split: str, expect_meta: Mapping[str, Any] | 
             return None
         if sampled_digest(path) != entry.get("sample"):
             return None
-    except OSError:
+        logits = None
+        if entry.get("image") is not None:
+            data = image_path(folder, split).read_bytes()
+            if hashlib.sha256(data).hexdigest() != entry["image"]:
+                return None
+            logits = np.frombuffer(data, "<f4").reshape(entry["images"], -1)
+    except (OSError, KeyError, TypeError, ValueError):
         return None
-    return ProbabilityStore(path, shared_table(digest, table.decode()), entry["meta"])
+    return ProbabilityStore(path, shared_table(digest, table.decode()), entry["meta"], logits)
+
+
+def image_path(folder: Path, split: str) -> Path:
+    """The file of a store's image-level logits."""
+    return folder / f"{split}.image.f32"

@@ -57,7 +57,7 @@ def table_offsets(shapes: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
 
 
 def table_text(ids: Sequence[str], shapes: npt.NDArray[np.int64], offsets: npt.NDArray[np.int64]) -> str:
-    """The text that :class:`StoreTable` reads."""
+    """The text that ``StoreTable`` reads."""
     text = io.StringIO()
     rows = csv.writer(text, lineterminator="\n")
     rows.writerow(_COLUMNS)

@@ -14,18 +14,27 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from segfold.disk import disk_errors, size_text, write_all
 from segfold.errors import SegfoldError
 from segfold.faults import fault
-from segfold.files import disk_errors, read_json, size_text, write_all, write_atomic, write_json
-from segfold.locks import FoldLock
-from segfold.store.reader import ProbabilityStore, open_store, plain_meta, read_entries, sampled_digest, to_codes
+from segfold.files import read_json, write_atomic, write_json
+from segfold.locks import Lock, alone_in
+from segfold.store.reader import (
+    ProbabilityStore,
+    image_path,
+    open_store,
+    plain_meta,
+    read_entries,
+    sampled_digest,
+    to_codes,
+)
 from segfold.store.table import table_offsets, table_text
 
 
 class StoreWriter:
     """Writes a store image by image; killed and started again with the same arguments, it goes on.
 
-    A context manager. `append` the images ``ids[writer.count:]`` in that order, then `finish`. Until then any
+    A context manager. ``append`` the images ``ids[writer.count:]`` in that order, then ``finish``. Until then any
     older store of the split stays as it is, and what is written waits in ``<split>.u16.part``.
 
     Attributes:
@@ -65,10 +74,12 @@ class StoreWriter:
         self.count = 0
         self._sync_seconds, self._batch = sync_seconds, batch
         self._part = self.folder / f"{split}.u16.part"
+        self._image_part = self.folder / f"{split}.image.f32.part"
         self._progress = self.folder / f"{split}.part.json"
+        self._image_logits: list[npt.NDArray[np.float32]] = []
         identity = json.dumps([self.meta, self.ids, self.shapes.tolist()], sort_keys=True)
         self._identity = hashlib.sha256(identity.encode()).hexdigest()
-        self._lock = FoldLock(self.folder / f"{split}.lock", f"predicting {split}")
+        self._lock = Lock(self.folder / f"{split}.lock", f"predicting {split}")
         self._file: io.FileIO | None = None
 
     def __enter__(self) -> "StoreWriter":
@@ -112,14 +123,21 @@ class StoreWriter:
         # A part that is shorter than its record (a lost disk cache) counts for what it holds.
         held = int(np.searchsorted(self.offsets, self._part.stat().st_size // 2, side="right")) - 1
         whole = max(0, min(recorded, held, len(self.ids)))
-        return whole if whole == len(self.ids) else whole - whole % self._batch
+        whole = whole if whole == len(self.ids) else whole - whole % self._batch
+        if progress.get("image"):
+            data = self._image_part.read_bytes() if self._image_part.is_file() else b""
+            if hashlib.sha256(data).hexdigest() != progress["image"]:
+                return 0
+            self._image_logits = list(np.frombuffer(data, "<f4").reshape(recorded, -1)[:whole])
+        return whole
 
-    def append(self, image_id: str, probability: npt.NDArray[Any]) -> None:
+    def append(self, image_id: str, probability: npt.NDArray[Any], image_logits: npt.ArrayLike | None = None) -> None:
         """Adds the next image.
 
         Args:
             image_id: must be ``ids[count]``; ids travel with arrays.
             probability: C×H×W, floats 0..1, or uint16 codes as they are.
+            image_logits: (T,) image-level logits, as many of every image; None of a network that gives none.
 
         Raises:
             SegfoldError: the disk is full (what was written is kept for the next start), or a probability is
@@ -135,11 +153,15 @@ class StoreWriter:
             codes = probability if probability.dtype == np.uint16 else to_codes(probability)
         except ValueError as error:
             raise SegfoldError(f"image {image_id}: {error}; the weights are broken, train the fold again") from None
+        if self.count and (image_logits is None) != (not self._image_logits):
+            raise ValueError(f"{image_id}: image-level logits of every image, or of none")
         start = int(self.offsets[self.count]) * 2
         with disk_errors(self._part):
             self._file.seek(start)  # over the rest of a write that failed
             write_all(self._file, np.ascontiguousarray(codes, "<u2").tobytes())
         fault("prediction")
+        if image_logits is not None:
+            self._image_logits.append(np.asarray(image_logits, np.float32).reshape(-1))
         self.count += 1
         if time.monotonic() - self._synced >= self._sync_seconds:
             self._sync()
@@ -148,8 +170,17 @@ class StoreWriter:
         assert self._file is not None
         with disk_errors(self._part):
             os.fsync(self._file.fileno())
-        write_json(self._progress, {"identity": self._identity, "images": self.count})
+        progress: dict[str, Any] = {"identity": self._identity, "images": self.count}
+        if self._image_logits:
+            progress["image"] = self._write_image_logits(self._image_part)
+        write_json(self._progress, progress)
         self._synced = time.monotonic()
+
+    def _write_image_logits(self, path: Path) -> str:
+        data = np.stack(self._image_logits).astype("<f4").tobytes()
+        with write_atomic(path) as file:
+            file.write(data)
+        return hashlib.sha256(data).hexdigest()
 
     def finish(self) -> ProbabilityStore:
         """Puts the store in place of any older one and opens it."""
@@ -161,7 +192,7 @@ class StoreWriter:
         part.close()
         path = self.folder / f"{self.split}.u16"
         table = table_text(self.ids, self.shapes, self.offsets).encode()
-        entry = {
+        entry: dict[str, Any] = {
             "meta": self.meta,
             "table": hashlib.sha256(table).hexdigest(),
             "bytes": self.bytes_needed,
@@ -173,8 +204,14 @@ class StoreWriter:
             self._part.replace(path)
         with write_atomic(self.folder / f"{self.split}.csv") as file:
             file.write(table)
+        image = image_path(self.folder, self.split)
+        if self._image_logits:
+            entry |= {"images": len(self.ids), "image": self._write_image_logits(image)}
+        else:
+            image.unlink(missing_ok=True)
         # Before the entry, for what is finished is not written again, and so not tidied.
         self._progress.unlink(missing_ok=True)
+        self._image_part.unlink(missing_ok=True)
         self._write_entry(entry)
         store = open_store(self.folder, self.split, self.meta)
         assert store is not None
@@ -182,7 +219,7 @@ class StoreWriter:
 
     def _write_entry(self, entry: dict[str, Any] | None) -> None:
         # meta.json is shared with the other split, which another process may be finishing.
-        with FoldLock(self.folder / "meta.lock", "finishing a prediction here", wait=True):
+        with alone_in(self.folder):
             entries = read_entries(self.folder)
             if entry is None and self.split not in entries:
                 return

@@ -2,15 +2,15 @@
 
 import csv
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
 
-from segfold.competition import Competition
-from segfold.data.images import ImageSet
+from segfold.competition import Competition, data_folder
+from segfold.data.images import ImageSet, load_split
 from segfold.errors import SegfoldError, one_line
 from segfold.layouts.ids import one_form
 from segfold.layouts.rle import decode_batch, encode_batch, problem
@@ -39,7 +39,7 @@ class Findings:
 
 
 def csv_problems(path: Path | str, competition: Competition, shapes: Shapes) -> list[str]:
-    """All in which a submission is not just as segfold writes one: `check_csv`'s problems, then its remarks."""
+    """All in which a submission is not just as segfold writes one: ``check_csv``'s problems, then its remarks."""
     found = check_csv(path, competition, shapes)
     return found.problems + found.remarks
 
@@ -80,6 +80,26 @@ def _lines(texts: Iterable[str]) -> list[str]:
     return [one_line(text) for text in texts]
 
 
+def image_shapes(
+    competition: Competition, home: Path = Path(), say: Callable[[str], None] = lambda text: None
+) -> dict[str, tuple[int, int]]:
+    """Height and width of each test image, by id as the sample submission spells it.
+
+    Args:
+        say: told when images are decoded.
+    """
+    images = load_split(competition, "test", home, say)
+    if all(name.isascii() for name in images.ids):
+        return shapes_by_id(images, ())
+    return shapes_by_id(images, sample_ids(competition, home))
+
+
+def sample_ids(competition: Competition, home: Path = Path()) -> list[str]:
+    """The ids of the sample submission, in its order and as it spells them."""
+    path = data_folder(competition, home) / competition.sample_submission
+    return list(read_table(path, [competition.id_column], spelled=True)[competition.id_column])
+
+
 def shapes_by_id(images: ImageSet, sample: Iterable[str]) -> dict[str, tuple[int, int]]:
     """(height, width) of each image, by its id as the sample submission spells it.
 
@@ -102,7 +122,7 @@ def score_csv(path: Path | str, truth_csv: Path | str, competition: Competition,
         shapes: (height, width) of every image that is scored, by id.
 
     Raises:
-        SegfoldError: `check_csv` finds problems, or the truth lacks an id or has a bad mask.
+        SegfoldError: ``check_csv`` finds problems, or the truth lacks an id or has a bad mask.
     """
     problems = check_csv(path, competition, shapes).problems
     if problems:
@@ -137,7 +157,7 @@ def _by_id(path: Path, columns: Sequence[str]) -> dict[str, str]:
 
 def _read(path: Path) -> tuple[list[str], list[tuple[int, list[str]]], list[str]]:
     """The header, the numbered lines (blank ones left out), and what kept the rest from being read."""
-    # Read by `csv` and not pandas, which fills a line that is too short without a word.
+    # Read by ``csv`` and not pandas, which fills a line that is too short without a word.
     limit = csv.field_size_limit(1 << 30)  # a mask's text may be longer than the 128 KiB that is usual
     lines: list[tuple[int, list[str]]] = []
     problems = []

@@ -1,16 +1,11 @@
 """Names of submissions: none is lost to a later one, and the same one made again has the same name."""
 
-import contextlib
-import fcntl
 import hashlib
 import json
-import os
-from collections.abc import Iterator
 from enum import Enum
 from pathlib import Path
 
 from segfold.errors import SegfoldError
-from segfold.files import disk_errors
 
 
 class Taken(Enum):
@@ -25,20 +20,6 @@ class Taken(Enum):
 def manifest_path(csv_path: Path | str) -> Path:
     """``submissions/name.csv`` -> ``submissions/name.json``."""
     return Path(csv_path).with_suffix(".json")
-
-
-@contextlib.contextmanager
-def alone_in(folder: Path) -> Iterator[None]:
-    """Holds a folder, which is made if need be, against others that choose a name in it; they wait."""
-    with disk_errors(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        with contextlib.suppress(OSError):  # a file system without locks
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)
 
 
 def place(path: Path, content: bytes, recipe: str | None, taken: Taken) -> tuple[Path, bool]:

@@ -18,10 +18,11 @@ import segfold
 from segfold.competition import Competition
 from segfold.environment import git_state
 from segfold.errors import SegfoldError
+from segfold.files import read_json, write_atomic
 from segfold.layouts.ids import one_form
 from segfold.layouts.rle import encode
-from segfold.runs.folder import read_json, write_atomic
-from segfold.submission.names import Taken, alone_in, manifest_path, place
+from segfold.locks import alone_in
+from segfold.submission.names import Taken, manifest_path, place
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,7 @@ def write_submission(
         check: all problems of a CSV; runs on the file before it gets its name.
         details: what the manifest says beyond what is known here: members, weights, threshold, min_area, cv…;
             ``recipe`` is a hash of those that decide the masks.
-        taken: what becomes of another submission of that name; see :func:`segfold.submission.names.place`.
+        taken: what becomes of another submission of that name; see ``segfold.submission.names.place``.
 
     Raises:
         SegfoldError: a doubled or unexpected id, ids without a mask, a CSV that fails the check, a full disk, a name

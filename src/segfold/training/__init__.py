@@ -1,8 +1,7 @@
-"""Training of one fold."""
+"""Training of one fold; ``loop`` is what one reads first."""
 
-from segfold.training.fold import train_fold
+from segfold.training.loop import train_fold
 from segfold.training.plan import FoldJob
 from segfold.training.processes import Group, join_group, leave_group
-from segfold.training.progress import Progress
 
-__all__ = ["FoldJob", "Group", "Progress", "join_group", "leave_group", "train_fold"]
+__all__ = ["FoldJob", "Group", "join_group", "leave_group", "train_fold"]

@@ -1,18 +1,20 @@
-"""Averages of a network's weights over training."""
+"""Averages of a network's weights over training, and the batch-norm statistics that such weights need."""
 
 import copy
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import safetensors.torch
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from segfold.errors import SegfoldError
 
 State = Mapping[str, Tensor]
+Batch = TypeVar("Batch")
 
 
 class ExponentialAverage:
@@ -79,7 +81,7 @@ class RunningAverage:
     """Equal-weight mean of captured weights: stochastic weight averaging (Izmailov et al., arXiv 1803.05407).
 
     ``network`` holds the mean; before the first capture, the weights that training began with. Its batch-norm
-    statistics are means of statistics, not those of the mean weights: see :mod:`segfold.training.batchnorm`.
+    statistics are means of statistics, not those of the mean weights: see ``reestimate``.
     """
 
     def __init__(self, network: nn.Module) -> None:
@@ -98,7 +100,7 @@ class RunningAverage:
         self.network.load_state_dict(self._mean.value())
 
     def state_dict(self) -> dict[str, Any]:
-        """From which :meth:`load_state_dict` goes on with the same bits; tensors are shared, not copied."""
+        """From which ``load_state_dict`` goes on with the same bits; tensors are shared, not copied."""
         return {"count": self._mean.count, "sums": dict(self._mean.sums), "last": dict(self._mean.last)}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -148,3 +150,35 @@ def best_epochs(scores: Sequence[tuple[int, float]], n: int) -> list[int]:
     """
     known = [(epoch, score) for epoch, score in scores if not math.isnan(score)]
     return [epoch for epoch, _ in sorted(known, key=lambda pair: (-pair[1], pair[0]))[:n]]
+
+
+@torch.no_grad()
+def reestimate(network: nn.Module, batches: Iterable[Batch], forward: Callable[[nn.Module, Batch], object]) -> None:
+    """Estimate the batch-norm statistics of ``network`` anew: the plain mean over ``batches``.
+
+    The same as ``torch.optim.swa_utils.update_bn`` (Izmailov et al., arXiv 1803.05407, 3.2). The network runs as
+    in training, so dropout draws random numbers: seed them first. Momentum and the mode of every module are as
+    before afterwards, also after an exception; then the statistics are unfinished. Without batch norm, no batch
+    is taken.
+
+    Args:
+        batches: training batches, every one of which counts alike.
+        forward: runs the network on a batch; the network itself, not a compiled twin of it.
+    """
+    norms = [module for module in network.modules() if isinstance(module, _BatchNorm)]
+    if not norms:
+        return
+    momenta = [norm.momentum for norm in norms]
+    modes = [(module, module.training) for module in network.modules()]
+    try:
+        network.train()
+        for norm in norms:
+            norm.reset_running_stats()
+            norm.momentum = None
+        for batch in batches:
+            forward(network, batch)
+    finally:
+        for norm, momentum in zip(norms, momenta):
+            norm.momentum = momentum
+        for module, training in modes:
+            module.training = training

@@ -19,13 +19,13 @@ from segfold.training.processes import ALONE, Group
 
 
 def training_samples(
-    experiment: Experiment, images: ImageSet, rows: np.ndarray, stage: Stage, weights: np.ndarray | None, seed: int
+    experiment: Experiment, images: ImageSet, rows: np.ndarray, stage: Stage, chances: np.ndarray | None, seed: int
 ) -> TrainingSet:
     """The augmented samples of a stage.
 
     Args:
         rows: indices into ``images``.
-        weights: how likely each of ``rows`` is the second image of a mixed sample; None for all alike.
+        chances: how likely each of ``rows`` is the second image of a mixed sample; None for all alike.
     """
     steps = {name: chosen.model_dump() for name, chosen in (stage.augment or experiment.augment).items()}
     own = {name: settings for name, settings in steps.items() if name in AUGMENTATIONS}
@@ -38,7 +38,7 @@ def training_samples(
         channels=experiment.input.channels,
         seed=seed,
         mix={name: settings for name, settings in steps.items() if name not in own},
-        weights=weights,
+        chances=chances,
     )
 
 
@@ -54,7 +54,7 @@ class _MovingSampler(Sampler[list[Key]]):
             EpochSampler(
                 self._length,
                 self._plan.batch_size,
-                weights=self._plan.weights,
+                chances=self._plan.chances,
                 images=self._plan.images,
                 seed=self._seed,
                 epoch=self.epoch,
@@ -69,7 +69,7 @@ class Batches:
     """Training batches of one stage of a fold; in a group of processes, this one's share of each."""
 
     def __init__(self, job: FoldJob, plan: StagePlan, runtime: Runtime, group: Group = ALONE) -> None:
-        dataset = training_samples(job.experiment, job.images, job.training_rows, plan.settings, plan.weights, job.seed)
+        dataset = training_samples(job.experiment, job.images, job.training_rows, plan.settings, plan.chances, job.seed)
         self._sampler = _MovingSampler(len(job.training_rows), plan, job.seed, group)
         size = dataset.sample_bytes * plan.batch_size // group.size
         workers, ahead = fitting(runtime.workers, size, 4)

@@ -1,14 +1,21 @@
-"""``last.pt``: one file from which a fold's training goes on exactly where it was."""
+"""What a fold's training starts from: ``last.pt``, where it goes on exactly where it was, or another run's weights."""
 
 import zipfile
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+import safetensors
+import safetensors.torch
 import torch
+from torch import nn
 
 from segfold.errors import SegfoldError
-from segfold.runs.folder import write_atomic
+from segfold.files import write_atomic
+from segfold.paths import user_path
+from segfold.runs.folder import RunFolder
+from segfold.runs.record import read_done, recorded_inputs
+from segfold.training.plan import FoldJob
 
 
 @dataclass
@@ -84,3 +91,36 @@ def _check_sums(path: Path) -> None:
     with zipfile.ZipFile(path) as archive:
         if (damaged := archive.testzip()) is not None:
             raise ValueError(f"its part {damaged} is damaged")
+
+
+@torch.no_grad()
+def start_from(network: nn.Module, job: FoldJob) -> str:
+    """Fill ``network`` with the tensors of ``init: runs/OTHER`` that have its names and shapes.
+
+    Returns:
+        A line that says how many there were.
+
+    Raises:
+        SegfoldError: the other run has not finished this fold, was trained on other data or folds (it may have seen
+            what is held out here), or shares no tensor.
+    """
+    assert job.experiment.init is not None
+    other = RunFolder(job.home / user_path(job.experiment.init)).fold(job.fold)
+    if not other.finished:
+        raise SegfoldError(f"init: {other.path} is not a finished fold; train it first, or set init=null")
+    if changed := job.changed(recorded_inputs(read_done(other))):
+        raise SegfoldError(
+            f"init: {other.path} was trained on other {' and '.join(changed)}, so it may have seen what fold {job.fold} "
+            "holds out; start from a run on the same data and fold file"
+        )
+    try:
+        theirs = safetensors.torch.load_file(other.weights())
+    except (OSError, safetensors.SafetensorError) as error:
+        raise SegfoldError(f"init: {other.weights()} cannot be read ({error}); train that fold again") from None
+    ours = network.state_dict()
+    matching = [name for name, tensor in ours.items() if name in theirs and theirs[name].shape == tensor.shape]
+    if not matching:
+        raise SegfoldError(f"init: {other.path} shares no tensor with this model; check model.name and model.encoder")
+    for name in matching:
+        ours[name].copy_(theirs[name])
+    return f"fold {job.fold}: {len(matching)} of {len(ours)} tensors from {other.path}"

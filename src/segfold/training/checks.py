@@ -1,4 +1,4 @@
-"""The loss that a stage's settings describe, and whether the network can be trained with it."""
+"""What would fail in a later stage is refused before the first step; and what to say of a loss that is no number."""
 
 import torch
 from torch import nn
@@ -6,19 +6,13 @@ from torch.func import functional_call
 
 from segfold.data.geometry.sizing import Sizing
 from segfold.errors import SegfoldError
-from segfold.inference.networks import input_channels, sizing_of
-from segfold.losses import StageLoss
+from segfold.inference.networks import sizing_of
 from segfold.losses.combine import HEADS
 from segfold.models.output import Output
-from segfold.optim import build_optimizer, build_schedule, encoder_of
-from segfold.settings import Stage
+from segfold.optim import build_optimizer, encoder_of
+from segfold.training.checkpoint import Position
 from segfold.training.plan import FoldJob, StagePlan
 from segfold.training.processes import Group
-
-
-def stage_loss(stage: Stage) -> StageLoss:
-    """The loss of a stage, with the weights of its beginning."""
-    return stage.loss.build()
 
 
 def check_stages(job: FoldJob, group: Group) -> None:
@@ -33,11 +27,11 @@ def check_stages(job: FoldJob, group: Group) -> None:
     held_out, trained = job.validation_rows, job.training_rows
     sizing_of(job.experiment).check(ids[held_out], shapes[held_out], "held-out image")
     for plan in job.stages:
-        build_schedule(plan.settings.schedule.name, **plan.settings.schedule.settings)
+        _ = plan.schedule  # built, so that its settings are checked
         sizing = sizing_of(job.experiment, plan.settings)
         if plan.epochs:
             sizing.check(ids[trained], shapes[trained], f"stage {plan.name}: training image")
-        loss = stage_loss(plan.settings)
+        loss = plan.loss
         if not loss.additive and (job.experiment.accumulate > 1 or group.size > 1):
             raise SegfoldError(
                 f"stage {plan.name}: its loss looks at the whole batch at once and cannot be computed in parts; "
@@ -90,15 +84,16 @@ def check_network(network: nn.Module, job: FoldJob, group: Group, synchronises: 
             raise SegfoldError(
                 f"predict.gate is {experiment.predict.gate:g} but the network has no image head; set it to 0"
             )
-        weights = stage_loss(plan.settings).weights
+        factors = plan.loss.factors
         for head in HEADS:
-            if head in weights and head not in given:
-                raise SegfoldError(_missing(head, weights[head], plan, job))
+            if head in factors and head not in given:
+                raise SegfoldError(_missing(head, factors[head], plan, job))
 
 
 def _outputs(network: nn.Module, job: FoldJob, plan: StagePlan, images: int, sizing: Sizing) -> Output | None:
     """What the network makes of a stage's images, without data: shapes alone. None where only data can tell."""
-    shape = (images, input_channels(job.experiment, job.images), sizing.height, sizing.width)
+    channels = sum(job.channels if name == "image" else 1 for name in job.experiment.input.channels)
+    shape = (images, channels, sizing.height, sizing.width)
     tensors = {**dict(network.named_parameters()), **dict(network.named_buffers())}
     with torch.no_grad(), torch.random.fork_rng(devices=[]), torch.device("meta"):
         shapes = {name: tensor.to("meta") for name, tensor in tensors.items()}
@@ -125,4 +120,14 @@ def _missing(head: str, weight: float, plan: StagePlan, job: FoldJob) -> str:
     return (
         f"stage {plan.name}: loss.{head} is {weight:g} but the network has no {HEADS[head]}; {where}, "
         f"or stages.{plan.name}.loss.{head}=0"
+    )
+
+
+def not_finite(what: str, job: FoldJob, position: Position) -> SegfoldError:
+    """What to say where the loss, or a weight, became NaN or infinite."""
+    stage = job.stages[position.stage].name
+    return SegfoldError(
+        f"fold {job.fold}, stage {stage}, epoch {position.epoch + 1}, step {position.step}: {what}; the state before this "
+        f"epoch is kept in {job.folder.last}; lower stages.{stage}.lr, set clip=1 or machine.precision=fp32, and use "
+        "--run NAME"
     )

@@ -10,28 +10,33 @@ import socket
 import time
 from collections.abc import Mapping
 from pathlib import Path
+from typing import BinaryIO
 
 from tensorboard.compat.proto.event_pb2 import Event, SessionLog
 from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.summary.writer.record_writer import RecordWriter
 
+from segfold.disk import disk_errors
 from segfold.errors import SegfoldError
-from segfold.files import disk_errors
 
 
 class Curves:
     """One event file of a training; a resumed one begins another, which hides what the first had beyond it.
 
     Raises:
-        SegfoldError: here and in `add`, if the disk is full.
+        SegfoldError: here and in ``add``, if the disk is full.
     """
 
-    def __init__(self, folder: Path, epochs: int) -> None:
+    def __init__(self, folder: Path, epochs: int, writes: bool = True) -> None:
         """
         Args:
             folder: made if need be; TensorBoard reads all files in it as one.
             epochs: done already, more than 0 after a resumed start.
+            writes: false in a process beside which another one writes.
         """
+        self._file: BinaryIO | None = None
+        if not writes:
+            return
         # TensorBoard reads the files in the order of their names.
         name = f"events.out.tfevents.{time.time_ns()}.{socket.gethostname()}.{os.getpid()}"
         self._path = folder / name
@@ -49,6 +54,8 @@ class Curves:
         self._write(Event(step=epoch, summary=Summary(value=points)))
 
     def _write(self, event: Event) -> None:
+        if self._file is None:
+            return
         event.wall_time = time.time()
         try:
             with disk_errors(self._path):
@@ -60,5 +67,6 @@ class Curves:
 
     def close(self) -> None:
         """Nothing waits to be written, unless the disk is full, which has been said."""
-        with contextlib.suppress(OSError):
-            self._file.close()
+        if self._file is not None:
+            with contextlib.suppress(OSError):
+                self._file.close()

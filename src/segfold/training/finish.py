@@ -1,6 +1,7 @@
-"""The end of a fold: its weights, its out-of-fold predictions and their score; ``done.json`` last."""
+"""The end of a fold: its weights, its out-of-fold predictions and their scores; ``done.json`` last."""
 
 import time
+from contextlib import closing
 from typing import Any
 
 import torch
@@ -8,46 +9,37 @@ from torch import nn
 
 from segfold.config import dump
 from segfold.faults import fault
+from segfold.files import write_json
 from segfold.inference.networks import load_weights, save_weights
-from segfold.inference.stored import Task, predict_named, weights_names
-from segfold.machine import Runtime, memory_errors
-from segfold.runs.folder import write_json
+from segfold.inference.stored import StoredImages, predict_named, weights_names
+from segfold.machine import memory_errors
+from segfold.observer import SILENT, Observer
+from segfold.training.averages import reestimate
 from segfold.training.batches import Batches
-from segfold.training.batchnorm import reestimate
-from segfold.training.checkpoint import Position
-from segfold.training.kept import NamedWeights
-from segfold.training.plan import FoldJob
-from segfold.training.progress import Progress
-from segfold.training.validation import score_store
+from segfold.training.learner import Learner
+from segfold.training.validation import scores_of, store_counts, write_scores
 
 
-def finish_fold(
-    job: FoldJob,
-    position: Position,
-    predictor: nn.Module,
-    weights: NamedWeights,
-    runtime: Runtime,
-    progress: Progress,
-) -> dict[str, Any]:
-    """Write what the trained fold leaves behind; returns what ``done.json`` holds.
-
-    Args:
-        predictor: the network whose predictions count, with its last weights.
-    """
+def finish_fold(learner: Learner, observer: Observer = SILENT) -> dict[str, Any]:
+    """Write what the trained fold leaves behind; returns what ``done.json`` holds."""
+    job, position, runtime, predictor = learner.job, learner.position, learner.runtime, learner.predictor
     digests = {"model": save_weights(predictor, job.folder.weights())}
-    digests |= weights.finish(predictor, lambda network: _estimate(network, job, position, runtime))
+    digests |= learner.named.finish(predictor, lambda network: _estimate(network, learner))
     fault("weights")
     started = time.monotonic()
 
-    classes = len(job.competition.classes)
+    digests_used = {name: digests[name] for name in weights_names(job.experiment.predict.weights, digests, job.folder)}
     store = predict_named(
-        Task(job.folder, job.experiment, job.images, job.validation_rows, "oof", classes, runtime),
-        weights_names(job.experiment.predict.weights, digests, job.folder),
-        digests,
+        StoredImages(job.folder, job.experiment, job.images, job.validation_rows, "oof", job.classes),
+        digests_used,
         lambda name: load_weights(predictor, job.folder.weights(name)),
-        progress.predicting,
+        runtime,
+        observer,
     )
-    scores = score_store(store, job.images, job.competition)
+    counts = store_counts(store, job.images)
+    write_scores(job.folder.scores, job.fold, store.ids, counts)
+    fault("scores")
+    scores = scores_of(counts, job.competition.metric)
     done = {
         "competition": job.competition.name,
         "metric": job.competition.metric,
@@ -74,9 +66,9 @@ def finish_fold(
     return done
 
 
-def _estimate(network: nn.Module, job: FoldJob, position: Position, runtime: Runtime) -> None:
+def _estimate(network: nn.Module, learner: Learner) -> None:
     """Batch-norm statistics of a network over one epoch of the last stage's training images."""
-    batches = Batches(job, job.stages[job.last_stage], runtime)
+    job, runtime = learner.job, learner.runtime
 
     def forward(network: nn.Module, batch: Any) -> object:
         pixels = batch["image"].to(runtime.device, non_blocking=True, memory_format=torch.channels_last)
@@ -84,8 +76,8 @@ def _estimate(network: nn.Module, job: FoldJob, position: Position, runtime: Run
             return network(pixels)
 
     torch.manual_seed(job.seed)  # for dropout
-    try:
-        with memory_errors(runtime, "lower batch_size"):
-            reestimate(network, batches.of(position.epochs, 0), forward)
-    finally:
-        batches.close()
+    with (
+        closing(Batches(job, job.stages[job.last_stage], runtime)) as batches,
+        memory_errors(runtime, "lower batch_size"),
+    ):
+        reestimate(network, batches.of(learner.position.epochs, 0), forward)

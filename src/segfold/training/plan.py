@@ -4,15 +4,21 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+from torch import nn
 
 from segfold.competition import Competition
 from segfold.data.images import ImageSet
-from segfold.data.sampling import draws, row_weights
+from segfold.data.sampling import draws, row_chances
 from segfold.errors import SegfoldError
+from segfold.inference.networks import build_network, image_channels
+from segfold.losses import StageLoss
+from segfold.optim import Schedule, build_schedule, with_warmup
 from segfold.runs.folder import FoldFolder
+from segfold.runs.identity import changed_inputs
 from segfold.settings import Experiment, Stage
 
 FAST_IMAGES = 64
@@ -28,7 +34,7 @@ class StagePlan:
     """Share of the stage that the warm-up takes."""
     batch_size: int
     """Images an optimiser step, over all parts and processes."""
-    weights: np.ndarray
+    chances: np.ndarray
     """How likely each training row is drawn; all equal for each once an epoch."""
     images: int
     """Training samples that an epoch draws; the last ones that do not fill a batch are left out."""
@@ -41,6 +47,21 @@ class StagePlan:
     @property
     def epochs(self) -> int:
         return self.settings.epochs
+
+    @cached_property
+    def loss(self) -> StageLoss:
+        """With the weights of the stage's beginning."""
+        return self.settings.loss.build()
+
+    @cached_property
+    def schedule(self) -> Schedule:
+        """The factor on the stage's learning rate, warm-up included."""
+        chosen = self.settings.schedule
+        return with_warmup(build_schedule(chosen.name, **chosen.settings), self.warmup)
+
+    def share_done(self, epoch: int, step: int) -> float:
+        """See ``share_done``."""
+        return share_done(epoch, self.epochs, self.steps, step)
 
     @property
     def work_of_an_epoch(self) -> float:
@@ -59,6 +80,8 @@ class FoldJob:
     """Fold number of each image, aligned to ``images.ids``."""
     fold: int
     folder: FoldFolder
+    home: Path = Path()
+    """The working folder, to which the paths of settings are relative."""
 
     def __post_init__(self) -> None:
         count = int(self.folds.max()) + 1
@@ -66,6 +89,20 @@ class FoldJob:
             raise SegfoldError(f"fold {self.fold} is out of range: the fold file has folds 0 to {count - 1}")
         if len(self.training_rows) < 2:
             raise SegfoldError(f"fold {self.fold}: {len(self.training_rows)} images to train on; at least 2 are needed")
+
+    @property
+    def classes(self) -> int:
+        """How many there are."""
+        return len(self.competition.classes)
+
+    @cached_property
+    def channels(self) -> int:
+        """Of the images."""
+        return image_channels(self.images)
+
+    def network(self, fresh: bool = True) -> nn.Module:
+        """A network of the experiment on the CPU, see ``segfold.inference.networks.build_network``."""
+        return build_network(self.experiment, self.channels, self.classes, fresh)
 
     @cached_property
     def stages(self) -> list[StagePlan]:
@@ -77,14 +114,14 @@ class FoldJob:
         if experiment.fast:
             stage = stage.model_copy(update={"epochs": min(stage.epochs, 1)})
         sample = stage.sample or experiment.sample
-        weights = row_weights(
+        chances = row_chances(
             self.images.coverage[self.training_rows],
             self.images.constant[self.training_rows],
             nonempty=sample.nonempty,
             area=sample.area,
             skip_constant=sample.skip_constant,
         )
-        drawn = sample.images or draws(weights)
+        drawn = sample.images or draws(chances)
         batch_size = min(stage.batch_size or experiment.batch_size, drawn)
         height, width = experiment.input.model_copy(update={"size": stage.size or experiment.input.size}).shape
         optimizer = stage.optimizer or experiment.optimizer
@@ -93,7 +130,7 @@ class FoldJob:
             settings=stage,
             warmup=warmup,
             batch_size=batch_size,
-            weights=weights,
+            chances=chances,
             images=drawn,
             steps=drawn // batch_size,
             pixels=height * width,
@@ -150,23 +187,10 @@ class FoldJob:
         return {**self.images.fingerprints(self.experiment.input.channels), "folds": folds}
 
     def changed(self, recorded: Mapping[str, Any]) -> list[str]:
-        """What of ``bound`` is not as ``recorded`` by a fold, see :func:`changed_parts`."""
-        return changed_parts(recorded, self.bound)
+        """What of ``bound`` is not as ``recorded`` by a fold, see ``segfold.runs.identity.changed_inputs``."""
+        return changed_inputs(recorded, self.bound)
 
 
-def changed_parts(recorded: Mapping[str, Any], bound: Mapping[str, str]) -> list[str]:
-    """Names of the parts of ``bound`` (data, tables, folds) that a fold recorded otherwise.
-
-    Folds of versions that knew nothing of tables are taken to have seen the present ones.
-
-    Args:
-        recorded: a checkpoint's ``bound``, or :func:`recorded_parts` of a ``done.json``.
-    """
-    return [
-        name for name, digest in bound.items() if recorded.get(name, digest if name == "tables" else None) != digest
-    ]
-
-
-def recorded_parts(done: Mapping[str, Any]) -> dict[str, Any]:
-    """The hashes that ``done.json`` holds, under their names in ``FoldJob.bound``."""
-    return {name.removesuffix("_hash"): value for name, value in done.items() if name.endswith("_hash")}
+def share_done(epoch: int, epochs: int, steps: int, step: int) -> float:
+    """Share of a stage of so many epochs of so many steps before a step of an epoch: 0 at its first one, 1 at its last."""
+    return (epoch * steps + step) / max(epochs * steps - 1, 1)

@@ -31,7 +31,7 @@ class Group:
 
     @property
     def leads(self) -> bool:
-        """Whether this process writes files and speaks."""
+        """Whether this is rank 0, which writes files and prints."""
         return self.rank == 0
 
     def added(self, sums: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -1,28 +1,28 @@
-"""Scores of a validation fold, always at the images' original size."""
+"""FoldScores of a validation fold, always at the images' original size."""
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+import csv
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from torch import nn
 
-from segfold.competition import Competition
 from segfold.data.images import ImageSet
-from segfold.inference.networks import sizing_of
-from segfold.inference.predict import predict
+from segfold.files import write_atomic
+from segfold.inference.predict import Manner, predict
 from segfold.machine import Runtime
 from segfold.metrics import METRICS, Counts, overlap
-from segfold.settings import Experiment
-from segfold.store.mean import Probabilities
-from segfold.store.reader import HALF
+from segfold.store import HALF, Probabilities
+from segfold.training.plan import FoldJob
 from segfold.training.processes import ALONE, Group
 
 PIECE_BYTES = 1 << 26  # of masks that wait to be counted: many of small images, few of large ones
 
 
 @dataclass(frozen=True)
-class Scores:
+class FoldScores:
     """The competition's metric at threshold 0.5 with its standard error; mean IoU and Dice over images beside it."""
 
     score: float
@@ -36,15 +36,15 @@ class Scores:
         return {name: round(float(getattr(self, name)), 6) for name in self.__dataclass_fields__}
 
 
-def scores_of(counts: Counts, metric: str) -> Scores:
-    """Scores of N images from their pixel counts.
+def scores_of(counts: Counts, metric: str) -> FoldScores:
+    """FoldScores of N images from their pixel counts.
 
     Args:
         metric: name in ``METRICS``.
     """
     scores = {name: METRICS[name](*counts) for name in {metric, "iou", "dice"}}
     values = scores[metric]
-    return Scores(
+    return FoldScores(
         score=float(values.mean()),
         standard_error=float(values.std(ddof=1) / np.sqrt(len(values))) if len(values) > 1 else 0.0,
         iou=float(scores["iou"].mean()),
@@ -53,40 +53,35 @@ def scores_of(counts: Counts, metric: str) -> Scores:
     )
 
 
+def is_due(job: FoldJob, epochs: int) -> bool:
+    """Whether the held-out images are predicted after so many epochs over all stages."""
+    if epochs >= job.epochs:
+        # The last epoch's own score follows from the out-of-fold predictions, unless epochs are compared.
+        return job.experiment.best > 0
+    return epochs % job.experiment.validate_.every == 0
+
+
 def score_network(
     network: nn.Module,
-    images: ImageSet,
-    rows: np.ndarray,
-    experiment: Experiment,
-    competition: Competition,
+    job: FoldJob,
     runtime: Runtime,
     group: Group = ALONE,
-) -> Scores:
-    """Scores of a network without test-time augmentation: the quick look during training.
+    say: Callable[[str], None] = lambda text: None,
+) -> FoldScores:
+    """FoldScores of a network on the held-out images without test-time augmentation: the quick look during training.
 
     Args:
+        network: in eval mode, on the runtime's device.
         group: the processes among which the images are shared out.
+        say: told what ``segfold.inference.predict.predict`` has to say.
     """
+    images, experiment = job.images, job.experiment
     assert images.masks is not None
-    rows = rows[group.rank :: group.size]
-    predictions = predict(
-        network,
-        images,
-        rows,
-        sizing_of(experiment),
-        channels=experiment.input.channels,
-        tta=("identity",),
-        batch_size=experiment.predict.batch_size,
-        runtime=runtime,
-    )
-    masks = (values[0] >= 0.5 for _, values in predictions)
+    rows = job.validation_rows[group.rank :: group.size]
+    manner = replace(Manner.of(experiment, runtime), tta=("identity",))
+    masks = (found.planes[0] >= 0.5 for found in predict(network, images, rows, manner, say=say))
     shares = group.gathered(_counts(masks, (images.masks[row] for row in rows)))
-    return scores_of(Counts(*map(np.concatenate, zip(*shares))), competition.metric)
-
-
-def score_store(store: Probabilities, images: ImageSet, competition: Competition) -> Scores:
-    """Scores of stored probabilities at threshold 0.5."""
-    return scores_of(store_counts(store, images), competition.metric)
+    return scores_of(Counts(*map(np.concatenate, zip(*shares))), job.competition.metric)
 
 
 def store_counts(store: Probabilities, images: ImageSet) -> Counts:
@@ -97,8 +92,20 @@ def store_counts(store: Probabilities, images: ImageSet) -> Counts:
     return _counts(masks, (images.masks[row] for row in rows))
 
 
+def write_scores(path: Path, fold: int, ids: Iterable[str], counts: Counts) -> None:
+    """Write ``scores.csv``: for each image its id, fold, every metric at threshold 0.5, and its areas in pixels."""
+    metrics = {name: metric(*counts) for name, metric in METRICS.items()}
+    with write_atomic(path, "w") as file:
+        rows = csv.writer(file, lineterminator="\n")
+        rows.writerow(["id", "fold", *metrics, "intersection", "predicted_area", "true_area"])
+        for number, image_id in enumerate(ids):
+            scores = [f"{float(values[number]):.6f}" for values in metrics.values()]
+            areas = [int(values[number]) for values in (counts.inter, counts.pred_area, counts.truth_area)]
+            rows.writerow([image_id, fold, *scores, *areas])
+
+
 def _counts(masks: Iterable[np.ndarray], truths: Iterable[np.ndarray]) -> Counts:
-    """Pixel counts of masks that are made as they are asked for, some `PIECE_BYTES` at a time."""
+    """Pixel counts of masks that are made as they are asked for, some ``PIECE_BYTES`` at a time."""
     pieces = []
     pred: list[np.ndarray] = []
     truth: list[np.ndarray] = []

@@ -19,13 +19,13 @@ _BORDER = cv2.BORDER_REFLECT_101
 
 
 def hflip(*, p: Share = 0.5) -> Any:
-    """Mirrors left and right with probability `p`."""
+    """Mirrors left and right with probability ``p``."""
     check("hflip", p=(p, 0, 1))
     return library().HorizontalFlip(p=p)
 
 
 def vflip(*, p: Share = 0.5) -> Any:
-    """Mirrors top and bottom with probability `p`."""
+    """Mirrors top and bottom with probability ``p``."""
     check("vflip", p=(p, 0, 1))
     return library().VerticalFlip(p=p)
 
@@ -98,7 +98,7 @@ def elastic(
     Args:
         limit: largest move of any pixel, as a share of the shorter side; it is drawn up to this.
         smooth: deviation of the Gaussian that smooths the field, as a share of the shorter side; with less than
-            `limit` the image may fold over itself.
+            ``limit`` the image may fold over itself.
         p: probability of the step.
     """
     check("elastic", p=(p, 0, 1), limit=(limit, 0, 0.5), smooth=(smooth, 0.01, 1))
@@ -177,7 +177,7 @@ class _GridDistortion(Step):
         return _remap(image, mask, columns, rows)
 
     def _places(self, length: int) -> np.ndarray:
-        """Where each of `length` pixels of an axis comes from."""
+        """Where each of ``length`` pixels of an axis comes from."""
         sizes = [1 + self.stream.uniform(-self._limit, self._limit) for _ in range(self._steps)]
         moved = np.concatenate([[0], np.cumsum(sizes)]) * (length - 1) / sum(sizes)
         even = np.linspace(0, length - 1, self._steps + 1)

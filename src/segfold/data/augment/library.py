@@ -1,4 +1,4 @@
-"""The one door to albumentations (2.0.8, the last release under the MIT licence).
+"""The one import of albumentations (2.0.8, the last release under the MIT licence).
 
 The library is imported when a step that needs it is built, as that takes seconds and prediction needs none.
 """

@@ -19,7 +19,7 @@ Alpha = Annotated[float, Ge(1e-3), Le(100)]
 Probability = Annotated[float, Ge(0), Le(1)]
 
 
-class Pixels(NamedTuple):
+class MaskedImage(NamedTuple):
     """A sample at the network's size.
 
     Attributes:
@@ -53,12 +53,12 @@ class Mix(ABC):
         """Whether the sample that the stream belongs to is mixed."""
         return stream.random() < self.p
 
-    def __call__(self, first: Pixels, second: Pixels, stream: random.Random) -> Pixels:
+    def __call__(self, first: MaskedImage, second: MaskedImage, stream: random.Random) -> MaskedImage:
         """Mixes two samples by a share drawn from the stream."""
         return self.mix(first, second, stream.betavariate(self.alpha, self.alpha), stream)
 
     @abstractmethod
-    def mix(self, first: Pixels, second: Pixels, share: float, stream: random.Random) -> Pixels:
+    def mix(self, first: MaskedImage, second: MaskedImage, share: float, stream: random.Random) -> MaskedImage:
         """Mixes two samples of the same shapes and types, of which the first has the given share of the result."""
 
 
@@ -92,21 +92,21 @@ MIXES: dict[str, Callable[..., Mix]] = {"mixup": mixup, "cutmix": cutmix}
 class _Mixup(Mix):
     soft = True
 
-    def mix(self, first: Pixels, second: Pixels, share: float, stream: random.Random) -> Pixels:
+    def mix(self, first: MaskedImage, second: MaskedImage, share: float, stream: random.Random) -> MaskedImage:
         own, other = np.float32(share), np.float32(1 - share)
         image = own * first.image + other * second.image
-        return Pixels(image, own * first.mask + other * second.mask, first.valid & second.valid)
+        return MaskedImage(image, own * first.mask + other * second.mask, first.valid & second.valid)
 
 
 class _Cutmix(Mix):
-    def mix(self, first: Pixels, second: Pixels, share: float, stream: random.Random) -> Pixels:
+    def mix(self, first: MaskedImage, second: MaskedImage, share: float, stream: random.Random) -> MaskedImage:
         window = []
         for length in first.mask.shape:
             side = round(math.sqrt(1 - share) * length)
             start = stream.randint(0, length - side)
             window.append(slice(start, start + side))
         rows, columns = window
-        mixed = Pixels(*(part.copy() for part in first))
+        mixed = MaskedImage(*(part.copy() for part in first))
         for part, source in zip(mixed, second, strict=True):
             part[rows, columns] = source[rows, columns]
         return mixed

@@ -10,19 +10,19 @@ from segfold.data.augment.step import Share, Step, check
 
 
 def brightness(*, limit: Share = 0.1, p: Share = 0.5) -> Any:
-    """Adds up to ±`limit` of the full range to every pixel."""
+    """Adds up to ±``limit`` of the full range to every pixel."""
     check("brightness", p=(p, 0, 1), limit=(limit, 0, 1))
     return library().RandomBrightnessContrast((-limit, limit), (0.0, 0.0), p=p)
 
 
 def contrast(*, limit: Share = 0.1, p: Share = 0.5) -> Any:
-    """Multiplies every pixel by a factor between 1 - `limit` and 1 + `limit`."""
+    """Multiplies every pixel by a factor between 1 - ``limit`` and 1 + ``limit``."""
     check("contrast", p=(p, 0, 1), limit=(limit, 0, 1))
     return library().RandomBrightnessContrast((0.0, 0.0), (-limit, limit), p=p)
 
 
 def gamma(*, limit: Annotated[float, Ge(0), Le(10)] = 0.2, p: Share = 0.5) -> Any:
-    """Raises every pixel, as a share of the full range, to a power from 1 / (1 + `limit`) to 1 + `limit`."""
+    """Raises every pixel, as a share of the full range, to a power from 1 / (1 + ``limit``) to 1 + ``limit``."""
     check("gamma", p=(p, 0, 1), limit=(limit, 0, 10))
     return library().RandomGamma((100 / (1 + limit), 100 * (1 + limit)), p=p)
 

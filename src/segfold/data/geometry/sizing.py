@@ -18,7 +18,7 @@ from segfold.errors import SegfoldError
 
 Shape = tuple[int, int]
 
-# `edge` repeats the last pixel; `reflect` mirrors without repeating it.
+# ``edge`` repeats the last pixel; ``reflect`` mirrors without repeating it.
 _BORDERS = {"reflect": cv2.BORDER_REFLECT_101, "edge": cv2.BORDER_REPLICATE, "zero": cv2.BORDER_CONSTANT}
 
 
@@ -40,7 +40,7 @@ class Window(NamedTuple):
 class Sizing:
     """How images of any size become inputs of one size.
 
-    An `offset` (top, left) places a padded image; None centres it, the odd pixel going to the bottom and the
+    An ``offset`` (top, left) places a padded image; None centres it, the odd pixel going to the bottom and the
     right. An image, its mask, its valid area and the restoring of its prediction need the same offset.
 
     Attributes:
@@ -51,7 +51,7 @@ class Sizing:
         resize: height and width to stretch an image to before it is padded; None keeps its own.
 
     Raises:
-        SegfoldError: a `resize` that is larger than the input, or has no border to come after it.
+        SegfoldError: a ``resize`` that is larger than the input, or has no border to come after it.
 
     Example:
         >>> Sizing(128, 128, "pad").window((101, 101))
@@ -121,7 +121,7 @@ class Sizing:
             raise SegfoldError(f"{what} {ids[large[0]]}: {error}{others}") from None
 
     def window(self, shape: Shape, offset: tuple[int, int] | None = None) -> Window:
-        """Where an image of this shape lies in the input; with `fit="resize"`, everywhere.
+        """Where an image of this shape lies in the input; with ``fit="resize"``, everywhere.
 
         Raises:
             SegfoldError: the image is larger than the input and would have to be padded.
@@ -143,7 +143,7 @@ class Sizing:
             offset: see the class.
 
         Returns:
-            height×width×C of the same type; never a view of `array`.
+            height×width×C of the same type; never a view of ``array``.
         """
         sized = array
         if self._stretches:
@@ -156,7 +156,7 @@ class Sizing:
         """The target for a mask.
 
         The border of a padded mask continues the mask as the image's border continues the image. It is made
-        up, so losses and scores leave it out with `valid`.
+        up, so losses and scores leave it out with ``valid``.
 
         Args:
             array: H×W of 0 and 1.
@@ -187,7 +187,7 @@ class Sizing:
             offset: the one that the image was placed with.
 
         Returns:
-            …×H×W; a view of `prob` if it was padded alone, else float32.
+            …×H×W; a view of ``prob`` if it was padded alone, else float32.
         """
         if prob.shape[-2:] != (self.height, self.width):
             raise ValueError(f"prediction of {prob.shape} for an input of {self.height}×{self.width}")

@@ -1,20 +1,17 @@
-"""What a person sees of a fold's training: a bar on a terminal, a line an epoch elsewhere, and TensorBoard."""
+"""What a person sees of long work: a bar on a terminal, a line an epoch elsewhere."""
 
 import sys
 import time
-from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, TaskID, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Bar
 
-from segfold.training.curves import Curves
-from segfold.training.remaining import TimeLeft
-
-if TYPE_CHECKING:
-    from segfold.training.checkpoint import Position
-    from segfold.training.plan import FoldJob, StagePlan
+from segfold.cli.remaining import TimeLeft
+from segfold.errors import one_line
+from segfold.observer import FoldWork, Moment, Observer
 
 LONG_HOURS = 6
 ESTIMATE_AFTER_SECONDS = 20
@@ -33,48 +30,44 @@ def _range(sizes: Iterable[int]) -> str:
     return str(found[0]) if len(found) == 1 else f"{found[0]} to {found[-1]}"
 
 
-class Progress:
-    """Shows one fold's training; every method is safe to call whether or not anything is shown."""
+class Progress(Observer):
+    """Shows the work of one verb on a terminal, or its messages elsewhere; every method is safe to call either way."""
 
     def __init__(self, shown: bool | str = "auto", console: Console | None = None, silent: bool = False) -> None:
         """
         Args:
             shown: whether to draw a bar; ``auto`` does on a terminal.
-            silent: show and record nothing, as in the helpers of a process that speaks for all.
+            silent: show nothing, as in processes beside rank 0.
         """
         self.console = console or Console(stderr=False, soft_wrap=True, quiet=silent)
         self.bar_shown = not silent and (sys.stdout.isatty() if shown == "auto" else bool(shown))
-        self._silent = silent
         self._bar: Bar | None = None
         self._task = TaskID(0)
-        self._board: Curves | None = None
+        self._prediction: tuple[str, Bar, TaskID] | None = None
         self._score: float | None = None
 
     def __enter__(self) -> "Progress":
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._end_prediction()
         if self._bar is not None:
             self._bar.stop()
-        if self._board is not None:
-            self._board.close()
-        self._bar = self._board = None
+        self._bar = None
 
-    def start(self, job: "FoldJob", position: "Position") -> None:
-        """Training begins, or goes on, at ``position``."""
+    def training_begins(self, work: FoldWork) -> None:
         self.__exit__()  # of a first start, from which the training went back
-        self._job = job
-        self._began, self._steps_before = time.monotonic(), position.steps
+        self._work = work
+        self._began = time.monotonic()
         self._remaining = TimeLeft()
         self._warned = False
-        if position.steps:
-            self.say(f"fold {job.fold}: going on after {position.epochs} epochs ({position.samples:,} samples)")
+        if work.steps_done:
+            self.say(f"fold {work.fold}: going on after {work.epochs_done} epochs ({work.samples_done:,} samples)")
         else:
             self.say(
-                f"fold {job.fold}: {len(job.training_rows):,} images, {job.epochs} epochs, "
-                f"{job.total_steps:,} steps of {_range(plan.batch_size for plan in job.stages)}"
+                f"fold {work.fold}: {work.images:,} images, {work.epochs} epochs, "
+                f"{work.steps:,} steps of {_range(work.batch_sizes)}"
             )
-        self._board = None if self._silent else Curves(job.folder.path / "tensorboard", position.epochs)
         if self.bar_shown:
             self._bar = Bar(
                 TextColumn("{task.description}"),
@@ -83,18 +76,14 @@ class Progress:
                 TimeElapsedColumn(),
                 console=self.console,
             )
-            self._task = self._bar.add_task(
-                f"fold {job.fold}", total=job.total_steps, completed=position.steps, text=""
-            )
+            self._task = self._bar.add_task(f"fold {work.fold}", total=work.steps, completed=work.steps_done, text="")
             self._bar.start()
 
-    def step(self, stage: "StagePlan", position: "Position", rate: float, means: dict[str, float]) -> None:
-        """Refresh the bar within an epoch, about twice a second."""
-        taken = position.steps - self._steps_before
+    def step(self, moment: Moment, means: Mapping[str, float]) -> None:
+        taken = moment.steps_done - self._work.steps_done
         elapsed = time.monotonic() - self._began
-        work = self._job.work_done(position.stage, position.epoch, position.step)
-        self._remaining.step(time.monotonic(), work, position.stage, position.epochs)
-        left = self._remaining.left(self._job.work - work)
+        self._remaining.step(time.monotonic(), moment.work, moment.stage_number, moment.epochs_done)
+        left = self._remaining.left(self._work.work - moment.work)
         if not self._warned and left is not None and elapsed > ESTIMATE_AFTER_SECONDS:
             self._warned = True
             if left > LONG_HOURS * 3600:
@@ -103,27 +92,22 @@ class Progress:
                 )
         if self._bar is None:
             return
-        speed = taken * stage.batch_size / max(elapsed, 1e-9)
+        speed = taken * moment.batch_size / max(elapsed, 1e-9)
         score = "" if self._score is None else f"  score {self._score:.4f}"
         until = "" if left is None else f"  {duration(left)} left"
         self._bar.update(
             self._task,
-            completed=position.steps,
-            description=f"fold {self._job.fold} {stage.name} {position.epoch + 1}/{stage.epochs}",
-            text=f"loss {means['loss']:.4f}{score}  lr {rate:.1e}  {speed:.0f} img/s{until}",
+            completed=moment.steps_done,
+            description=f"fold {self._work.fold} {moment.stage} {moment.epoch + 1}/{moment.stage_epochs}",
+            text=f"loss {means['loss']:.4f}{score}  lr {moment.rate:.1e}  {speed:.0f} img/s{until}",
         )
 
     def note(self, text: str) -> None:
-        """Say on the bar what is being done between epochs."""
         if self._bar is not None:
             self._bar.update(self._task, text=text)
 
-    def epoch(self, line: dict[str, Any]) -> None:
-        """An epoch is done; ``line`` is its line of ``metrics.jsonl``."""
+    def epoch(self, line: Mapping[str, Any]) -> None:
         self._score = line.get("score", self._score)
-        if self._board is not None:
-            points = {name: value for name, value in line.items() if isinstance(value, float)}
-            self._board.add(line["epoch"], points)
         if self._bar is None:
             score = f"  score {line['score']:.4f}" if "score" in line else ""
             self.say(
@@ -131,8 +115,24 @@ class Progress:
                 f"  {line['images_per_second']:.1f} img/s"
             )
 
-    def predicting(self, done: int, total: int) -> None:
-        self.note(f"predicting {done}/{total}")
+    def predicting(self, title: str, done: int, total: int) -> None:
+        if self._bar is not None:  # of the training, at whose end this is
+            self.note(f"predicting {done}/{total}")
+        elif self.bar_shown:
+            if self._prediction is None or self._prediction[0] != title:
+                self._end_prediction()
+                bar = Bar(console=self.console, transient=True)
+                self._prediction = title, bar, bar.add_task(title, total=total)
+                bar.start()
+            _, bar, task = self._prediction
+            bar.update(task, completed=done)
+            if done == total:
+                self._end_prediction()
+
+    def _end_prediction(self) -> None:
+        if self._prediction is not None:
+            self._prediction[1].stop()
+            self._prediction = None
 
     def say(self, text: str) -> None:
-        self.console.print(text, highlight=False, markup=False)
+        self.console.print(one_line(text), highlight=False, markup=False)

@@ -13,7 +13,7 @@ from segfold.training.checkpoint import Checkpoint, Position
 from segfold.training.plan import FoldJob, StagePlan
 from segfold.training.processes import unsynchronised
 
-Score = tuple[int, int, float]
+EpochScore = tuple[int, int, float]
 """Stage, epochs done over all stages, validation score."""
 
 
@@ -30,7 +30,7 @@ class NamedWeights:
 
     def __init__(self, job: FoldJob, network: nn.Module) -> None:
         self.job = job
-        self.scores: list[Score] = []
+        self.scores: list[EpochScore] = []
         self.snapshots = 0
         self.swa = None if job.experiment.swa is None else RunningAverage(network)
 

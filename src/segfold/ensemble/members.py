@@ -1,0 +1,217 @@
+"""The members of an ensemble: finished runs of one competition, and what they have predicted."""
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from segfold.competition import Competition, load_competition
+from segfold.data.images import ImageSet
+from segfold.ensemble.blend import OofMember, TestMember, proportions
+from segfold.errors import SegfoldError
+from segfold.inference.networks import sizing_of
+from segfold.inference.stored import weights_names
+from segfold.runs.folder import RunFolder, find_runs
+from segfold.runs.identity import changed_inputs, changed_settings, disagreement
+from segfold.runs.record import read_done, read_record, read_run, recorded_inputs
+from segfold.settings import Experiment
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One run of an ensemble and its finished folds."""
+
+    folder: RunFolder
+    experiment: Experiment
+    competition: Competition
+    done: dict[int, dict[str, Any]]
+    """What each finished fold's ``done.json`` holds."""
+    label: str
+    """The run's name; its path where another run has the same name."""
+    weight: float = 1.0
+    """Its share in the blend, in any scale."""
+
+    def used(self, weights: Sequence[str] | None) -> dict[int, dict[str, str]]:
+        """The named sets of weights that each fold predicts with, and the sha256 of each set's file.
+
+        Args:
+            weights: what to use of every run; None for the run's ``predict.weights``.
+
+        Raises:
+            SegfoldError: a set that a fold's training did not make.
+        """
+        found = {}
+        for number, done in self.done.items():
+            names = weights_names(weights or self.experiment.predict.weights, done["weights"], self.folder.fold(number))
+            found[number] = {name: done["weights"][name] for name in names}
+        return found
+
+
+@dataclass(frozen=True)
+class Predicted:
+    """A run whose folds have predicted all that a submission needs."""
+
+    entry: Entry
+    used: dict[int, dict[str, str]]
+    """See ``Entry.used``."""
+    oof: OofMember
+    test: TestMember
+
+
+class UnusableRunError(SegfoldError):
+    """A run that cannot be predicted with, whatever its neighbours can."""
+
+
+def find_entries(
+    paths: Sequence[Path], name: str | None, home: Path, fast: bool = False
+) -> tuple[list[Entry], list[str]]:
+    """The usable runs among ``paths``, which must be of one competition.
+
+    Args:
+        name: use the runs of this competition only.
+        fast: take runs of ``fast=true`` along, which are else left out beside any other run.
+
+    Returns:
+        The runs, and a line for each path that was skipped.
+
+    Raises:
+        SegfoldError: no usable run, or runs of several competitions and no ``name``.
+    """
+    runs, left_out = find_runs(paths)
+    skipped = [f"skipped {path}: {reason}" for path, reason in left_out]
+    entries: list[Entry] = []
+    competitions: dict[str, Competition] = {}
+    labels = Counter(run.name for run in runs)
+    for run in runs:
+        try:
+            entry = read_entry(run, home, run.name if labels[run.name] == 1 else str(run.path))
+            if competitions.setdefault(entry.competition.name, entry.competition) != entry.competition:
+                raise SegfoldError(f"its competition file, {entry.experiment.competition}, differs from another run's")
+        except SegfoldError as error:
+            skipped.append(f"skipped {run.path}: {error}")
+            continue
+        entries.append(entry)
+
+    def keep(wanted: Callable[[Entry], bool], reason: str) -> None:
+        skipped.extend(f"skipped {entry.folder.path}: {reason}" for entry in entries if not wanted(entry))
+        entries[:] = filter(wanted, entries)
+
+    if name is not None:
+        keep(lambda entry: entry.competition.name == name, "of another competition")
+    if not fast and not all(entry.experiment.fast for entry in entries):
+        keep(lambda entry: not entry.experiment.fast, "a fast=true run of a few images; --fast takes it along")
+    skipped += _drop_copies(entries)
+    if not entries:
+        raise nothing_left(paths, skipped)
+    groups: dict[str, list[str]] = {}
+    for entry in entries:
+        groups.setdefault(entry.competition.name, []).append(entry.label)
+    if len(groups) > 1:
+        named = "; ".join(f"{key}: {', '.join(labels)}" for key, labels in groups.items())
+        raise SegfoldError(f"runs of {len(groups)} competitions ({named}); choose one with --competition NAME")
+    return entries, skipped
+
+
+def nothing_left(paths: Sequence[Path], skipped: Sequence[str]) -> SegfoldError:
+    """What to say when no run is usable; the reasons are the lines of ``find_entries``."""
+    given = ", ".join(map(str, paths[:3])) + (" …" if len(paths) > 3 else "")
+    reasons = f" ({'; '.join(skipped[:3])})" if skipped else ""
+    return SegfoldError(f"no usable run among {given}{reasons}; train a fold with `make fold=0 train` first")
+
+
+def read_entry(run: RunFolder, home: Path, label: str) -> Entry:
+    """A run with its finished folds.
+
+    Args:
+        home: the working folder; where the run's competition file is not in it, the run's own record of it is taken.
+        label: what to call the run.
+
+    Raises:
+        SegfoldError: a file of the run cannot be read, or a fold is not of this run.
+    """
+    experiment = read_run(run)
+    record = read_record(run)
+    try:
+        competition = load_competition(experiment.competition, home)
+    except SegfoldError:
+        if record is None:
+            raise
+        competition = record.competition
+    done = {fold.number: read_done(fold) for fold in run.finished_folds()}
+    for number, fold in done.items():
+        if fold["competition"] != competition.name:
+            raise SegfoldError(
+                f"fold {number} was trained for {fold['competition']}, config.yaml says {competition.name}"
+            )
+        if changed := changed_settings(fold, experiment):
+            raise SegfoldError(f"fold {number} was trained with other {', '.join(changed)} than config.yaml says")
+    if differing := disagreement(done, predicted=False):
+        raise SegfoldError(f"{differing}; move that fold's folder away")
+    return Entry(run, experiment, competition, done, label)
+
+
+def _drop_copies(entries: list[Entry]) -> list[str]:
+    """Takes out runs that add nothing to another one: the same weights of the same folds, predicting in the same way."""
+    lines = []
+    for entry in entries[::-1]:  # of two that are equal, the first stays
+        mine = set(_predictors(entry))
+        for other in entries:
+            if other is not entry and mine <= set(_predictors(other)):
+                lines.append(f"skipped {entry.folder.path}: a copy of {other.folder.path}, with the same weights")
+                entries.remove(entry)
+                break
+    return lines
+
+
+def _predictors(entry: Entry) -> Iterator[tuple[Any, ...]]:
+    predict = entry.experiment.predict
+    for number, done in entry.done.items():
+        weights = tuple(sorted(map(str, done["weights"].items())))
+        yield entry.competition.name, number, weights, predict.weights, predict.tta, predict.gate
+
+
+def weighted(entries: Sequence[Entry], weights: Sequence[float] | None) -> list[Entry]:
+    """The runs with their weights: as given, or all alike.
+
+    Raises:
+        SegfoldError: not one weight a run, or weights that no blend can have.
+    """
+    if weights is None:
+        return list(entries)
+    if len(weights) != len(entries):
+        names = ", ".join(entry.label for entry in entries)
+        raise SegfoldError(
+            f"--weights has {len(weights)} numbers for {len(entries)} usable runs ({names}); give one a run"
+        )
+    proportions(weights, [1] * len(weights))
+    return [replace(entry, weight=weight) for entry, weight in zip(entries, weights)]
+
+
+def drop_changed(entries: Sequence[Entry], images: ImageSet) -> tuple[list[Entry], list[str]]:
+    """The runs that were trained on the data that lies in ``data/`` now, and a line for each other one."""
+    kept, skipped = [], []
+    for entry in entries:
+        now = images.fingerprints(entry.experiment.input.channels)
+        changed = {fold: changed_inputs(recorded_inputs(done), now) for fold, done in entry.done.items()}
+        if parts := next(filter(None, changed.values()), None):
+            skipped.append(
+                f"skipped {entry.folder.path}: trained on other {' and '.join(parts)} than data/{entry.competition.name} holds now; "
+                "import the data that it was trained on"
+            )
+        else:
+            kept.append(entry)
+    return kept, skipped
+
+
+def check_usable(entry: Entry, weights: Sequence[str] | None, test: ImageSet) -> dict[int, dict[str, str]]:
+    """What ``Entry.used`` gives, of a run whose network the test images fit into.
+
+    Raises:
+        UnusableRunError: they do not, or a fold lacks one of the sets of weights.
+    """
+    try:
+        sizing_of(entry.experiment).check(test.ids, test.images.shapes, "test image")
+        return entry.used(weights)
+    except SegfoldError as error:
+        raise UnusableRunError(str(error)) from None

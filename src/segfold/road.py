@@ -1,0 +1,263 @@
+"""The road as plain functions: open a run, train a fold, predict a fold, blend, submit.
+
+Arguments are data; paths lie under ``home``; what happens is told to an observer. The command line parses, calls these and
+shows what they return.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import nn
+
+from segfold.competition import Competition, load_competition
+from segfold.config import dump_yaml
+from segfold.data.folds import ensure_folds, fold_path, read_folds
+from segfold.data.images import ImageSet, known_shapes, load_split
+from segfold.disk import size_text
+from segfold.ensemble import blend as blended
+from segfold.ensemble.blend import OofMember, TestMember
+from segfold.ensemble.members import (
+    Entry,
+    Predicted,
+    UnusableRunError,
+    check_usable,
+    drop_changed,
+    find_entries,
+    nothing_left,
+    weighted,
+)
+from segfold.environment import environment
+from segfold.errors import SegfoldError
+from segfold.files import write_atomic, write_json
+from segfold.inference.networks import build_network, image_channels, load_weights, sizing_of, weights_digest
+from segfold.inference.stored import StoredImages, predict_named
+from segfold.locks import Lock
+from segfold.machine import device_name, resolve
+from segfold.observer import SILENT, Observer
+from segfold.paths import user_path
+from segfold.runs.folder import RunFolder, run_folder
+from segfold.runs.identity import begun, check_same_experiment, check_same_inputs
+from segfold.runs.record import read_done
+from segfold.settings import Experiment, Machine
+from segfold.stopping import Stopping
+from segfold.store import Probabilities
+from segfold.submission.blended import SubmissionOptions, Submitted, write_blend
+from segfold.training import FoldJob
+from segfold.training import train_fold as train
+from segfold.training.learner import record_run
+from segfold.training.processes import ALONE, Group
+
+
+@dataclass(frozen=True)
+class Run:
+    """An experiment in its folder."""
+
+    experiment: Experiment
+    competition: Competition
+    folder: RunFolder
+    home: Path
+    """The working folder: data, folds and runs lie in it."""
+
+
+def open_run(experiment: Experiment, name: str, home: Path = Path(), group: Group = ALONE) -> Run:
+    """``runs/<name>``, which is made, or checked to be of the same experiment.
+
+    A folder in which no fold has begun (a first try with a wrong setting, say) may be taken over.
+
+    Args:
+        group: the processes that train together; the first one makes the folder, the others wait for it.
+
+    Raises:
+        SegfoldError: the folder holds a run that other settings trained, or the competition cannot be read.
+    """
+    competition = load_competition(experiment.competition, home)
+    folder = run_folder(home, name)
+    if group.leads:
+        check_same_experiment(folder, experiment)
+        with write_atomic(folder.config_path, "w") as file:
+            file.write(dump_yaml(experiment))
+    group.gathered("the run is open")
+    return Run(experiment, competition, folder, home)
+
+
+def experiment_folds(experiment: Experiment, competition: Competition, images: ImageSet, home: Path) -> np.ndarray:
+    """Fold number of each image, from the experiment's fold file; the usual file is made where it is missing.
+
+    Raises:
+        SegfoldError: a named file of other images, or with another number of folds.
+    """
+    settings = experiment.folds
+    if settings.file is not None:
+        path = home / user_path(settings.file)
+        folds = read_folds(path, images.ids)
+        if (count := int(folds.max()) + 1) != settings.k:
+            raise SegfoldError(f"{path} has {count} folds, folds.k is {settings.k}: set folds.k={count}")
+        return folds
+    path = fold_path(competition.name, settings.k, home)
+    return ensure_folds(path, images.ids, images.coverage, images.groups, settings.k, settings.seed)
+
+
+def fold_job(run: Run, fold: int, say: Callable[[str], None] = lambda text: None) -> FoldJob:
+    """What one fold's training is made from: decoded images and folds, made where they are missing.
+
+    Args:
+        say: told when images are decoded.
+
+    Raises:
+        SegfoldError: no data, or images that the network cannot take: before hours of training, the test set's as well.
+    """
+    experiment, competition = run.experiment, run.competition
+    images = load_split(competition, "train", run.home, say)
+    if (known := known_shapes(competition, "test", run.home)) is not None:
+        sizing_of(experiment).check(*known, "test image")
+    folds = experiment_folds(experiment, competition, images, run.home)
+    return FoldJob(experiment, competition, images, folds, fold, run.folder.fold(fold), run.home)
+
+
+def train_fold(
+    run: Run, fold: int, observer: Observer = SILENT, stopping: Stopping | None = None, group: Group = ALONE
+) -> dict[str, Any] | None:
+    """Train one fold of a run, or go on with it, until it is done.
+
+    Args:
+        group: the processes that share the work; the first one does what touches files.
+
+    Returns:
+        What ``done.json`` holds; None if time was up first (the same call goes on later).
+
+    Raises:
+        SegfoldError: another process trains the fold; other folds of the run saw other data; whatever the training refuses.
+        Interrupted: ``stopping`` got a signal; the state is saved.
+    """
+    folder = run.folder.fold(fold)
+    with ExitStack() as stack:
+        if group.leads:
+            stack.enter_context(Lock(folder.lock))
+        job = fold_job(run, fold, observer.say) if group.leads else None
+        group.gathered("the data is cached, the folds are written")
+        job = job or fold_job(run, fold)
+        check_same_inputs(run.folder, folder, job.bound)
+        done = read_done(folder) if folder.finished else None
+        if group.leads and not (run.folder.environment_path.exists() and begun(run.folder)):
+            device = device_name(run.experiment.machine)
+            write_json(run.folder.environment_path, {**environment(), "device": device, **job.bound})
+        if done is None:
+            return train(job, observer, stopping, group)
+        observer.say(f"{folder.path} is done")
+        if group.leads:
+            folder.remove_epochs()  # left by a kill right after the completion marker was written
+            if not run.folder.record_path.exists():  # trained by a segfold that wrote none
+                record_run(job, job.network(fresh=False))
+        return done
+
+
+def predict_fold(
+    entry: Entry,
+    fold: int,
+    images: ImageSet,
+    split: Literal["oof", "test"],
+    digests: Mapping[str, str] | None = None,
+    machine: Machine | None = None,
+    observer: Observer = SILENT,
+) -> Probabilities:
+    """The mean of a finished fold's named sets of weights on its held-out images, or on the test set; stored for next time.
+
+    Args:
+        images: the training set for ``oof``, else the test set.
+        digests: see ``Entry.used``; None for those of the run's ``predict.weights``.
+        machine: what to predict on.
+
+    Raises:
+        UnusableRunError: weights that are missing, damaged, or not those that the fold scored.
+    """
+    folder, experiment, classes = entry.folder.fold(fold), entry.experiment, len(entry.competition.classes)
+    digests = entry.used(None)[fold] if digests is None else digests
+    try:
+        rows = np.arange(len(images)) if split == "test" else images.position(entry.done[fold]["held_out"])
+    except SegfoldError as error:
+        raise UnusableRunError(str(error)) from None
+    # What the run's settings name is obeyed; its other choices were made for the machine that trained it.
+    runtime = resolve((machine or Machine()).model_copy(update={"precision": experiment.machine.precision}))
+
+    def network_of(name: str) -> nn.Module:
+        pixels = int(images.images.shapes[rows, :2].prod(axis=1).sum())
+        needed = size_text(2 * classes * pixels)
+        observer.say(f"predicting {folder.path} {split} with {name}: {len(rows):,} images, {needed} on disk")
+        try:
+            network = build_network(experiment, image_channels(images), classes, fresh=False)
+            load_weights(network, folder.weights(name))
+        except SegfoldError as error:
+            raise UnusableRunError(str(error)) from None
+        if weights_digest(folder.weights(name)) != digests[name]:
+            raise UnusableRunError(f"{folder.weights(name)} is not the file that {folder.done} scored; restore it")
+        return network.to(runtime.device).to(memory_format=torch.channels_last)
+
+    wanted = StoredImages(folder, experiment, images, rows, split, classes)
+    return predict_named(wanted, digests, network_of, runtime, observer)
+
+
+def blend(
+    members: Sequence[Predicted], split: Literal["oof", "test"], ids: Iterable[str]
+) -> Iterator[tuple[str, npt.NDArray[np.uint16]]]:
+    """Weighted mean of runs, image by image: id and C×H×W codes; see ``segfold.ensemble.blend.blend``."""
+    runs = [member.oof if split == "oof" else member.test for member in members]
+    return blended(runs, [member.entry.weight for member in members], ids)
+
+
+def submit(
+    paths: Sequence[Path], options: SubmissionOptions, home: Path = Path(), observer: Observer = SILENT
+) -> Submitted:
+    """Blend finished runs into a checked CSV with its manifest; what is not predicted yet is predicted.
+
+    Args:
+        paths: run folders, and whatever else ``runs/*`` matches.
+
+    Raises:
+        SegfoldError: no usable run, runs of several competitions, options that do not fit, a CSV that fails the check.
+    """
+    skipped: list[str] = []
+
+    def skip(lines: Iterable[str]) -> None:
+        for line in lines:
+            skipped.append(line)
+            observer.say(line)
+
+    entries, lines = find_entries(paths, options.competition, home, options.fast)
+    skip(lines)
+    competition = entries[0].competition
+    train, test = (load_split(competition, split, home, observer.say) for split in ("train", "test"))
+    entries, lines = drop_changed(entries, train)
+    skip(lines)
+    if not entries:
+        raise nothing_left(paths, skipped)
+    entries = weighted(entries, options.weights)
+    if options.use is not None:
+        for entry in entries:
+            entry.used(options.use)
+    members = []
+    for entry in entries:
+        try:
+            members.append(_predicted(entry, train, test, options, observer))
+        except UnusableRunError as error:
+            skip([f"skipped {entry.folder.path}: {error}"])
+    if not members:
+        raise nothing_left(paths, skipped)
+    return write_blend(members, competition, train, test, options, home, observer.say)
+
+
+def _predicted(
+    entry: Entry, train: ImageSet, test: ImageSet, options: SubmissionOptions, observer: Observer
+) -> Predicted:
+    used = check_usable(entry, options.use, test)
+    machine = Machine(device=options.device)
+    stores: dict[str, dict[int, Probabilities]] = {"oof": {}, "test": {}}
+    for fold, digests in used.items():
+        stores["oof"][fold] = predict_fold(entry, fold, train, "oof", digests, machine, observer)
+        stores["test"][fold] = predict_fold(entry, fold, test, "test", digests, machine, observer)
+    return Predicted(entry, used, OofMember(entry.label, stores["oof"]), TestMember(entry.label, stores["test"]))
