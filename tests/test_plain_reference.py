@@ -72,7 +72,11 @@ def named(network: nn.Module) -> dict[str, Tensor]:
 
 def bce_and_dice(logits: Tensor, target: Tensor) -> Tensor:
     """Both by image, over the image without its border; then the mean over images."""
-    z, y = (x[:, 0, TOP : TOP + HEIGHT, LEFT : LEFT + WIDTH].flatten(1) for x in (logits, target))
+    return whole_bce_and_dice(*(x[:, :, TOP : TOP + HEIGHT, LEFT : LEFT + WIDTH] for x in (logits, target)))
+
+
+def whole_bce_and_dice(logits: Tensor, target: Tensor) -> Tensor:
+    z, y = logits.flatten(1), target.flatten(1)
     p = z.sigmoid()
     dice = 1 - (2 * (p * y).sum(1) + 1) / (p.sum(1) + y.sum(1) + 1)
     return F.binary_cross_entropy_with_logits(z, y) + dice.mean()
@@ -100,6 +104,9 @@ def reference(
     rate: Callable[[int], float],
     before_epoch: Callable[[int, nn.Module], None] = lambda epoch, network: None,
     after_epoch: Callable[[int, nn.Module], None] = lambda epoch, network: None,
+    after_step: Callable[[int, nn.Module], None] = lambda step, network: None,
+    before_step: Callable[[nn.Module], None] = lambda network: None,
+    loss: Callable[[Tensor, Tensor], Tensor] = bce_and_dice,
 ) -> dict[str, np.ndarray]:
     """The first stage of a trained job; ``rate`` gives the learning rate of a step."""
     torch.manual_seed(job.seed)
@@ -116,11 +123,13 @@ def reference(
         for image, target in epoch_batches(job, epoch):
             for group in optimizer.param_groups:
                 group["lr"] = rate(step) * group.get("factor", 1.0)
-            total = bce_and_dice(network(image), target)
+            total = loss(network(image), target)
             optimizer.zero_grad()
             total.backward()
+            before_step(network)
             optimizer.step()
             step += 1
+            after_step(step, network)
         after_epoch(epoch, network)
     return {name: tensor.numpy().copy() for name, tensor in named(network).items()}
 
@@ -167,6 +176,51 @@ def sgd(network: nn.Module) -> torch.optim.Optimizer:
 def test_the_plain_loop_is_the_loop(project: Path) -> None:
     job = trained(project, "plain")
     assert close(weights(job), reference(job, sgd, lambda step: 2e-3))
+
+
+def test_clipping_shortens_the_gradient(project: Path) -> None:
+    job = trained(project, "clip", "clip=0.05")
+
+    def shorten(network: nn.Module) -> None:
+        length = torch.cat([parameter.grad.flatten() for parameter in network.parameters()]).norm()
+        assert length > 0.05
+        for parameter in network.parameters():
+            parameter.grad *= 0.05 / length
+
+    assert close(weights(job), reference(job, sgd, lambda step: 2e-3, before_step=shorten))
+
+
+def test_the_average_follows_the_steps(project: Path) -> None:
+    """By ``a += (1 - d) (w - a)``, d at most (1 + t) / (10 + t); statistics of batch norms too."""
+    job = trained(project, "average", "ema={decay: 0.2}")
+    average: dict[str, Tensor] = {}
+
+    def follow(step: int, network: nn.Module) -> None:
+        decay = min(0.2, (1 + step) / (10 + step))
+        for name, value in named(network).items():
+            if value.is_floating_point():
+                average[name] += (1 - decay) * (value - average[name])
+            else:
+                average[name] = value.clone()
+
+    def begin(epoch: int, network: nn.Module) -> None:
+        if epoch == 0:
+            average.update({name: value.clone() for name, value in named(network).items()})
+
+    last = reference(job, sgd, lambda step: 2e-3, before_epoch=begin, after_step=follow)
+    assert close(weights(job), {name: value.numpy() for name, value in average.items()})
+    assert not close(weights(job), last)
+
+
+def test_the_border_counts_where_it_is_to(project: Path) -> None:
+    """What the mask is in the border is then what it is in the image, reflected."""
+    job = trained(project, "border", "stages.warm.loss.unpadded=false")
+
+    def reflected(logits: Tensor, target: Tensor) -> Tensor:
+        inside = target[:, :, TOP : TOP + HEIGHT, LEFT : LEFT + WIDTH]
+        return whole_bce_and_dice(logits, F.pad(inside, (LEFT, LEFT, TOP, TOP), mode="reflect"))
+
+    assert close(weights(job), reference(job, sgd, lambda step: 2e-3, loss=reflected))
 
 
 def test_encoder_rate_and_undecayed_norms(project: Path) -> None:

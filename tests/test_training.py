@@ -1,4 +1,4 @@
-"""Training of a fold: every option matters, and a run that was stopped ends where an undisturbed one does."""
+"""Training of a fold: a run that was stopped ends where an undisturbed one does, and what is broken is named."""
 
 import re
 from pathlib import Path
@@ -84,88 +84,22 @@ def test_no_fold_begins_where_another_ended(project: Path, plain: dict[str, np.n
     assert same(weights(job), plain)
 
 
-@pytest.mark.parametrize(
-    "override",
-    [
-        "seed=1",
-        "ema=null",
-        "ema.decay=0.2",
-        "clip=0.01",
-        "batch_size=5",
-        "augment.hflip=null",
-        "augment.affine=true",
-        "input.random_offset=false",
-        "input.border=edge",
-        "input.fit=resize",
-        "model.dropout=0",
-        "model.attention=scse",
-        "optimizer={sgd: {}}",
-        "optimizer.adamw.weight_decay=0.5",
-        "stages.warm.lr=1e-4",
-        "stages.warm.schedule=cosine",
-        "stages.warm.schedule.onecycle.warmup=0.6",
-        "stages.warm.loss.mask.dice=0.5",
-        "stages.warm.loss.mask.dice.mode=batch",
-        "stages.warm.loss.unpadded=false",
-        "stages.lovasz.loss.mask.lovasz.symmetric=true",
-        "stages.lovasz.epochs=0",
-        "stages.warm.size=64",
-        "stages.warm.schedule=constant",
-        "stages.warm.schedule=poly",
-        "stages.warm.schedule=noam",
-        "stages.warm.schedule={cosine: {cycles: 2}}",
-        "stages.warm.schedule={plateau: {patience: 0, threshold: 1}}",
-        "stages.warm.warmup=0.5",
-        "stages.warm.freeze_encoder=1",
-        "stages.warm.batch_size=5",
-        "stages.warm.augment={vflip: {p: 1}}",
-        "stages.warm.sample={nonempty: 0.2}",
-        "stages.warm.optimizer={sgd: {}}",
-        "stages.warm.loss.mask.dice={weight: 1, end: 0}",
-        "stages.warm.loss.mask={focal: 1}",
-        "stages.warm.loss.mask={jaccard: 1}",
-        "stages.warm.loss.mask={tversky: 1}",
-        "stages.warm.loss.mask={boundary: 1}",
-        "stages.warm.loss.mask={bce: {smoothing: 0.2}}",
-        "optimizer={rmsprop: {}}",
-        "optimizer={timm: {opt: lamb}}",
-        "encoder_lr=0.1",
-        "[decay_norms=false, optimizer.adamw.weight_decay=5]",
-        "accumulate=2",
-        "sample.area=1",
-        "sample.nonempty=0.9",
-        "sample.images=24",
-        "input.resize=24",
-        "input.channels=[image, y]",
-        "input.channels=[image, y, image_y]",
-        "augment.mixup={p: 1}",
-        "augment.cutmix={p: 1}",
-        "augment.shear={p: 1}",
-        "augment.elastic={p: 1}",
-        "augment.grid_distortion={p: 1}",
-        "augment.cutout={p: 1}",
-        "augment.noise={p: 1}",
-        "augment.blur={p: 1}",
-        "augment.crop={p: 1}",
-        "augment.invert={p: 1}",
-    ],
-)
-def test_every_option_matters(project: Path, plain: dict[str, np.ndarray], override: str) -> None:
-    overrides = override.strip("[]").split(", ") if override.startswith("[") else [override]
-    job = fold_job(project, *overrides, run="option-" + re.sub(r"[^a-z0-9_.]+", "-", override).strip("-"))
-    train(job)
-    assert not same(weights(job), plain)
-
-
-def test_deep_supervision_needs_and_uses_its_heads(project: Path) -> None:
-    heads = ("model.heads.levels=true", "model.heads.image=true")
+def test_deep_supervision_needs_and_teaches_its_heads(project: Path) -> None:
+    """Without a weight in the loss a head gets no gradient and keeps the weights that it began with."""
+    heads = ("model.heads.levels=true", "model.heads.image=true", "ema=null", "stages.lovasz.epochs=0")
     terms = ("stages.warm.loss.levels=0.1", "stages.warm.loss.image=0.05")
-    without = fold_job(project, *heads, run="heads")
-    train(without)
-    supervised = fold_job(project, *heads, *terms, run="supervised")
-    train(supervised)
-    assert not same(weights(without), weights(supervised))
-    assert {"levels", "image"} <= lines(supervised)[0].keys()
+
+    def taught(job) -> set[str]:  # type: ignore[no-untyped-def]
+        torch.manual_seed(job.seed)
+        first = {name: value.detach().numpy() for name, value in job.network().named_parameters()}
+        train(job)
+        found = weights(job)
+        return {name.split(".")[0] for name in first if not np.array_equal(found[name], first[name])}
+
+    plain = taught(fold_job(project, *heads, run="heads"))
+    job = fold_job(project, *heads, *terms, run="supervised")
+    assert plain == {"encoder", "decoder", "pixels"} and taught(job) == plain | {"levels", "image"}
+    assert {"levels", "image"} <= lines(job)[0].keys()
     with pytest.raises(SegfoldError, match=r"model\.heads\.levels=true"):
         train(fold_job(project, terms[0], run="headless"))
 
