@@ -159,7 +159,7 @@ def test_killed_at_every_time(home: Path, undisturbed: dict[str, Any], point: st
         assert differing(outcome(home, "every"), undisturbed) == [], f"{point}:{time}"
         shutil.rmtree(home / "runs" / "every")
     shutil.rmtree(home / "runs" / "every")
-    assert kills >= {"step": STEPS, "line": EPOCHS, "weights": 1, "prediction": 2 * IMAGES}.get(point, 10)
+    assert kills >= {"step": STEPS, "line": EPOCHS, "weights": 1, "scores": 1, "prediction": 2 * IMAGES}.get(point, 10)
 
 
 def test_the_environment_variable_is_read(tmp_path: Path) -> None:
