@@ -15,7 +15,7 @@ from benchmarks.peers import smp_prediction
 from benchmarks.peers.smp_training import MEAN, STD, network
 from benchmarks.workload import first_stage, gmacs, make_images
 from segfold.data.geometry.sizing import Sizing
-from segfold.inference.predict import Manner, predict
+from segfold.inference.predict import PredictionSettings, predict
 from segfold.machine import Runtime, resolve
 from segfold.training import FoldJob
 
@@ -100,7 +100,7 @@ def check(ours: Sequence[np.ndarray], theirs: Sequence[np.ndarray]) -> float:
 
 def predicted(model: nn.Module, job: FoldJob, size: int, runtime: Runtime) -> list[np.ndarray]:
     """Probabilities of every image at its own size, 1×H×W each, as a fold predicts them."""
-    manner = Manner(Sizing(size, size, "resize"), runtime, TTA, BATCH)
+    manner = PredictionSettings(Sizing(size, size, "resize"), runtime, TTA, BATCH)
     return [found.planes for found in predict(model, job.images, np.arange(len(job.images)), manner)]
 
 

@@ -14,7 +14,7 @@ from segfold.data.geometry.sizing import Sizing
 from segfold.data.geometry.symmetry import TRANSFORMS
 from segfold.data.images import ImageSet, load_split
 from segfold.errors import SegfoldError
-from segfold.inference.predict import Manner, predict
+from segfold.inference.predict import PredictionSettings, predict
 from segfold.machine import Runtime
 from segfold.models import Output
 from small_images import PAD, image_set, training_set
@@ -136,7 +136,9 @@ def test_a_network_that_knows_up_from_down_is_asked_the_same_way_round() -> None
     plain, flipped = (
         {
             found.id: found.planes
-            for found in predict(Height(), images, np.arange(3), Manner(PAD, runtime, tta, 2, ("image", "y")))
+            for found in predict(
+                Height(), images, np.arange(3), PredictionSettings(PAD, runtime, tta, 2, ("image", "y"))
+            )
         }
         for tta in (("identity",), ("identity", "vflip"))
     )

@@ -144,7 +144,7 @@ def test_mixed_samples_do_not_depend_on_workers(mix: dict[str, Any]) -> None:
     dataset = training_set(images, augmenter=Augmenter({"affine": {}}, 1), random_offset=True, seed=1, mix=mix)
 
     def batches(workers: int, **settings: int) -> list[Any]:
-        sampler = EpochSampler(10, 4, seed=1, drop_last=True, **settings)
+        sampler = EpochSampler(10, 4, seed=1, **settings)
         return list(DataLoader(dataset, batch_sampler=sampler, num_workers=workers))
 
     alone, shared = batches(0), batches(2)

@@ -14,7 +14,7 @@ from segfold.errors import SegfoldError
 from segfold.inference import predict as predicting
 from segfold.inference import stored
 from segfold.inference.networks import load_weights
-from segfold.inference.predict import Manner, predict, probabilities
+from segfold.inference.predict import PredictionSettings, predict, probabilities
 from segfold.inference.stored import StoredImages, predict_named, store_predictions
 from segfold.machine import Runtime
 from segfold.models import Output
@@ -117,7 +117,7 @@ def test_predictions_have_the_original_size_and_order(project: Path, fit: str) -
     images = fold_job(project).images
     rows = np.array([7, 2, 11])
     sizing = Sizing(32, 32, fit, "reflect")  # type: ignore[arg-type]
-    found = list(predict(Brightness(), images, rows, Manner(sizing, RUNTIME, FLIP, batch_size=2)))
+    found = list(predict(Brightness(), images, rows, PredictionSettings(sizing, RUNTIME, FLIP, batch_size=2)))
     assert [each.id for each in found] == list(images.ids[rows])
     assert all(each.image_logits is None for each in found)
     for row, (_, values, _) in zip(rows, found):
@@ -151,7 +151,9 @@ def test_stored_scores_are_those_of_the_loaded_weights(project: Path) -> None:
     oof = wanted(job, "oof", job.validation_rows).find(done["weights"]["model"])
     assert oof is not None and list(oof.ids) == done["held_out"] == list(job.images.ids[job.validation_rows])
     sizing = Sizing(32, 32, "pad", "reflect")
-    predicted = predict(network, job.images, job.validation_rows, Manner(sizing, RUNTIME, FLIP, batch_size=3))
+    predicted = predict(
+        network, job.images, job.validation_rows, PredictionSettings(sizing, RUNTIME, FLIP, batch_size=3)
+    )
     fresh = {found.id: found.planes for found in predicted}
     for row, name in enumerate(oof.ids):
         assert np.abs(oof.probability(row) - fresh[name]).max() < 1e-4

@@ -348,3 +348,29 @@ def test_unfrozen_networks_stay_in_training_mode() -> None:
     network = Small().train()
     frozen_mode(network)
     assert all(module.training for module in network.modules())
+
+
+def test_momenta_that_a_state_lacks_are_zero() -> None:
+    """As of an encoder that was frozen, in a state of torch's own optimiser; torch's fused kernel wants all or none."""
+    network = nn.ModuleDict({"encoder": nn.Linear(2, 2), "head": nn.Linear(2, 1)})
+    theirs = torch.optim.SGD(network.parameters(), lr=0.1, momentum=0.9)
+    network["encoder"].requires_grad_(False)
+    network["head"](network["encoder"](torch.ones(3, 2))).sum().backward()
+    theirs.step()
+    ours = build_optimizer("sgd", network, momentum=0.9, weight_decay=0.0)
+    state = theirs.state_dict() | {"param_groups": ours.state_dict()["param_groups"]}
+    assert len(state["state"]) == 2
+    ours.load_state_dict(state)
+    network["encoder"].requires_grad_(True)
+    network.zero_grad()
+    network["head"](network["encoder"](torch.ones(3, 2))).sum().backward()
+    before = [parameter.detach().clone() for parameter in network.parameters()]
+    momenta = [
+        torch.zeros_like(p) if "encoder" in n else theirs.state[p]["momentum_buffer"].clone()
+        for n, p in network.named_parameters()
+    ]
+    for group in ours.param_groups:
+        group["lr"] = 0.5
+    ours.step()
+    for parameter, old, momentum in zip(network.parameters(), before, momenta):
+        torch.testing.assert_close(parameter.detach(), old - 0.5 * (0.9 * momentum + parameter.grad))

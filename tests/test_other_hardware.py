@@ -15,7 +15,7 @@ from segfold import machine as device
 from segfold.cli.progress import Progress
 from segfold.data.geometry.sizing import Sizing
 from segfold.errors import SegfoldError
-from segfold.inference.predict import Manner, predict
+from segfold.inference.predict import PredictionSettings, predict
 from segfold.machine import Runtime
 from segfold.models import Output
 from segfold.stopping import Stopping
@@ -68,7 +68,7 @@ def test_batches_beyond_the_range_of_float16_are_predicted_in_float32(project: P
     said: list[str] = []
 
     def found(runtime: Runtime) -> list[np.ndarray]:
-        manner = Manner(SIZING, runtime, batch_size=1)
+        manner = PredictionSettings(SIZING, runtime, batch_size=1)
         return [found.planes for found in predict(Wide(), images, rows, manner, say=said.append)]
 
     half, full = found(HALF), found(replace(HALF, precision="fp32"))
@@ -156,7 +156,7 @@ def test_a_training_out_of_memory_says_what_to_lower_and_goes_on_later(
 
 def test_a_prediction_out_of_memory_says_what_to_lower(project: Path) -> None:
     images = fold_job(project).images
-    manner = Manner(SIZING, replace(HALF, precision="fp32"), batch_size=4)
+    manner = PredictionSettings(SIZING, replace(HALF, precision="fp32"), batch_size=4)
     predictions = predict(Full(Wide(), 2), images, np.arange(8), manner)
     with pytest.raises(SegfoldError, match=r"^out of memory on cpu: lower predict\.batch_size \(now 4\)"):
         list(predictions)

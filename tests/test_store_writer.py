@@ -287,6 +287,18 @@ def test_lost_image_logits_of_a_part_begin_it_anew(tmp_path):
         assert writer.count == 0
 
 
+@pytest.mark.parametrize("lost", ["oof.part.json", "oof.u16.part"])
+def test_a_kill_between_the_files_of_a_part_costs_what_was_not_recorded(tmp_path, lost):
+    """Codes, image-level logits and their record are written in that order; the older of the last two files stays."""
+    write_with_logits(tmp_path, 2)
+    older = (tmp_path / lost).read_bytes()
+    write_with_logits(tmp_path, 4)
+    (tmp_path / lost).write_bytes(older)
+    with StoreWriter(tmp_path, "oof", IDS, SHAPES, META) as writer:
+        assert writer.count == 2
+    assert write_with_logits(tmp_path).image_logits.tolist() == np.float32(LOGITS).tolist()
+
+
 def test_a_network_without_an_image_head_leaves_no_logits_of_another(tmp_path):
     write_with_logits(tmp_path)
     store = write(tmp_path, meta={**META, "weights": "other"})

@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader, Dataset
 from segfold.data.dataset import PredictionSet, TrainingSet
 from segfold.data.workers import batches, fitting, loader
 from segfold.errors import SegfoldError
-from segfold.inference.predict import Manner, predict
+from segfold.inference.predict import PredictionSettings, predict
 from segfold.machine import Runtime
 from segfold.stopping import leave_signals_to_parent
 from segfold.training.batches import Batches
@@ -77,7 +77,7 @@ def test_training_and_prediction_raise_what_a_worker_raised(tmp_path: Any, monke
     spoil(monkeypatch, PredictionSet)
     images = image_set(4)
     with pytest.raises(SegfoldError, match=r"^image 3 is bad: mend it$"):
-        next(predict(torch.nn.Identity(), images, np.arange(4), Manner(PAD, RUNTIME, batch_size=2)))
+        next(predict(torch.nn.Identity(), images, np.arange(4), PredictionSettings(PAD, RUNTIME, batch_size=2)))
     monkeypatch.undo()
     spoil(monkeypatch, TrainingSet)
     job = fold_job(make_project(tmp_path))
@@ -100,7 +100,7 @@ def test_workers_of_a_prediction_leave_signals_to_their_parent(monkeypatch: pyte
 
     monkeypatch.setattr("segfold.inference.predict.loader", watched)
     runtime = Runtime(torch.device(device), "fp32", False, 1, 3)
-    manner = Manner(PAD, runtime, batch_size=2)
+    manner = PredictionSettings(PAD, runtime, batch_size=2)
     assert list(predict(torch.nn.Identity(), image_set(4), np.arange(4), manner)) == []
     assert asked[0]["worker_init_fn"] is leave_signals_to_parent
     assert asked[0]["num_workers"] == (3 if device == "cuda" else 0)

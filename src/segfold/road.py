@@ -4,14 +4,13 @@ Arguments are data; paths lie under ``home``; what happens is told to an observe
 shows what they return.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import nn
 
@@ -20,7 +19,6 @@ from segfold.config import dump_yaml
 from segfold.data.folds import ensure_folds, fold_path, read_folds
 from segfold.data.images import ImageSet, known_shapes, load_split
 from segfold.disk import size_text
-from segfold.ensemble import blend as blended
 from segfold.ensemble.blend import OofMember, TestMember
 from segfold.ensemble.members import (
     Entry,
@@ -32,6 +30,7 @@ from segfold.ensemble.members import (
     nothing_left,
     weighted,
 )
+from segfold.ensemble.members import blend_members as blend
 from segfold.environment import environment
 from segfold.errors import SegfoldError
 from segfold.files import write_atomic, write_json
@@ -52,6 +51,8 @@ from segfold.training import FoldJob
 from segfold.training import train_fold as train
 from segfold.training.learner import record_run
 from segfold.training.processes import ALONE, Group
+
+__all__ = ["Run", "blend", "experiment_folds", "fold_job", "open_run", "predict_fold", "submit", "train_fold"]
 
 
 @dataclass(frozen=True)
@@ -200,14 +201,6 @@ def predict_fold(
 
     wanted = StoredImages(folder, experiment, images, rows, split, classes)
     return predict_named(wanted, digests, network_of, runtime, observer)
-
-
-def blend(
-    members: Sequence[Predicted], split: Literal["oof", "test"], ids: Iterable[str]
-) -> Iterator[tuple[str, npt.NDArray[np.uint16]]]:
-    """Weighted mean of runs, image by image: id and C×H×W codes; see ``segfold.ensemble.blend.blend``."""
-    runs = [member.oof if split == "oof" else member.test for member in members]
-    return blended(runs, [member.entry.weight for member in members], ids)
 
 
 def submit(

@@ -80,13 +80,12 @@ class EpochSampler(Sampler[list[Key]]):
 
     Args:
         length: number of positions.
-        batch_size: positions a batch, over all processes.
+        batch_size: positions a batch, over all processes; a last batch that is not full is left out.
         chances: how likely each position is drawn, at least 0; None for each one once.
         images: length of the epoch; None for as many as there are positions with a chance above 0.
         seed: of the experiment.
         epoch: number of the epoch.
         start: number of the first batch: how many batches of this epoch have been seen before.
-        drop_last: leave out a last batch that is not full.
         rank: number of this process, which gets the keys ``rank``, ``rank + world``, … of each batch.
         world: number of processes.
 
@@ -104,7 +103,6 @@ class EpochSampler(Sampler[list[Key]]):
         seed: int = 0,
         epoch: int = 0,
         start: int = 0,
-        drop_last: bool = True,
         rank: int = 0,
         world: int = 1,
     ) -> None:
@@ -114,12 +112,12 @@ class EpochSampler(Sampler[list[Key]]):
             raise SegfoldError(
                 f"batch_size {batch_size} cannot be shared out evenly among {world} processes: set a multiple of {world}"
             )
-        if not 0 <= rank < world or (world > 1 and not drop_last):
-            raise ValueError(f"process {rank} of {world}; the last batch can be kept by a single process only")
+        if not 0 <= rank < world:
+            raise ValueError(f"process {rank} of {world}")
         self._all = length
         self._positions = np.arange(length) if chances is None else np.flatnonzero(chances)
         self._length = len(self._positions) if images is None else images
-        self._batches = self._length // batch_size if drop_last else -(-self._length // batch_size)
+        self._batches = self._length // batch_size
         if self._batches == 0 or not len(self._positions):
             raise SegfoldError(
                 f"{self._length} training images are fewer than a batch of {batch_size}: lower batch_size"

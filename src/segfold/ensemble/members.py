@@ -1,14 +1,17 @@
 """The members of an ensemble: finished runs of one competition, and what they have predicted."""
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
 
 from segfold.competition import Competition, load_competition
 from segfold.data.images import ImageSet
-from segfold.ensemble.blend import OofMember, TestMember, proportions
+from segfold.ensemble.blend import Member, OofMember, TestMember, blend, proportions
 from segfold.errors import SegfoldError
 from segfold.inference.networks import sizing_of
 from segfold.inference.stored import weights_names
@@ -57,6 +60,14 @@ class Predicted:
     """See ``Entry.used``."""
     oof: OofMember
     test: TestMember
+
+
+def blend_members(
+    members: Sequence[Predicted], split: Literal["oof", "test"], ids: Iterable[str]
+) -> Iterator[tuple[str, npt.NDArray[np.uint16]]]:
+    """Weighted mean of runs, image by image: id and C×H×W codes; see ``segfold.ensemble.blend.blend``."""
+    runs: Sequence[Member] = [member.oof if split == "oof" else member.test for member in members]
+    return blend(runs, [member.entry.weight for member in members], ids)
 
 
 class UnusableRunError(SegfoldError):

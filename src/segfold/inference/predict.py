@@ -24,7 +24,7 @@ class _RangeError(Exception):
 
 
 @dataclass(frozen=True)
-class Manner:
+class PredictionSettings:
     """How images are predicted.
 
     Attributes:
@@ -40,7 +40,7 @@ class Manner:
     channels: tuple[str, ...] = ("image",)
 
     @classmethod
-    def of(cls, experiment: Experiment, runtime: Runtime) -> "Manner":
+    def of(cls, experiment: Experiment, runtime: Runtime) -> "PredictionSettings":
         """That of an experiment's settings."""
         settings = experiment.predict
         channels = experiment.input.channels
@@ -95,7 +95,7 @@ def predict(
     network: nn.Module,
     images: ImageSet,
     rows: np.ndarray,
-    manner: Manner,
+    manner: PredictionSettings,
     on_batch: Callable[[int], None] = lambda samples: None,
     say: Callable[[str], None] = lambda text: None,
 ) -> Iterator[Prediction]:

@@ -11,7 +11,7 @@ from torch import nn
 from segfold.config import dump
 from segfold.data.images import ImageSet
 from segfold.errors import SegfoldError
-from segfold.inference.predict import Manner, predict
+from segfold.inference.predict import PredictionSettings, predict
 from segfold.machine import Runtime
 from segfold.observer import SILENT, Observer
 from segfold.runs.folder import FoldFolder
@@ -131,7 +131,7 @@ def store_predictions(
     ready = wanted.find(digest, weights)
     if ready is not None:
         return ready
-    images, rows, manner = wanted.images, wanted.rows, Manner.of(wanted.experiment, runtime)
+    images, rows, manner = wanted.images, wanted.rows, PredictionSettings.of(wanted.experiment, runtime)
     title = f"{wanted.folder.path} {wanted.split} {weights} {tta_name(manner.tta)}"
     writer = StoreWriter(
         wanted.place(weights),

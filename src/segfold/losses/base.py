@@ -9,7 +9,6 @@ from torch import Tensor
 
 from segfold.errors import SegfoldError
 
-Share = Annotated[float, Ge(0), Le(1)]
 Price = Annotated[float, Ge(0), Le(100)]
 """Of a mistake, or the exponent that one is raised to."""
 Smooth = Annotated[float, Ge(0), Le(1e6)]

@@ -10,7 +10,8 @@ from annotated_types import Ge, Le
 from torch import Tensor
 
 from segfold.errors import SegfoldError
-from segfold.losses.base import Share, flatten, in_range, mean_sums, mean_value
+from segfold.losses.base import flatten, in_range, mean_sums, mean_value
+from segfold.ranges import Share
 
 _SHARE = 1 / 16
 _Some = Annotated[float, Ge(1e-6), Le(1)]

@@ -4,7 +4,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from segfold.losses.base import Price, Share, flatten, in_range, mean_over_pixels, mean_sums, mean_value
+from segfold.losses.base import Price, flatten, in_range, mean_over_pixels, mean_sums, mean_value
+from segfold.ranges import Share
 
 
 class BCE:

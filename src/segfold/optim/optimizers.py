@@ -55,11 +55,20 @@ def sgd(
         groups, lr=0.0, momentum=momentum, weight_decay=weight_decay, nesterov=nesterov, fused=_fusible(groups)
     )
     if momentum > 0:
-        # torch's fused kernel takes momenta of all parameters or of none; those of a frozen encoder would come later.
-        for group in optimizer.param_groups:
-            for parameter in group["params"]:
-                optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
+        _fill_momenta(optimizer)
+        optimizer.register_load_state_dict_post_hook(_fill_momenta)
     return optimizer
+
+
+def _fill_momenta(optimizer: Optimizer) -> None:
+    """Momenta of 0 where there are none.
+
+    Torch's fused kernel takes those of all parameters or of none, and a frozen encoder's would come later.
+    """
+    for group in optimizer.param_groups:
+        for parameter in group["params"]:
+            if optimizer.state[parameter].get("momentum_buffer") is None:
+                optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
 
 
 def rmsprop(

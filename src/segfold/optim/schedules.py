@@ -14,6 +14,7 @@ from typing import Annotated, Any, Protocol
 from annotated_types import Ge, Gt, Le, Lt
 
 from segfold.errors import SegfoldError
+from segfold.ranges import Share
 
 # A boundary computed as k / cycles may miss k by a rounding; no stage has as many steps as this would confuse.
 _BOUNDARY = 1e-9
@@ -21,7 +22,6 @@ _BOUNDARY = 1e-9
 
 Factor = Annotated[float, Ge(0), Le(1)]
 """Of the stage's learning rate, which is the highest of all."""
-Share = Annotated[float, Ge(0), Le(1)]
 Cycles = Annotated[int, Ge(1), Le(10_000)]
 Decay = Annotated[float, Gt(0), Le(1)]
 

@@ -124,12 +124,21 @@ class StoreWriter:
         held = int(np.searchsorted(self.offsets, self._part.stat().st_size // 2, side="right")) - 1
         whole = max(0, min(recorded, held, len(self.ids)))
         whole = whole if whole == len(self.ids) else whole - whole % self._batch
-        if progress.get("image"):
-            data = self._image_part.read_bytes() if self._image_part.is_file() else b""
-            if hashlib.sha256(data).hexdigest() != progress["image"]:
-                return 0
-            self._image_logits = list(np.frombuffer(data, "<f4").reshape(recorded, -1)[:whole])
-        return whole
+        return whole if self._take_image_logits(progress, recorded, whole) else 0
+
+    def _take_image_logits(self, progress: Mapping[str, Any], recorded: int, whole: int) -> bool:
+        """Goes on from the image-level logits of the part. False where they are not those that were recorded."""
+        if "views" not in progress:
+            return True
+        try:
+            # It is written before its record, so it may hold more images.
+            data = self._image_part.read_bytes()[: 4 * recorded * int(progress["views"])]
+        except (OSError, TypeError, ValueError):
+            return False
+        if hashlib.sha256(data).hexdigest() != progress.get("image"):
+            return False
+        self._image_logits = list(np.frombuffer(data, "<f4").reshape(recorded, -1)[:whole])
+        return True
 
     def append(self, image_id: str, probability: npt.NDArray[Any], image_logits: npt.ArrayLike | None = None) -> None:
         """Adds the next image.
@@ -172,6 +181,7 @@ class StoreWriter:
             os.fsync(self._file.fileno())
         progress: dict[str, Any] = {"identity": self._identity, "images": self.count}
         if self._image_logits:
+            progress["views"] = len(self._image_logits[0])
             progress["image"] = self._write_image_logits(self._image_part)
         write_json(self._progress, progress)
         self._synced = time.monotonic()

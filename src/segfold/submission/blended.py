@@ -11,8 +11,8 @@ import numpy as np
 
 from segfold.competition import Competition
 from segfold.data.images import ImageSet
-from segfold.ensemble import Decision, Grid, blend, check_same_folds, choose, common_ids, grid_scores
-from segfold.ensemble.members import Predicted
+from segfold.ensemble import Decision, Grid, check_same_folds, choose, common_ids, grid_scores
+from segfold.ensemble.members import Predicted, blend_members
 from segfold.errors import SegfoldError
 from segfold.inference.stored import PIPELINE, prediction_meta
 from segfold.layouts.ids import one_form
@@ -195,14 +195,13 @@ def _decide(
     masks = train.masks
     assert masks is not None
     position = dict(zip(ids, train.position(ids)))
-    oof = [member.oof for member in members]
-    blended = blend(oof, [member.entry.weight for member in members], ids)
+    fold_of = members[0].oof.fold_of
+    blended = blend_members(members, "oof", ids)
     seen, scores = grid_scores(blended, lambda name: masks[position[name]], METRICS[competition.metric], grid)
-    return choose(seen, scores, None if mixed else [oof[0].fold_of[name] for name in seen], grid)
+    return choose(seen, scores, None if mixed else [fold_of[name] for name in seen], grid)
 
 
 def _masks(members: Sequence[Predicted], order: Sequence[str], decision: Decision) -> Iterator[tuple[str, np.ndarray]]:
     threshold, components = Threshold(value=decision.threshold), MinArea(min_area=decision.min_area)
-    tests, weights = [member.test for member in members], [member.entry.weight for member in members]
-    for name, codes in blend(tests, weights, order):
+    for name, codes in blend_members(members, "test", order):
         yield name, components(threshold(codes[0]))

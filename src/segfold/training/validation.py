@@ -11,7 +11,7 @@ from torch import nn
 
 from segfold.data.images import ImageSet
 from segfold.files import write_atomic
-from segfold.inference.predict import Manner, predict
+from segfold.inference.predict import PredictionSettings, predict
 from segfold.machine import Runtime
 from segfold.metrics import METRICS, Counts, overlap
 from segfold.store import HALF, Probabilities
@@ -78,7 +78,7 @@ def score_network(
     images, experiment = job.images, job.experiment
     assert images.masks is not None
     rows = job.validation_rows[group.rank :: group.size]
-    manner = replace(Manner.of(experiment, runtime), tta=("identity",))
+    manner = replace(PredictionSettings.of(experiment, runtime), tta=("identity",))
     masks = (found.planes[0] >= 0.5 for found in predict(network, images, rows, manner, say=say))
     shares = group.gathered(_counts(masks, (images.masks[row] for row in rows)))
     return scores_of(Counts(*map(np.concatenate, zip(*shares))), job.competition.metric)

@@ -13,7 +13,8 @@ import numpy as np
 from annotated_types import Ge, Le
 
 from segfold.data.augment.library import library
-from segfold.data.augment.step import Share, Step, check
+from segfold.data.augment.step import Step, check
+from segfold.ranges import Share
 
 _BORDER = cv2.BORDER_REFLECT_101
 

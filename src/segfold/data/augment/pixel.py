@@ -6,7 +6,8 @@ import numpy as np
 from annotated_types import Ge, Le
 
 from segfold.data.augment.library import library
-from segfold.data.augment.step import Share, Step, check
+from segfold.data.augment.step import Step, check
+from segfold.ranges import Share
 
 
 def brightness(*, limit: Share = 0.1, p: Share = 0.5) -> Any:

@@ -7,14 +7,10 @@ generator; its cut-out fills in units of the pixel type.
 
 import random
 from abc import ABC, abstractmethod
-from typing import Annotated
 
 import numpy as np
-from annotated_types import Ge, Le
 
 from segfold.errors import SegfoldError
-
-Share = Annotated[float, Ge(0), Le(1)]
 
 
 class Step(ABC):
