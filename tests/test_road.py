@@ -163,6 +163,15 @@ def test_fold_file_is_never_rewritten(home: Path) -> None:
     assert done.returncode == 2 and (home / "folds/small-2.csv").read_bytes() == before
 
 
+def test_a_fold_file_of_another_segfold_stays_valid(tmp_path: Path) -> None:
+    home = make_project(tmp_path)
+    ok(home, "folds", *COMPETITION, "--k", "2", "--seed", "7")
+    path = home / "folds/small-2.csv"
+    before = path.read_bytes()
+    said = ok(home, "folds", *COMPETITION, "--k", "2")
+    assert "kept" in said and "fold 1:" in said and path.read_bytes() == before
+
+
 def test_environment_says_what_the_run_was_made_with(home: Path) -> None:
     record = json.loads((home / "runs/both/environment.json").read_text())
     assert record["packages"]["torch"] and record["device"] and len(record["data"]) == 64 == len(record["folds"])

@@ -87,8 +87,17 @@ def open_run(experiment: Experiment, name: str, home: Path = Path(), group: Grou
     return Run(experiment, competition, folder, home)
 
 
-def experiment_folds(experiment: Experiment, competition: Competition, images: ImageSet, home: Path) -> np.ndarray:
+def experiment_folds(
+    experiment: Experiment,
+    competition: Competition,
+    images: ImageSet,
+    home: Path,
+    say: Callable[[str], None] = lambda text: None,
+) -> np.ndarray:
     """Fold number of each image, from the experiment's fold file; the usual file is made where it is missing.
+
+    Args:
+        say: told of what is too small to be in every fold, where the file is made.
 
     Raises:
         SegfoldError: a named file of other images, or with another number of folds.
@@ -101,14 +110,14 @@ def experiment_folds(experiment: Experiment, competition: Competition, images: I
             raise SegfoldError(f"{path} has {count} folds, folds.k is {settings.k}: set folds.k={count}")
         return folds
     path = fold_path(competition.name, settings.k, home)
-    return ensure_folds(path, images.ids, images.coverage, images.groups, settings.k, settings.seed)
+    return ensure_folds(path, images.ids, images.coverage, images.groups, settings.k, settings.seed, say)
 
 
 def fold_job(run: Run, fold: int, say: Callable[[str], None] = lambda text: None) -> FoldJob:
     """What one fold's training is made from: decoded images and folds, made where they are missing.
 
     Args:
-        say: told when images are decoded.
+        say: told when images are decoded, and what is too small for the folds.
 
     Raises:
         SegfoldError: no data, or images that the network cannot take: before hours of training, the test set's as well.
@@ -117,7 +126,7 @@ def fold_job(run: Run, fold: int, say: Callable[[str], None] = lambda text: None
     images = load_split(competition, "train", run.home, say)
     if (known := known_shapes(competition, "test", run.home)) is not None:
         sizing_of(experiment).check(*known, "test image")
-    folds = experiment_folds(experiment, competition, images, run.home)
+    folds = experiment_folds(experiment, competition, images, run.home, say)
     return FoldJob(experiment, competition, images, folds, fold, run.folder.fold(fold), run.home)
 
 

@@ -8,22 +8,30 @@ from segfold.cli.shell import HOME, remark, whole_number
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--competition", default="tgs-salt", help="name in configs/competitions, or a YAML file")
     parser.add_argument("--k", type=whole_number, default=5, help="number of folds")
-    parser.add_argument("--seed", type=whole_number, default=0, help="another seed gives another split")
+    parser.add_argument("--seed", type=whole_number, help="another seed gives another split (default: 0)")
 
 
 def run(arguments: argparse.Namespace) -> int:
     import numpy as np
 
     from segfold.competition import load_competition
-    from segfold.data.folds import fold_path, make_folds, write_folds
+    from segfold.data.folds import fold_path, kept_folds, make_folds, write_folds
     from segfold.data.images import load_split
 
     competition = load_competition(arguments.competition, HOME)
     images = load_split(competition, "train", HOME, say=remark)
-    folds = make_folds(images.ids, images.coverage, images.groups, arguments.k, arguments.seed)
     path = fold_path(competition.name, arguments.k, HOME)
-    written = write_folds(path, images.ids, folds)
-    print(f"{path}: {'written' if written else 'the same file is there already'}")
+    folds = make_folds(images.ids, images.coverage, images.groups, arguments.k, arguments.seed or 0, say=remark)
+    held = kept_folds(path, images.ids, arguments.k) if arguments.seed is None else None
+    if held is not None and not np.array_equal(held, folds):
+        print(
+            f"{path}: kept, runs may have been trained on it. It is another split than would be made now, of another seed "
+            "or by an earlier segfold; delete it to have it made anew"
+        )
+        folds = held
+    else:
+        written = write_folds(path, images.ids, folds)
+        print(f"{path}: {'written' if written else 'the same file is there already'}")
     for fold in range(arguments.k):
         inside = folds == fold
         empty = np.mean(images.coverage[inside] == 0)

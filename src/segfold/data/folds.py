@@ -1,7 +1,8 @@
 """Folds: which images validate which model. Written once, and held to the data on every start."""
 
 import hashlib
-from collections.abc import Iterable, Sequence
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -45,12 +46,13 @@ def make_folds(
     groups: Iterable[str] | None = None,
     k: int = 5,
     seed: int = 0,
+    say: Callable[[str], None] = lambda text: None,
 ) -> np.ndarray:
-    """Assigns each image to one of ``k`` folds, stratified by coverage class.
+    """Assigns each image to one of ``k`` folds, stratified by coverage class, by scikit-learn's splitters.
 
-    A function of (id, coverage, group) and the seed only: neither the order of the images nor a library's
-    version changes it. Without groups every class, and the whole, is spread as evenly as can be (folds differ
-    by at most one image).
+    They see the images in the order of a hash of (seed, id), so the order of the files does not matter. Without groups
+    every class, and the whole, is spread as evenly as can be (folds differ by at most one image); with groups as evenly
+    as ``StratifiedGroupKFold`` finds.
 
     Args:
         ids: N ids.
@@ -58,6 +60,7 @@ def make_folds(
         groups: N group names; a group stays in one fold. "" is an image in no group.
         k: number of folds.
         seed: another seed gives another split.
+        say: told of a coverage class that is too small to be in every fold.
 
     Returns:
         N fold numbers, 0…k-1, in the order of ``ids``.
@@ -72,48 +75,58 @@ def make_folds(
     classes = coverage_class(np.asarray(coverage, float))
     if len(classes) != len(names):
         raise ValueError(f"{len(classes)} coverages for {len(names)} ids")
-    members = _members(names, groups)
-    if k < 2 or k > len(members):
+    keys = _group_keys(names, groups)
+    count = len(set(keys))
+    if k < 2 or k > count:
         what = "images" if groups is None else "groups"
-        raise SegfoldError(f"k={k} folds of {len(members)} {what}: expected 2…{len(members)}")
-    if groups is None:
-        return _deal(names, classes, k, seed)
-    return _greedy(members, classes, k, seed)
-
-
-def _members(names: list[str], groups: Iterable[str] | None) -> dict[str, list[int]]:
-    """Rows of each group, by a key that no two groups share; an image in no group is one of its own."""
-    keys = ["" for _ in names] if groups is None else [str(group) for group in groups]
-    if len(keys) != len(names):
-        raise ValueError(f"{len(keys)} groups for {len(names)} ids")
-    members: dict[str, list[int]] = {}
-    for row, (name, key) in enumerate(zip(names, keys)):
-        members.setdefault(f"group:{key}" if key else f"image:{name}", []).append(row)
-    return members
-
-
-def _deal(names: list[str], classes: np.ndarray, k: int, seed: int) -> np.ndarray:
-    """Deals the images out like cards, class after class, each class going on where the last one ended."""
-    order = sorted(range(len(names)), key=lambda row: (classes[row], _random(names[row], seed)))
+        raise SegfoldError(f"k={k} folds of {count} {what}: expected 2…{count}")
+    for line in _too_small(classes, keys, k, grouped=groups is not None):
+        say(line)
+    order = np.array(sorted(range(len(names)), key=lambda row: _random(names[row], seed)))
     folds = np.empty(len(names), np.int64)
-    folds[order] = np.arange(len(names)) % k  # the image at place p of ``order`` gets fold p mod k
+    folds[order] = _split(classes[order], None if count == len(names) else [keys[row] for row in order], k, seed)
     return folds
 
 
-def _greedy(members: dict[str, list[int]], classes: np.ndarray, k: int, seed: int) -> np.ndarray:
-    """Puts each group, large ones first, where it keeps classes and sizes most even."""
-    counts = {key: np.bincount(classes[rows], minlength=11) for key, rows in members.items()}
-    total = np.maximum(np.bincount(classes, minlength=11), 1)
-    filled = np.zeros((k, 11), np.int64)
+def _group_keys(names: list[str], groups: Iterable[str] | None) -> list[str]:
+    """A key of each image's group that no two groups share; an image in no group is one of its own."""
+    given = ["" for _ in names] if groups is None else [str(group) for group in groups]
+    if len(given) != len(names):
+        raise ValueError(f"{len(given)} groups for {len(names)} ids")
+    return [f"group:{group}" if group else f"image:{name}" for name, group in zip(names, given)]
+
+
+def _too_small(classes: np.ndarray, keys: Sequence[str], k: int, grouped: bool) -> Iterator[str]:
+    """A line for each coverage class that cannot be in every fold."""
+    for number in np.unique(classes).tolist():
+        inside = np.flatnonzero(classes == number)
+        groups = len({keys[row] for row in inside})
+        if groups < k:
+            named = "empty masks" if number == 0 else f"masks that cover {10 * (number - 1)} to {10 * number} %"
+            among = f" in {groups} group{'s' * (groups > 1)}" if grouped else ""
+            images = f"{len(inside)} image{'s' * (len(inside) > 1)}"
+            yield f"{named}: {images}{among}, too few for {k} folds; some folds have none of them"
+
+
+def _split(classes: np.ndarray, keys: Sequence[str] | None, k: int, seed: int) -> np.ndarray:
+    """Fold of each image, all in hashed order; ``keys`` of the groups where there are any."""
+    from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold  # takes a second
+
     folds = np.empty(len(classes), np.int64)
-    for key in sorted(members, key=lambda key: (-len(members[key]), _random(key, seed))):
-        group = counts[key]
-        # Growth of the squared share of each class, and of the whole, in each fold.
-        growth = ((2 * filled + group) * group / total**2).sum(axis=1)
-        growth += (2 * filled.sum(axis=1) + group.sum()) * group.sum() / len(classes) ** 2
-        fold = int(np.lexsort((filled.sum(axis=1), growth.round(12)))[0])
-        filled[fold] += group
-        folds[members[key]] = fold
+    if np.bincount(classes).max() < k:  # the splitters refuse what has no class to stratify by
+        if keys is None:
+            folds[np.argsort(classes, kind="stable")] = np.arange(len(classes)) % k
+            return folds
+        classes = np.zeros_like(classes)
+    numbers = None
+    if keys is not None:
+        place = {key: number for number, key in enumerate(sorted(set(keys), key=lambda key: _random(key, seed)))}
+        numbers = [place[key] for key in keys]
+    splitter = StratifiedKFold(k) if keys is None else StratifiedGroupKFold(k)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # of small classes, about which _too_small says more
+        for fold, (_, rows) in enumerate(splitter.split(classes, classes, numbers)):
+            folds[rows] = fold
     return folds
 
 
@@ -176,6 +189,15 @@ def read_folds(path: Path, ids: Iterable[str]) -> np.ndarray:
     return folds
 
 
+def kept_folds(path: Path, ids: Iterable[str], k: int) -> np.ndarray | None:
+    """The folds of a file of ``k`` folds of these images, whatever made it; None where there is no such file."""
+    try:
+        folds = read_folds(path, ids)
+    except SegfoldError:
+        return None
+    return folds if int(folds.max()) + 1 == k else None
+
+
 def _quoted(name: str) -> str:
     return '"' + name.replace('"', '""') + '"' if any(mark in name for mark in ',"\r\n') else name
 
@@ -187,10 +209,11 @@ def ensure_folds(
     groups: np.ndarray | None,
     k: int,
     seed: int,
+    say: Callable[[str], None] = lambda text: None,
 ) -> np.ndarray:
     """The folds in ``path``, made first where there is no file. Arguments and errors as above."""
     if not path.exists():
-        write_folds(path, ids, make_folds(ids, coverage, groups, k, seed))
+        write_folds(path, ids, make_folds(ids, coverage, groups, k, seed, say))
     folds = read_folds(path, ids)
     if int(folds.max()) + 1 != k:
         raise SegfoldError(
