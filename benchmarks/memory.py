@@ -94,7 +94,7 @@ def main(folder: Path, members: int, images: int) -> None:
             runs.append(TestMember(str(number), {0: store}))
         ids = common_ids(runs).ids
         seen = 0
-        for image_id, codes in blend(runs, None, ids):
+        for image_id, codes, _ in blend(runs, None, ids):
             if seen < 8:
                 # Members take turns between two stores, so the mean of all is the mean of two, rounded half up.
                 parts = [run.code_sum(image_id) for run in runs[:DIFFERENT]]

@@ -1,7 +1,7 @@
 """Finished runs made by hand: settings, records and stored predictions, and no network behind them."""
 
 import hashlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,13 @@ def bright(name: str, mask: np.ndarray | None, fold: int) -> np.ndarray:
 
 
 def made_run(
-    home: Path, name: str, *overrides: str, folds: Iterable[int] = (0, 1), paint: Painter = bright, sets: int = 0
+    home: Path,
+    name: str,
+    *overrides: str,
+    folds: Iterable[int] = (0, 1),
+    paint: Painter = bright,
+    sets: int = 0,
+    heads: Callable[[str, np.ndarray | None, int], Sequence[float]] | None = None,
 ) -> RunFolder:
     """``runs/<name>`` of a project, with finished folds that have predicted both splits.
 
@@ -37,6 +43,7 @@ def made_run(
         overrides: of ``configs/small.yaml``.
         paint: what the folds have predicted.
         sets: how many snapshots there are beside ``model``, with the predictions of ``model``.
+        heads: what the image heads say, of the same: logits, one a view.
     """
     run = RunFolder(home / "runs" / name)
     for number in folds:
@@ -53,7 +60,9 @@ def made_run(
                 with StoreWriter(folder, split, images.ids[rows], shapes, meta) as writer:
                     for row in rows:
                         mask = None if images.masks is None else images.masks[row]
-                        writer.append(images.ids[row], paint(str(images.ids[row]), mask, number)[None])
+                        image_id = str(images.ids[row])
+                        said = None if heads is None else heads(image_id, mask, number)
+                        writer.append(image_id, paint(image_id, mask, number)[None], said)
                     writer.finish()
         run.config_path.write_text(dump_yaml(job.experiment))
         record = {

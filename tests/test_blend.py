@@ -30,6 +30,10 @@ def store(folder, ids, seed, shapes=SHAPES, split="test"):
         return writer.finish(), codes
 
 
+def codes_of(blended):
+    return {found.id: found.codes for found in blended}
+
+
 def rounded_mean(terms):
     """floor(weighted mean + 1/2) with fractions: [(weight, codes)]."""
     whole = sum(weight for weight, _ in terms)
@@ -43,7 +47,7 @@ def test_folds_are_averaged_within_a_run_and_then_runs(tmp_path):
     two, two_codes = store(tmp_path / "1", list("dcba"), 1)
     three, three_codes = store(tmp_path / "2", list("bdac"), 2)
     members = [TestMember("double", {0: one, 3: two}), TestMember("single", {0: three})]
-    found = dict(blend(members, None, list("cadb")))
+    found = codes_of(blend(members, None, list("cadb")))
     assert list(found) == list("cadb")
     for image_id in "abcd":
         half, quarter = Fraction(1, 2), Fraction(1, 4)
@@ -59,13 +63,13 @@ def test_folds_are_averaged_within_a_run_and_then_runs(tmp_path):
 def test_given_weights(tmp_path):
     made = [store(tmp_path / str(n), list("ab"), n) for n in range(3)]
     members = [TestMember(f"r{n}", {0: one}) for n, (one, _) in enumerate(made)]
-    found = dict(blend(members, [1, 0.25, 3], ["a", "b"]))
+    found = codes_of(blend(members, [1, 0.25, 3], ["a", "b"]))
     for image_id in "ab":
         terms = zip([Fraction(1), Fraction(1, 4), Fraction(3)], (codes[image_id] for _, codes in made))
         assert np.array_equal(found[image_id], rounded_mean(list(terms)))
-    scaled = dict(blend(members, [40, 10, 120], ["a", "b"]))
-    backwards = dict(blend(members[::-1], [3, 0.25, 1], ["a", "b"]))
-    alone = dict(blend(members, [0, 2, 0], ["a", "b"]))
+    scaled = codes_of(blend(members, [40, 10, 120], ["a", "b"]))
+    backwards = codes_of(blend(members[::-1], [3, 0.25, 1], ["a", "b"]))
+    alone = codes_of(blend(members, [0, 2, 0], ["a", "b"]))
     for image_id in "ab":
         assert np.array_equal(scaled[image_id], found[image_id])
         assert np.array_equal(backwards[image_id], found[image_id])
@@ -82,7 +86,7 @@ def test_ties_do_not_depend_on_the_order_of_members(tmp_path):
         TestMember("y", {0: made[3][0]}),
     ]
     members += [TestMember("z", {0: made[4][0], 1: made[5][0]})]
-    results = [dict(blend([members[i] for i in rng.permutation(3)], None, ["a"]))["a"] for _ in range(6)]
+    results = [codes_of(blend([members[i] for i in rng.permutation(3)], None, ["a"]))["a"] for _ in range(6)]
     third = [(Fraction(1, 9), made[n][1]["a"]) for n in (0, 1, 2)] + [(Fraction(1, 3), made[3][1]["a"])]
     expected = rounded_mean(third + [(Fraction(1, 6), made[n][1]["a"]) for n in (4, 5)])
     assert all(np.array_equal(result, expected) for result in results)
@@ -91,7 +95,7 @@ def test_ties_do_not_depend_on_the_order_of_members(tmp_path):
 def test_a_member_blended_with_itself_is_itself(tmp_path):
     one, codes = store(tmp_path, list("abcd"), 0)
     members = [TestMember(name, {0: one, 1: one, 2: one}) for name in "xyz"]
-    for image_id, found in blend(members, [0.1, 0.7, 0.2], list("abcd")):
+    for image_id, found, _ in blend(members, [0.1, 0.7, 0.2], list("abcd")):
         assert np.array_equal(found, codes[image_id])
 
 
@@ -148,7 +152,7 @@ def test_out_of_fold_takes_each_id_from_its_own_fold(tmp_path):
     four, four_codes = store(tmp_path / "1", list("b"), 1, split="oof")
     member = OofMember("r", {0: zero, 4: four})
     assert member.fold_of == {"c": 0, "a": 0, "b": 4}
-    found = dict(blend([member], None, list("abc")))
+    found = codes_of(blend([member], None, list("abc")))
     for image_id, codes in {**zero_codes, **four_codes}.items():
         assert np.array_equal(found[image_id], codes)
 
@@ -202,7 +206,7 @@ for n in range(4):
         for i in ids: writer.append(i, image)
         stores.append(writer.finish())
 members = [TestMember("x", dict(enumerate(stores[:3]))), TestMember("y", {{0: stores[3]}})]
-list(codes.sum() for _, codes in blend(members, None, ids[:3]))
+list(codes.sum() for _, codes, _ in blend(members, None, ids[:3]))
 before = rss()
 for _ in blend(members, None, ids): pass
 print((rss() - before) // 1024)

@@ -64,13 +64,6 @@ def test_a_later_stage_is_refused_before_the_first_has_begun(home: Path, name: s
     assert not job.folder.last.exists() and not job.folder.metrics.exists()
 
 
-def test_a_gate_without_a_head_is_refused_before_the_first_step(home: Path) -> None:
-    job = with_model(home, "unet", "predict.gate=0.3", "init=runs/other")
-    network = job.network()
-    with pytest.raises(SegfoldError, match=r"predict\.gate is 0\.3 but the network has no image head"):
-        objective.check_network(network, job, Group())
-
-
 def test_batch_norms_of_single_images_are_refused(home: Path) -> None:
     job = with_model(home, "unet", centre="psp")
     network = job.network()

@@ -10,15 +10,14 @@ from torch import Tensor, nn
 
 from segfold.data.geometry.sizing import Sizing
 from segfold.data.geometry.symmetry import TRANSFORMS
-from segfold.errors import SegfoldError
 from segfold.inference import predict as predicting
 from segfold.inference import stored
 from segfold.inference.networks import load_weights
 from segfold.inference.predict import PredictionSettings, predict, probabilities
-from segfold.inference.stored import StoredImages, predict_named, store_predictions
+from segfold.inference.stored import StoredImages, store_predictions
 from segfold.machine import Runtime
 from segfold.models import Output
-from segfold.store import GatedStore, StoreWriter
+from segfold.store import MeanStore, StoreWriter
 from small_project import fold_job, make_project, train
 
 RUNTIME = Runtime(torch.device("cpu"), "fp32", False, 1, 0)
@@ -87,24 +86,24 @@ def test_image_logits_are_one_a_view() -> None:
     assert logits is not None and logits.tolist() == [[-1, -1], [1, 1], [-1, 1.5]]
 
 
-@pytest.mark.parametrize(("gate", "kept"), [(0.25, [1, 1, 1]), (0.5, [0, 1, 1]), (0.6, [0, 1, 0]), (0.8, [0, 0, 0])])
-def test_the_gate_empties_images_by_their_mean_over_the_views(tmp_path: Path, gate: float, kept: list[int]) -> None:
-    """Mean probabilities of being filled, by hand: .269, .731, .543."""
-    with StoreWriter(tmp_path, "test", ["a", "b", "c"], [(1, 2, 2)] * 3, {}) as writer:
-        for name, logits in (("a", [-1, -1]), ("b", [1, 1]), ("c", [-1, 1.5])):
-            writer.append(name, np.full((1, 2, 2), 0.75), logits)
-        store = writer.finish()
-    gated = GatedStore(store, gate)
-    for row in range(3):
-        assert np.array_equal(gated.codes(row), store.codes(row) * kept[row])
-
-
-def test_a_gate_of_a_network_without_an_image_head_is_refused(tmp_path: Path) -> None:
-    with StoreWriter(tmp_path, "test", ["a"], [(1, 2, 2)], {}) as writer:
-        writer.append("a", np.full((1, 2, 2), 0.75))
-        store = writer.finish()
-    with pytest.raises(SegfoldError, match=r"^predict\.gate is 0\.5 but the network has no image head; [^\n]*$"):
-        GatedStore(store, 0.5)
+def test_the_image_probability_is_the_mean_over_the_views(tmp_path: Path) -> None:
+    """Mean probabilities of not being empty, by hand: .269, .731, .543; and the mean over sets of weights."""
+    stores = []
+    for folder, last in (("one", 1.5), ("two", -1)):
+        with StoreWriter(tmp_path / folder, "test", ["a", "b", "c"], [(1, 2, 2)] * 3, {}) as writer:
+            for name, logits in (("a", [-1, -1]), ("b", [1, 1]), ("c", [-1, last])):
+                writer.append(name, np.full((1, 2, 2), 0.75), logits)
+            stores.append(writer.finish())
+    one = [round(65535 * value) for value in (0.2689414, 0.7310586, 0.5432579)]
+    assert [stores[0].nonempty(row) for row in range(3)] == one
+    both = MeanStore(stores)
+    assert [both.nonempty(row) for row in range(2)] == one[:2]
+    assert both.nonempty(2) == int((one[2] + one[0]) / 2 + 0.5)
+    with StoreWriter(tmp_path / "none", "test", ["a", "b", "c"], [(1, 2, 2)] * 3, {}) as writer:
+        for name in "abc":
+            writer.append(name, np.full((1, 2, 2), 0.75))
+        silent = writer.finish()
+    assert silent.nonempty(0) is None and MeanStore([stores[0], silent]).nonempty(0) is None
 
 
 @pytest.fixture(scope="module")
@@ -179,8 +178,7 @@ def test_other_settings_are_predicted_anew(project: Path, change: dict[str, dict
     assert wanted(job).find("other weights") is None
 
 
-def test_the_gate_is_applied_when_predictions_are_read(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two runs of one fold that differ in the gate alone share a store, which holds what the network said."""
+def test_the_store_holds_what_the_image_head_says(project: Path) -> None:
     job, done, network = trained(project, "gated", "model.heads.image=true", "stages.lovasz.loss.image=0.1")
     plain = store(job, done, network)
     batch = torch.stack([torch.from_numpy(SIZING.image(job.images.images[row])).permute(2, 0, 1) for row in range(10)])
@@ -188,24 +186,8 @@ def test_the_gate_is_applied_when_predictions_are_read(project: Path, monkeypatc
         logits = torch.stack([network(batch).image[:, 0], network(batch.flip(-1)).image[:, 0]], dim=1)
     assert plain.image_logits is not None
     np.testing.assert_allclose(plain.image_logits, logits.numpy(), atol=1e-4)
-    means = np.sort(logits.sigmoid().mean(dim=1).numpy())
-    gate = float(means[3] + means[4]) / 2
-    gated = job.experiment.predict.model_copy(update={"gate": gate})
-    other = replace(job, experiment=job.experiment.model_copy(update={"predict": gated}))
-    monkeypatch.setattr(stored, "predict", lambda *_, **__: pytest.fail("predicted again"))
-    digests = {"model": done["weights"]["model"]}
-    found = predict_named(wanted(other), digests, lambda name: pytest.fail("built"), RUNTIME)
-    emptied = logits.sigmoid().mean(dim=1).numpy() < gate
-    assert emptied.sum() == 4
-    for row, empty in enumerate(emptied):
-        assert np.array_equal(found.codes(row), plain.codes(row) * (not empty))
-
-
-@pytest.mark.parametrize("override", [(), ("model.heads.image=true",), ("stages.warm={epochs: 0, loss: {image: 1}}",)])
-def test_a_gate_without_a_trained_head_is_refused_with_the_settings(project: Path, override: tuple[str, ...]) -> None:
-    with pytest.raises(SegfoldError, match=r"predict\.gate is 0\.5 but no stage trains an image head; [^\n]*$"):
-        fold_job(project, "predict.gate=0.5", *override)
-    assert fold_job(project, "predict.gate=0.5", *override, "init=runs/other").experiment.predict.gate == 0.5
+    means = logits.double().sigmoid().mean(dim=1).numpy()
+    assert [plain.nonempty(row) for row in range(10)] == pytest.approx(65535 * means, abs=1.5)
 
 
 def test_interrupted_prediction_goes_on(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:

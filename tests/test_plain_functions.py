@@ -90,7 +90,11 @@ def test_an_observer_is_told_of_everything(made: tuple[Path, Notes]) -> None:
     assert {moment.stage for moment in notes.moments} == {"warm", "lovasz"}
     assert [line["epoch"] for line in notes.lines] == [1, 2, 3] * 2
     assert len(notes.predicted) == 4 and all(steps[-1][0] == steps[-1][1] for steps in notes.predicted.values())
-    assert [line.split()[0] for line in notes.said] == ["decoding", "decoding", "predicting", "predicting"]
+    said = [line.split()[0] for line in notes.said]
+    # Of its ten images with a disc, two coverage classes are too small for two folds.
+    assert (
+        said[0] == "decoding" and set(said[1:-3]) <= {"masks"} and said[-3:] == ["decoding", "predicting", "predicting"]
+    )
     assert (home / "submissions/all.csv").exists()
 
 
@@ -112,13 +116,13 @@ def test_one_fold_predicts_and_runs_blend_as_the_submission_did(made: tuple[Path
     test = load_split(entry.competition, "test", home)
     stores = [road.predict_fold(entry, fold, test, "test") for fold in (0, 1)]
     submitted = road.submit([folder.path], SubmissionOptions(name="all"), home)
-    blended = dict(road.blend(submitted.members, "test", list(test.ids)))
+    blended = {found.id: found.codes for found in road.blend(submitted.members, "test", list(test.ids))}
     for name in test.ids:
         mean = sum(store.codes(store.rows[name]).astype(int) for store in stores)
         np.testing.assert_array_equal(blended[name], (mean + 1) // 2)
     for name, mask in masks_of(submitted.written.path).items():
-        reached = blended[name][0] >= round(submitted.decision.threshold * 65535)
-        assert not (mask & ~reached).any() and (submitted.decision.min_area or np.array_equal(mask, reached))
+        reached = blended[name][0] >= round(submitted.recipe.threshold * 65535)
+        assert submitted.recipe.steps or np.array_equal(mask, reached)
 
 
 def test_scores_of_every_held_out_image(made: tuple[Path, Notes]) -> None:

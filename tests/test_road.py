@@ -64,6 +64,7 @@ def test_blend_of_two_runs_is_what_a_few_lines_of_numpy_make(home: Path) -> None
         "0.3",
         "--min-area",
         "4",
+        "--steps",
     )
     assert f"scores are over the {TRAIN // 2}" in shown and "plain" in shown
     both = [probabilities(home, "both", fold, "test") for fold in (0, 1)]
@@ -79,7 +80,7 @@ def test_blend_of_two_runs_is_what_a_few_lines_of_numpy_make(home: Path) -> None
                 mask[labels == component] = 0
         assert text == brute_force_rle(mask)
     manifest = json.loads((home / "submissions/both+other.json").read_text())
-    assert (manifest["threshold"], manifest["min_area"]) == (0.3, 4)
+    assert (manifest["threshold"], manifest["steps"]) == (0.3, {"components": {"min_area": 4}})
     assert [member["weight"] for member in manifest["members"]] == [1, 3]
     assert manifest["cv_images"] == TRAIN // 2
 

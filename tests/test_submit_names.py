@@ -56,7 +56,7 @@ def test_a_second_try_does_not_replace_the_first(home: Path) -> None:
         assert new == "one+two.csv" if not contents else new.startswith("one+two-")
         contents.append((home / "submissions" / new).read_bytes())
         assert read_json(home / "submissions" / new.replace(".csv", ".json"))["csv"] == new
-    assert len(names(home)) == 6 and len(set(contents)) == 3
+    assert len(names(home)) == 9 and len(set(contents)) == 3
     assert (home / "submissions/one+two.csv").read_bytes() == contents[0]
 
 
@@ -66,7 +66,7 @@ def test_the_same_submission_again_has_the_same_name_and_content(
     for extra in ([], ["--threshold", "0.7"]):
         assert submit("runs/one", *extra) == 0
     before = {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in (home / "submissions").iterdir()}
-    assert len(before) == 4
+    assert len(before) == 6
     capsys.readouterr()
     for extra in (["--threshold", "0.7"], []):
         assert submit("./runs/one", *extra) == 0
@@ -74,8 +74,10 @@ def test_the_same_submission_again_has_the_same_name_and_content(
     assert {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in (home / "submissions").iterdir()} == before
     # What was chosen before, asked for by number, is the same submission.
     chosen = read_json(home / "submissions/one.json")
-    assert submit("runs/one", "--threshold", str(chosen["threshold"]), "--min-area", str(chosen["min_area"])) == 0
-    assert len(names(home)) == 4
+    assert submit("runs/one", "--steps") == 0 and len(names(home)) <= 9
+    before_names = names(home)
+    assert submit("runs/one", "--threshold", str(chosen["threshold"]), "--min-area", "0", "--gate", "0") == 0
+    assert names(home) == before_names or chosen["steps"]
     # A run among others has the same part in either order.
     assert submit("runs/one", "runs/two", "--name", "pair") == submit("runs/two", "runs/one", "--name", "pair") == 0
 
@@ -86,10 +88,18 @@ def test_a_chosen_name_is_kept_for_what_has_it(home: Path, capsys: pytest.Captur
     assert submit("runs/one", "--threshold", "0.7", "--name", "mine") == 2
     line = capsys.readouterr().err
     assert "mine.csv is another submission" in line and "--force" in line and len(line.splitlines()) == 1
-    assert (home / "submissions/mine.csv").read_bytes() == before and names(home) == {"mine.csv", "mine.json"}
+    assert (home / "submissions/mine.csv").read_bytes() == before and names(home) == {
+        "mine.csv",
+        "mine.json",
+        "mine.recipe.yaml",
+    }
     assert submit("runs/one", "--name", "mine.csv") == 0
     assert submit("runs/one", "--threshold", "0.7", "--name", "mine", "--force") == 0
-    assert (home / "submissions/mine.csv").read_bytes() != before and names(home) == {"mine.csv", "mine.json"}
+    assert (home / "submissions/mine.csv").read_bytes() != before and names(home) == {
+        "mine.csv",
+        "mine.json",
+        "mine.recipe.yaml",
+    }
     assert read_json(home / "submissions/mine.json")["threshold"] == 0.7
 
 
@@ -99,18 +109,21 @@ def test_the_manifest_holds_all_that_decides_the_csv(home: Path) -> None:
     done = read_json(home / "runs/one/fold1/done.json")
     one, two = manifest["members"]
     assert one["weights"]["1"] == {"model": done["weights"]["model"]} and one["folds"] == [0, 1]
-    assert one["tta"] == ["identity", "hflip"] and one["gate"] == 0 and two["weight"] == 1
+    assert one["tta"] == ["identity", "hflip"] and two["weight"] == 1
     assert manifest["asked"] == {
         "use": ["model"],
         "weights": None,
         "threshold": None,
         "min_area": 3,
+        "gate": None,
+        "steps": None,
+        "recipe": None,
         "mixed_folds": False,
         "fast": False,
     }
     assert manifest["pipeline"] == stored.PIPELINE and manifest["mixed_folds"] is False
     assert manifest["data"]["train"] == done["data_hash"] and len(manifest["data"]["test"]) == 64
-    assert manifest["tried"] == {"thresholds": [0.2, 0.8], "min_areas": [0, 3]}
+    assert manifest["steps"]["components"] == {"min_area": 3}
 
 
 def test_other_sets_of_weights_are_another_submission(home: Path) -> None:

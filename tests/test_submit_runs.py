@@ -263,13 +263,13 @@ def test_a_choice_at_the_end_of_what_is_tried_is_said_and_recorded(home: Path, s
         home, "noisy", "seed=4", paint=lambda name, mask, fold: np.where(bright(name, mask, fold) > 0.5, 0.9, 0.79)
     )
     code, out, _ = submit("runs/noisy", "--name", "edge")
-    assert code == 0 and "the best threshold, 0.80, is the last one that was tried" in out
+    assert code == 0 and "the best threshold, 0.80, is at the end of what was tried" in out
     cv = read_json(home / "submissions/edge.json")["cv"]
     assert cv["at_edge"] == ["threshold"] and cv["tuned"]["mean"] == 1
     code, out, _ = submit("runs/noisy", "--name", "inside", "--threshold", "0.85")
     cv = read_json(home / "submissions/inside.json")["cv"]
-    assert code == 0 and "tried" not in out and cv["at_edge"] == []
-    assert cv["tuned"]["mean"] == cv["nested"]["mean"] == 1 and cv["nested_over"] == "2 folds"
+    assert code == 0 and "was tried" not in out and cv["at_edge"] == []
+    assert cv["tuned"]["mean"] == cv["nested"]["mean"] == 1 and cv["nested_over"] == "6 parts of 2 folds"
 
 
 def test_small_components_are_removed_up_to_the_size_of_the_masks(
@@ -292,7 +292,7 @@ def test_small_components_are_removed_up_to_the_size_of_the_masks(
     made_run(home, "blobs", "input.fit=resize", paint=blob)
     assert main(["submit", "--ensemble", "runs/blobs"]) == 0
     manifest = read_json(home / "submissions/blobs.json")
-    assert manifest["cv"]["plain"]["mean"] == 0.5 and 144 < manifest["min_area"] <= 4900
+    assert manifest["cv"]["plain"]["mean"] == 0.5 and 144 < manifest["steps"]["components"]["min_area"] <= 4900
     assert manifest["cv"]["tuned"]["mean"] == manifest["cv"]["nested"]["mean"] == 1
     assert manifest["cv"]["at_edge"] == [] and manifest["empty_share"] == 1
     capsys.readouterr()

@@ -31,6 +31,7 @@ from segfold.ensemble.members import (
     weighted,
 )
 from segfold.ensemble.members import blend_members as blend
+from segfold.ensemble.recipe import members_of, read_recipe
 from segfold.environment import environment
 from segfold.errors import SegfoldError
 from segfold.files import write_atomic, write_json
@@ -46,13 +47,15 @@ from segfold.runs.record import read_done
 from segfold.settings import Experiment, Machine
 from segfold.stopping import Stopping
 from segfold.store import Probabilities
-from segfold.submission.blended import SubmissionOptions, Submitted, write_blend
+from segfold.submission.blended import SubmissionOptions, Submitted, fit_recipe, write_blend
 from segfold.training import FoldJob
 from segfold.training import train_fold as train
 from segfold.training.learner import record_run
 from segfold.training.processes import ALONE, Group
 
 __all__ = ["Run", "blend", "experiment_folds", "fold_job", "open_run", "predict_fold", "submit", "train_fold"]
+
+Split = Literal["oof", "test"]
 
 
 @dataclass(frozen=True)
@@ -171,7 +174,7 @@ def predict_fold(
     entry: Entry,
     fold: int,
     images: ImageSet,
-    split: Literal["oof", "test"],
+    split: Split,
     digests: Mapping[str, str] | None = None,
     machine: Machine | None = None,
     observer: Observer = SILENT,
@@ -215,14 +218,16 @@ def predict_fold(
 def submit(
     paths: Sequence[Path], options: SubmissionOptions, home: Path = Path(), observer: Observer = SILENT
 ) -> Submitted:
-    """Blend finished runs into a checked CSV with its manifest; what is not predicted yet is predicted.
+    """Blend finished runs into a checked CSV with its manifest and recipe; what is not predicted yet is predicted.
 
     Args:
-        paths: run folders, and whatever else ``runs/*`` matches.
+        paths: run folders, and whatever else ``runs/*`` matches; none: those of the recipe.
 
     Raises:
-        SegfoldError: no usable run, runs of several competitions, options that do not fit, a CSV that fails the check.
+        SegfoldError: no usable run, runs of several competitions, options that do not fit, a recipe whose runs are not
+            there, a CSV that fails the check.
     """
+    options.check()
     skipped: list[str] = []
 
     def skip(lines: Iterable[str]) -> None:
@@ -230,36 +235,53 @@ def submit(
             skipped.append(line)
             observer.say(line)
 
-    entries, lines = find_entries(paths, options.competition, home, options.fast)
-    skip(lines)
+    recipe = None if options.recipe is None else read_recipe(home / options.recipe)
+    if recipe is not None and not paths:
+        paths = [home / user_path(member.run) for member in recipe.members.values()]
+    wanted = options.competition if recipe is None else recipe.competition
+    entries, lines = find_entries(paths, wanted, home, options.fast or recipe is not None)
+    if recipe is None:
+        skip(lines)
+    else:
+        entries, left_out = members_of(recipe, entries, str(options.recipe))
+        skip(left_out)
     competition = entries[0].competition
     train, test = (load_split(competition, split, home, observer.say) for split in ("train", "test"))
     entries, lines = drop_changed(entries, train)
     skip(lines)
-    if not entries:
+    if not entries or (recipe is not None and lines):
         raise nothing_left(paths, skipped)
     entries = weighted(entries, options.weights)
     if options.use is not None:
         for entry in entries:
             entry.used(options.use)
+    splits: Sequence[Split] = ["oof", "test"] if recipe is None else ["test"]
     members = []
     for entry in entries:
         try:
-            members.append(_predicted(entry, train, test, options, observer))
+            members.append(_predicted(entry, {"oof": train, "test": test}, splits, options, observer))
         except UnusableRunError as error:
+            if recipe is not None:
+                raise
             skip([f"skipped {entry.folder.path}: {error}"])
     if not members:
         raise nothing_left(paths, skipped)
-    return write_blend(members, competition, train, test, options, home, observer.say)
+    if recipe is None:
+        recipe = fit_recipe(members, competition, train, test, options, observer.say)
+    return write_blend(members, competition, train, test, recipe, options, home)
 
 
 def _predicted(
-    entry: Entry, train: ImageSet, test: ImageSet, options: SubmissionOptions, observer: Observer
+    entry: Entry,
+    images: Mapping[str, ImageSet],
+    splits: Sequence[Split],
+    options: SubmissionOptions,
+    observer: Observer,
 ) -> Predicted:
-    used = check_usable(entry, options.use, test)
+    used = check_usable(entry, options.use, images["test"])
     machine = Machine(device=options.device)
     stores: dict[str, dict[int, Probabilities]] = {"oof": {}, "test": {}}
     for fold, digests in used.items():
-        stores["oof"][fold] = predict_fold(entry, fold, train, "oof", digests, machine, observer)
-        stores["test"][fold] = predict_fold(entry, fold, test, "test", digests, machine, observer)
+        for split in splits:
+            stores[split][fold] = predict_fold(entry, fold, images[split], split, digests, machine, observer)
     return Predicted(entry, used, OofMember(entry.label, stores["oof"]), TestMember(entry.label, stores["test"]))

@@ -237,7 +237,19 @@ class Predict(Settings):
     weights: tuple[str, ...] = ("model",)
     tta: tuple[str, ...] = ("identity", "hflip")
     batch_size: Count = 64
-    gate: Share = 0.0
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_gate(cls, values: Any) -> Any:
+        """Configs of before recipes say ``gate``: 0 is dropped, and what else they say is refused."""
+        if not isinstance(values, Mapping) or "gate" not in values:
+            return values
+        if values["gate"] not in (0, None):
+            raise ValueError(
+                "predict.gate is chosen by submit now, among the post steps; take it out, "
+                f"or fix it with submit.py --gate {values['gate']}"
+            )
+        return {name: value for name, value in values.items() if name != "gate"}
 
     @field_validator("weights")
     @classmethod
@@ -305,12 +317,6 @@ class Experiment(Settings):
             if re.sub(r"\d+$", "s", name) not in made:
                 hint = {"best": "set best=1 or more", "swa": "set swa={}"}.get(name, "set snapshots in a stage")
                 raise ValueError(f"predict.weights names {name}, which this training does not make; {hint}")
-        heads_are_trained = any(stage.epochs > 0 and stage.loss.image > 0 for stage in self.stages.values())
-        if self.predict.gate > 0 and not heads_are_trained and self.init is None:
-            raise ValueError(
-                f"predict.gate is {self.predict.gate:g} but no stage trains an image head; "
-                "set predict.gate=0, or loss.image above 0 in a stage"
-            )
         for name, stage in self.stages.items():
             _said(partial(self.input.sizing, stage.size))
             size = stage.batch_size or self.batch_size

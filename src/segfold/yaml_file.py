@@ -43,6 +43,20 @@ for _name, _pattern, _first in (
     _Loader.add_implicit_resolver(_TAG + _name, re.compile(f"(?:{_pattern})\\Z"), _first)
 
 
+class _Dumper(yaml.SafeDumper):
+    """Quotes what the reader would take for something else than text."""
+
+    yaml_implicit_resolvers = _Loader.yaml_implicit_resolvers
+
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
+
+
+def yaml_text(values: Any) -> str:
+    """YAML of plain values, which ``parse_yaml`` reads back; what holds no further collection stands on one line."""
+    return yaml.dump(values, Dumper=_Dumper, sort_keys=False, default_flow_style=None, allow_unicode=True, width=120)
+
+
 class _RefusedError(Exception):
     """What is wrong with a value, and what to do."""
 

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from segfold.cli.progress import duration
-from segfold.ensemble import Decision
+from segfold.ensemble import MeanScore
 from segfold.runs.folder import RunFolder
 from segfold.runs.identity import comparable_folds
 from segfold.submission.blended import Submitted
@@ -69,7 +69,7 @@ def mean_line(scores: list[float]) -> str:
 
 def submission_tables(made: Submitted) -> None:
     """What a submission was made of, what it scores out of fold, and where it is."""
-    competition, decision, written = made.competition, made.decision, made.written
+    competition, recipe, written = made.competition, made.recipe, made.written
     console = Console()
     runs = Table(title=f"ensemble for {competition.name}", title_justify="left")
     for name in ("run", "folds", "weight", "mean fold score"):
@@ -78,35 +78,56 @@ def submission_tables(made: Submitted) -> None:
         scores = [done["score"] for done in entry.done.values()]
         runs.add_row(entry.label, ",".join(map(str, sorted(entry.done))), f"{entry.weight:g}", f"{np.mean(scores):.4f}")
     console.print(runs)
-    table = Table(title=f"out of fold, {decision.plain.images:,} images, {competition.metric}", title_justify="left")
-    for name in ("", "threshold", "smallest component", "score ± se"):
-        table.add_column(name, justify="right" if name else "left")
-    table.add_row("plain", "0.50", "0", str(decision.plain))
-    table.add_row("as tuned (flatters)", f"{decision.threshold:.2f}", str(decision.min_area), str(decision.tuned))
-    if decision.nested is not None:
-        table.add_row(f"nested over {decision.nested_over}", "", "", str(decision.nested))
-    console.print(table)
-    if written.manifest["mixed_folds"]:
-        print(
-            "no nested score: the runs use different fold files (--mixed-folds), so any decision has seen what it is scored on"
-        )
-    for line in _edge_lines(decision):
-        print(line)
+    steps = {
+        "threshold": f"{recipe.threshold:.2f}",
+        **{name: _settings(values) for name, values in recipe.steps.items()},
+    }
+    if recipe.scores is not None:
+        _print_scores(console, recipe.scores, competition.metric)
+        for line in _edge_lines(recipe.scores, steps):
+            print(line)
+    print("masks: " + ", ".join(f"{name} {setting}".rstrip() for name, setting in steps.items()))
     share = written.manifest["empty_share"]
     print(f"empty masks: {share:.1%} predicted, {made.empty_truth:.1%} in the training set")
     print(
-        f"{written.path}: " + ("the same as before, left as it is" if written.kept else "checked; manifest beside it")
+        f"{written.path}: "
+        + ("the same as before, left as it is" if written.kept else "checked; manifest and recipe beside it")
     )
 
 
-def _edge_lines(decision: Decision) -> Iterator[str]:
-    if "threshold" in decision.at_edge:
-        yield (
-            f"the best threshold, {decision.threshold:.2f}, is the last one that was tried: "
-            "a better one may lie beyond, set it with --threshold"
+def _print_scores(console: Console, scores: Mapping[str, Any], metric: str) -> None:
+    """Plain, each trial on top of what stayed before it, and all that stayed: as tuned, which flatters, and nested."""
+    table = Table(title=f"out of fold, {scores['plain']['images']:,} images, {metric}", title_justify="left")
+    for name in ("", "setting", "as tuned", "nested ± se", ""):
+        table.add_column(name, justify="left" if not name else "right")
+    table.add_row("plain", "0.50", "", _score(scores["plain"]), "")
+    for trial in scores["trials"]:
+        setting = trial["setting"]
+        text = (
+            "left out" if setting is None else _settings(setting) if isinstance(setting, Mapping) else f"{setting:.2f}"
         )
-    if "min_area" in decision.at_edge:
+        stays = "stays" if trial["kept"] else "no better"
+        table.add_row(f"+ {trial['name']}", text, f"{trial['tuned']['mean']:.4f}", _score(trial["nested"]), stays)
+    table.add_row("all that stays", "", f"{scores['tuned']['mean']:.4f}", _score(scores["nested"]), "", style="bold")
+    console.print(table)
+    if scores["nested"] is None:
+        print(f"no nested score, over {scores['nested_over']}: any decision has seen what it is scored on")
+    else:
+        print(f"nested, the score to believe: chosen on the others, and scored on each, of {scores['nested_over']}")
+
+
+def _settings(values: Mapping[str, Any]) -> str:
+    return " ".join(f"{name} {value:g}" for name, value in values.items())
+
+
+def _score(values: Mapping[str, Any] | None) -> str:
+    return "" if values is None else str(MeanScore(**values))
+
+
+def _edge_lines(scores: Mapping[str, Any], steps: Mapping[str, str]) -> Iterator[str]:
+    for name in scores["at_edge"]:
+        option = {"threshold": "set it with --threshold", "components": "set it with --min-area"}
         yield (
-            f"the best smallest component, {decision.min_area} pixels, is the largest that was tried: "
-            "a better one may lie beyond, set it with --min-area"
+            f"the best {name}, {steps[name]}, is at the end of what was tried: a better one may lie beyond, "
+            f"{option.get(name, 'set it in the recipe and apply that with --recipe')}"
         )

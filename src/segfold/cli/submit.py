@@ -1,18 +1,22 @@
 """Blend finished runs into a checked submission CSV.
 
-Predicts what is not predicted yet, averages the folds of a run and the runs with each other, chooses the
-threshold and the smallest component on out-of-fold predictions, and writes submissions/NAME.csv with its manifest.
+Predicts what is not predicted yet, averages the folds of a run and the runs with each other, chooses threshold and post
+steps on out-of-fold predictions, and writes submissions/NAME.csv with its manifest and its recipe, or applies a recipe.
 """
 
 import argparse
 
 from segfold.cli.shell import HOME, finite_number, whole_number
+from segfold.errors import SegfoldError
 from segfold.paths import user_name, user_path
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--ensemble", required=True, nargs="+", type=user_path, metavar="RUN", help="run folders, such as runs/*"
+        "--ensemble", nargs="+", default=[], type=user_path, metavar="RUN", help="run folders, such as runs/*"
+    )
+    parser.add_argument(
+        "--recipe", type=user_path, metavar="FILE", help="apply a recipe.yaml to its runs instead of choosing anew"
     )
     parser.add_argument(
         "--weights", nargs="+", type=finite_number, metavar="W", help="weight of each usable run, in the order shown"
@@ -35,6 +39,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--min-area", type=whole_number, help="fix the smallest component, in pixels, instead of choosing it"
     )
+    parser.add_argument(
+        "--gate",
+        type=finite_number,
+        metavar="P",
+        help="fix the probability of not being empty that an image needs by the image heads, 0 for no gate",
+    )
+    parser.add_argument(
+        "--steps", nargs="*", metavar="STEP", help="post steps that may be tried (default: all; without a name: none)"
+    )
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     parser.add_argument(
         "--mixed-folds", action="store_true", help="allow runs of different fold files; there is no nested score then"
@@ -50,6 +63,8 @@ def run(arguments: argparse.Namespace) -> int:
     from segfold.stopping import Stopping
     from segfold.submission.blended import SubmissionOptions
 
+    if not arguments.ensemble and arguments.recipe is None:
+        raise SegfoldError("nothing to blend: give --ensemble runs/*, or --recipe FILE")
     options = SubmissionOptions(**{field.name: getattr(arguments, field.name) for field in fields(SubmissionOptions)})
     with Stopping().installed(), Progress() as progress:
         made = road.submit(arguments.ensemble, options, HOME, progress)

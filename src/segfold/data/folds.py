@@ -99,7 +99,7 @@ def _group_keys(names: list[str], groups: Iterable[str] | None) -> list[str]:
 def _too_small(classes: np.ndarray, keys: Sequence[str], k: int, grouped: bool) -> Iterator[str]:
     """A line for each coverage class that cannot be in every fold."""
     for number in np.unique(classes).tolist():
-        inside = np.flatnonzero(classes == number)
+        inside = np.flatnonzero(classes == number).tolist()
         groups = len({keys[row] for row in inside})
         if groups < k:
             named = "empty masks" if number == 0 else f"masks that cover {10 * (number - 1)} to {10 * number} %"

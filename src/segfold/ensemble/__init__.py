@@ -1,19 +1,22 @@
 """Ensembles of stored probabilities: blending, and choosing what turns a blend into masks."""
 
-from segfold.ensemble.blend import Member, OofMember, TestMember, blend, check_same_folds, common_ids
-from segfold.ensemble.grid import Grid
-from segfold.ensemble.select import Decision, MeanScore, choose, grid_scores
+from segfold.ensemble.blend import Blended, Member, OofMember, TestMember, blend, check_same_folds, common_ids
+from segfold.ensemble.nested import nested
+from segfold.ensemble.score import MeanScore, ScoreSums
+from segfold.ensemble.search import Fitted, Search, Trial
 
 __all__ = [
-    "Decision",
-    "Grid",
+    "Blended",
+    "Fitted",
     "MeanScore",
     "Member",
     "OofMember",
+    "ScoreSums",
+    "Search",
     "TestMember",
+    "Trial",
     "blend",
     "check_same_folds",
-    "choose",
     "common_ids",
-    "grid_scores",
+    "nested",
 ]

@@ -8,7 +8,7 @@ import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -39,6 +39,9 @@ class Member(Protocol):
 
     def code_sum(self, image_id: str) -> npt.NDArray[np.int64]:
         """C×H×W sum of the codes of ``parts`` predictions."""
+
+    def nonempty_sum(self, image_id: str) -> int | None:
+        """Sum of ``parts`` codes of the probability that the mask is not empty; None without an image head."""
 
 
 class OofMember:
@@ -74,6 +77,10 @@ class OofMember:
     def code_sum(self, image_id: str) -> npt.NDArray[np.int64]:
         store = self.stores[self.fold_of[image_id]]
         return store.codes(store.rows[image_id]).astype(np.int64)
+
+    def nonempty_sum(self, image_id: str) -> int | None:
+        store = self.stores[self.fold_of[image_id]]
+        return store.nonempty(store.rows[image_id])
 
 
 class TestMember:
@@ -122,6 +129,15 @@ class TestMember:
             else:
                 total += codes
         assert total is not None
+        return total
+
+    def nonempty_sum(self, image_id: str) -> int | None:
+        total = 0
+        for store in self.stores.values():
+            code = store.nonempty(store.rows[image_id])
+            if code is None:
+                return None
+            total += code
         return total
 
 
@@ -216,18 +232,27 @@ def proportions(weights: Sequence[float], parts: Sequence[int]) -> list[int]:
     return [round(Fraction(value * _FINEST, whole)) for value in exact]
 
 
-def blend(
-    members: Sequence[Member], weights: Sequence[float] | None, ids: Iterable[str]
-) -> Iterator[tuple[str, npt.NDArray[np.uint16]]]:
+class Blended(NamedTuple):
+    """A weighted mean of what members predict of one image.
+
+    Attributes:
+        codes: C×H×W, the rounded mean, in the store's codes, as thresholds are applied to.
+        nonempty: rounded mean of the codes of the probability that the mask is not empty, over the members with an
+            image head; None where none has one.
+    """
+
+    id: str
+    codes: npt.NDArray[np.uint16]
+    nonempty: int | None
+
+
+def blend(members: Sequence[Member], weights: Sequence[float] | None, ids: Iterable[str]) -> Iterator[Blended]:
     """Weighted mean of the members, image by image; memory holds one image at a time.
 
     Args:
         members: the runs, all ``OofMember`` or all ``TestMember``.
         weights: one a member, in any scale; None for equal ones. Members of weight 0 are not read.
         ids: what to blend, in the order wanted; see ``common_ids``.
-
-    Yields:
-        (id, C×H×W codes): the rounded mean, in the store's codes, as thresholds are applied to.
 
     Raises:
         SegfoldError: weights that do not fit, an id that a member does not predict, different shapes.
@@ -241,24 +266,33 @@ def blend(
         raise SegfoldError(f"{len(weights)} weights for {len(members)} runs ({names}); give one a run")
     used = list(zip(members, proportions(weights, [member.parts for member in members])))
     used = [(member, weight) for member, weight in used if weight]
-    return _blended(used, ids)
+    return (Blended(image_id, _codes(used, image_id), _nonempty(used, image_id)) for image_id in ids)
 
 
-def _blended(used: Sequence[tuple[Member, int]], ids: Iterable[str]) -> Iterator[tuple[str, npt.NDArray[np.uint16]]]:
+def _codes(used: Sequence[tuple[Member, int]], image_id: str) -> npt.NDArray[np.uint16]:
     whole = sum(member.parts * weight for member, weight in used)
-    for image_id in ids:
-        total: npt.NDArray[Any] | None = None
-        for member, weight in used:
-            try:
-                part = member.code_sum(image_id)
-            except KeyError:
-                raise SegfoldError(f"run {member.name} does not predict image {image_id}; predict it anew") from None
-            part *= weight
-            if total is not None and part.shape != total.shape:
-                raise SegfoldError(
-                    f"image {image_id}: run {member.name} predicts {part.shape}, another run {total.shape}; "
-                    "predict both anew on the same data"
-                )
-            total = part if total is None else total + part
-        assert total is not None
-        yield image_id, ((2 * total + whole) // (2 * whole)).astype(np.uint16)
+    total: npt.NDArray[Any] | None = None
+    for member, weight in used:
+        try:
+            part = member.code_sum(image_id)
+        except KeyError:
+            raise SegfoldError(f"run {member.name} does not predict image {image_id}; predict it anew") from None
+        part *= weight
+        if total is not None and part.shape != total.shape:
+            raise SegfoldError(
+                f"image {image_id}: run {member.name} predicts {part.shape}, another run {total.shape}; "
+                "predict both anew on the same data"
+            )
+        total = part if total is None else total + part
+    assert total is not None
+    return ((2 * total + whole) // (2 * whole)).astype(np.uint16)
+
+
+def _nonempty(used: Sequence[tuple[Member, int]], image_id: str) -> int | None:
+    total = whole = 0
+    for member, weight in used:
+        part = member.nonempty_sum(image_id)
+        if part is not None:
+            total += weight * part
+            whole += weight * member.parts
+    return (2 * total + whole) // (2 * whole) if whole else None

@@ -6,12 +6,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
-import numpy.typing as npt
-
 from segfold.competition import Competition, load_competition
 from segfold.data.images import ImageSet
-from segfold.ensemble.blend import Member, OofMember, TestMember, blend, proportions
+from segfold.ensemble.blend import Blended, Member, OofMember, TestMember, blend, proportions
 from segfold.errors import SegfoldError
 from segfold.inference.networks import sizing_of
 from segfold.inference.stored import weights_names
@@ -34,6 +31,8 @@ class Entry:
     """The run's name; its path where another run has the same name."""
     weight: float = 1.0
     """Its share in the blend, in any scale."""
+    named: dict[int, dict[str, str]] | None = None
+    """What a recipe names of it, as ``used`` gives it; None for all that is finished."""
 
     def used(self, weights: Sequence[str] | None) -> dict[int, dict[str, str]]:
         """The named sets of weights that each fold predicts with, and the sha256 of each set's file.
@@ -44,6 +43,8 @@ class Entry:
         Raises:
             SegfoldError: a set that a fold's training did not make.
         """
+        if self.named is not None:
+            return self.named
         found = {}
         for number, done in self.done.items():
             names = weights_names(weights or self.experiment.predict.weights, done["weights"], self.folder.fold(number))
@@ -62,10 +63,8 @@ class Predicted:
     test: TestMember
 
 
-def blend_members(
-    members: Sequence[Predicted], split: Literal["oof", "test"], ids: Iterable[str]
-) -> Iterator[tuple[str, npt.NDArray[np.uint16]]]:
-    """Weighted mean of runs, image by image: id and C×H×W codes; see ``segfold.ensemble.blend.blend``."""
+def blend_members(members: Sequence[Predicted], split: Literal["oof", "test"], ids: Iterable[str]) -> Iterator[Blended]:
+    """Weighted mean of runs, image by image; see ``segfold.ensemble.blend.blend``."""
     runs: Sequence[Member] = [member.oof if split == "oof" else member.test for member in members]
     return blend(runs, [member.entry.weight for member in members], ids)
 
@@ -179,7 +178,7 @@ def _predictors(entry: Entry) -> Iterator[tuple[Any, ...]]:
     predict = entry.experiment.predict
     for number, done in entry.done.items():
         weights = tuple(sorted(map(str, done["weights"].items())))
-        yield entry.competition.name, number, weights, predict.weights, predict.tta, predict.gate
+        yield entry.competition.name, number, weights, predict.weights, predict.tta
 
 
 def weighted(entries: Sequence[Entry], weights: Sequence[float] | None) -> list[Entry]:

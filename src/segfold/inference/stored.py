@@ -16,11 +16,11 @@ from segfold.machine import Runtime
 from segfold.observer import SILENT, Observer
 from segfold.runs.folder import FoldFolder
 from segfold.settings import Experiment
-from segfold.store import GatedStore, MeanStore, Probabilities, ProbabilityStore, StoreWriter, open_store
+from segfold.store import MeanStore, Probabilities, ProbabilityStore, StoreWriter, open_store
 
 PIPELINE = 2
 """Raise it with every change after which the same weights and settings give other probabilities: in test-time
-augmentation and its inverse, the sizing, the planes and channels of the input, the gate, a network's forward pass, the
+augmentation and its inverse, the sizing, the planes and channels of the input, a network's forward pass, the
 order in which transforms are averaged. All that was predicted before is then predicted anew."""
 
 
@@ -98,7 +98,7 @@ def predict_named(
     runtime: Runtime,
     observer: Observer = SILENT,
 ) -> Probabilities:
-    """Mean prediction of some named sets of weights, each from its store and gated; what is missing is predicted.
+    """Mean prediction of some named sets of weights, each from its store; what is missing is predicted.
 
     Args:
         digests: name of each set, see ``weights_names``, and the sha256 of its file.
@@ -109,8 +109,7 @@ def predict_named(
         store = wanted.find(digest, name)
         if store is None:
             store = store_predictions(wanted, network_of(name).eval(), digest, name, runtime, observer)
-        gate = wanted.experiment.predict.gate
-        stores.append(GatedStore(store, gate) if gate > 0 else store)
+        stores.append(store)
     return stores[0] if len(stores) == 1 else MeanStore(stores)
 
 

@@ -1,11 +1,21 @@
-"""Post-processing steps, from stored probabilities to the mask that is submitted."""
+"""Post-processing steps, from stored probabilities to the mask that is submitted.
 
-from collections.abc import Callable
-from typing import Any
+A step is a class with keyword-only, typed, ranged arguments, which are its settings; it is listed in
+``steps.py``. ``submit`` tries each in the order of that list and keeps what scores better by the nested estimate.
+"""
 
-from segfold.post.components import MinArea
-from segfold.post.threshold import Threshold
+from segfold.post.decision import Decision, StepSettings
+from segfold.post.step import EmptyingStep, MaskSizes, MaskStep, PostStep, ProbabilityStep, Seen
+from segfold.post.steps import POST
 
-POST: dict[str, Callable[..., Any]] = {"threshold": Threshold, "components": MinArea}
-
-__all__ = ["POST", "MinArea", "Threshold"]
+__all__ = [
+    "POST",
+    "Decision",
+    "EmptyingStep",
+    "MaskSizes",
+    "MaskStep",
+    "PostStep",
+    "ProbabilityStep",
+    "Seen",
+    "StepSettings",
+]

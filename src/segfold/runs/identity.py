@@ -119,9 +119,7 @@ def _differing_settings(old: Mapping[str, Any], new: Mapping[str, Any], predicte
         return []
     differing = differing_keys(before, after)
     if predicted:
-        pairs = [
-            (name, getattr(before.predict, name), getattr(after.predict, name)) for name in ("weights", "tta", "gate")
-        ]
+        pairs = [(name, getattr(before.predict, name), getattr(after.predict, name)) for name in ("weights", "tta")]
         differing += [f"predict.{name}" for name, one, other in pairs if one != other]
     return differing
 

@@ -1,12 +1,11 @@
 """The probability store: what networks predict, by split and set of weights, one flat file each."""
 
-from segfold.store.mean import GatedStore, MeanStore, Probabilities
+from segfold.store.mean import MeanStore, Probabilities
 from segfold.store.reader import HALF, ProbabilityStore, open_store, to_codes, to_probability
 from segfold.store.writer import StoreWriter
 
 __all__ = [
     "HALF",
-    "GatedStore",
     "MeanStore",
     "Probabilities",
     "ProbabilityStore",

@@ -1,4 +1,4 @@
-"""Stores made of others: gated by the image head, and the mean of what the snapshots of a fold predict together."""
+"""The mean of what several sets of weights of a fold, its snapshots say, predict together."""
 
 from collections.abc import Mapping, Sequence
 from typing import Protocol
@@ -7,7 +7,6 @@ import numpy as np
 import numpy.typing as npt
 
 from segfold.errors import SegfoldError
-from segfold.store.reader import ProbabilityStore
 
 
 class Probabilities(Protocol):
@@ -24,32 +23,8 @@ class Probabilities(Protocol):
     def codes(self, row: int) -> npt.NDArray[np.uint16]:
         """C×H×W codes."""
 
-
-class GatedStore:
-    """A store with the images emptied that its network's image head holds for empty.
-
-    Args:
-        store: of a network with an image head.
-        gate: an image whose mean probability of not being empty, over its views, is less is 0 everywhere.
-
-    Raises:
-        SegfoldError: the network has no image head.
-    """
-
-    def __init__(self, store: ProbabilityStore, gate: float) -> None:
-        if store.image_logits is None:
-            raise SegfoldError(f"predict.gate is {gate:g} but the network has no image head; set predict.gate=0")
-        self.store, self.ids, self.rows = store, store.ids, store.rows
-        logits = store.image_logits.astype(np.float64)
-        self.kept = (1 / (1 + np.exp(-logits))).mean(axis=1) >= gate
-
-    def __len__(self) -> int:
-        return len(self.ids)
-
-    def codes(self, row: int) -> npt.NDArray[np.uint16]:
-        """C×H×W codes."""
-        codes = self.store.codes(row)
-        return codes if self.kept[row] else np.zeros_like(codes)
+    def nonempty(self, row: int) -> int | None:
+        """Code of the probability that the image's mask is not empty; None of networks without an image head."""
 
 
 class MeanStore:
@@ -74,3 +49,11 @@ class MeanStore:
         count = len(self.stores)
         total = sum((store.codes(row).astype(np.int64) for store in self.stores), np.int64(0))
         return np.asarray((2 * total + count) // (2 * count), np.uint16)
+
+    def nonempty(self, row: int) -> int | None:
+        """Rounded mean of the stores' codes; None where one has none."""
+        found = [store.nonempty(row) for store in self.stores]
+        known = [code for code in found if code is not None]
+        if len(known) < len(found):
+            return None
+        return (2 * sum(known) + len(known)) // (2 * len(known))

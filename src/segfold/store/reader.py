@@ -14,6 +14,7 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -133,6 +134,16 @@ class ProbabilityStore:
     def probability(self, row: int) -> npt.NDArray[np.float32]:
         """C×H×W probabilities of one image."""
         return to_probability(self.codes(row))
+
+    def nonempty(self, row: int) -> int | None:
+        """Code of the probability that an image's mask is not empty, the mean over its views; None without an image head."""
+        return None if self._nonempty is None else int(self._nonempty[row])
+
+    @cached_property
+    def _nonempty(self) -> npt.NDArray[np.uint16] | None:
+        if self.image_logits is None:
+            return None
+        return to_codes((1 / (1 + np.exp(-self.image_logits.astype(np.float64)))).mean(axis=1))
 
     def __iter__(self) -> Iterator[tuple[str, npt.NDArray[np.uint16]]]:
         for row, image_id in enumerate(self.ids):

@@ -1,9 +1,10 @@
-"""From the members of an ensemble to a submission: the choice on out-of-fold predictions, the masks, the manifest."""
+"""From the members of an ensemble to a submission: the recipe that is fitted or given, the masks, the manifest."""
 
 import hashlib
 import json
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,23 +12,26 @@ import numpy as np
 
 from segfold.competition import Competition
 from segfold.data.images import ImageSet
-from segfold.ensemble import Decision, Grid, check_same_folds, choose, common_ids, grid_scores
+from segfold.ensemble import check_same_folds, common_ids
+from segfold.ensemble.fit import Wanted, fit_decision
 from segfold.ensemble.members import Predicted, blend_members
+from segfold.ensemble.recipe import Recipe, recipe_of, recipe_text
 from segfold.errors import SegfoldError
 from segfold.inference.stored import PIPELINE, prediction_meta
 from segfold.layouts.ids import one_form
-from segfold.metrics import METRICS
-from segfold.post import MinArea, Threshold
+from segfold.post import Decision, Seen
 from segfold.submission.check import csv_problems, sample_ids, shapes_by_id
-from segfold.submission.names import Taken
+from segfold.submission.names import Taken, recipe_path
 from segfold.submission.write import Written, write_submission
 
 RUNS_IN_A_NAME = 4
 LONGEST_NAME = 150
 """Bytes of a submission's name, to which a suffix and a temporary file's marks are added."""
 
-_ASKED = ("use", "weights", "threshold", "min_area", "mixed_folds", "fast")
+_ASKED = ("use", "weights", "threshold", "min_area", "gate", "steps", "recipe", "mixed_folds", "fast")
 """Options that the manifest records as they were given."""
+_DECIDED = ("use", "weights", "threshold", "min_area", "gate", "steps", "mixed_folds", "fast")
+"""Options that a recipe has decided already."""
 
 
 @dataclass(frozen=True)
@@ -39,10 +43,13 @@ class SubmissionOptions:
         use: named sets of weights of every run; None for each run's ``predict.weights``.
         competition: use the runs of this one only.
         fast: take runs of ``fast=true`` along with others.
-        name: of the CSV; None for the runs' names.
+        name: of the CSV; None for the runs' names, or the recipe's.
         force: replace another submission of that name.
-        threshold: None to choose it.
+        threshold: see ``Wanted``, as the next three.
         min_area: smallest component in pixels; None to choose it.
+        gate: probability of not being empty that an image needs; None to choose it.
+        steps: names of the post steps that may be tried; None for all.
+        recipe: a recipe file to apply; None to fit one.
         mixed_folds: allow runs of different fold files.
         device: to predict on, as ``machine.device``.
     """
@@ -55,8 +62,24 @@ class SubmissionOptions:
     force: bool = False
     threshold: float | None = None
     min_area: int | None = None
+    gate: float | None = None
+    steps: Sequence[str] | None = None
+    recipe: Path | None = None
     mixed_folds: bool = False
     device: str = "auto"
+
+    def check(self) -> None:
+        """Refuses options beside a recipe that has decided them already.
+
+        Raises:
+            SegfoldError: names the options.
+        """
+        if self.recipe is None:
+            return
+        plain = SubmissionOptions()
+        if given := [name for name in _DECIDED if getattr(self, name) != getattr(plain, name)]:
+            named = ", ".join(f"--{name.replace('_', '-')}" for name in given)
+            raise SegfoldError(f"--recipe says all that {named} would: leave it out, or change {self.recipe}")
 
 
 @dataclass(frozen=True)
@@ -70,8 +93,33 @@ class Submitted:
     written: Written
     competition: Competition
     members: Sequence[Predicted]
-    decision: Decision
+    recipe: Recipe
     empty_truth: float
+
+
+def fit_recipe(
+    members: Sequence[Predicted],
+    competition: Competition,
+    train: ImageSet,
+    test: ImageSet,
+    options: SubmissionOptions,
+    say: Callable[[str], None],
+) -> Recipe:
+    """The recipe for some members, chosen on their out-of-fold blend.
+
+    Args:
+        say: told of images that a run has not predicted out of fold.
+
+    Raises:
+        SegfoldError: runs of different fold files, options that do not fit.
+    """
+    mixed = _mixed_folds(members, options)
+    common = common_ids([member.oof for member in members])
+    for line in common.lines():
+        say(line)
+    wanted = Wanted(options.threshold, options.min_area, options.gate, options.steps)
+    fitted, axes = fit_decision(members, train, test, common.ids, competition.metric, wanted, mixed)
+    return recipe_of(competition.name, members, fitted, axes)
 
 
 def write_blend(
@@ -79,55 +127,49 @@ def write_blend(
     competition: Competition,
     train: ImageSet,
     test: ImageSet,
+    recipe: Recipe,
     options: SubmissionOptions,
     home: Path,
-    say: Callable[[str], None],
 ) -> Submitted:
-    """Choose on the out-of-fold blend, write the test blend.
-
-    Args:
-        say: told of images that a run has not predicted out of fold.
+    """Apply a recipe to the test blend of its members; the CSV, its manifest and the recipe are written.
 
     Raises:
-        SegfoldError: runs of different fold files, options that do not fit, a CSV that fails the check.
+        SegfoldError: a name that is taken, a CSV that fails the check.
     """
-    mixed = _mixed_folds(members, options)
-    common = common_ids([member.oof for member in members])
-    for line in common.lines():
-        say(line)
-    grid = _grid(options, train, test, common.ids)
-    decision = _decide(competition, members, common.ids, train, grid, mixed)
     order = sample_ids(competition, home)
     shapes = shapes_by_id(test, order)
-    asked = asdict(options)
+    asked = {name: getattr(options, name) for name in _ASKED}
+    scores = recipe.scores or {}
     written = write_submission(
-        home / "submissions" / f"{_stem(options.name, members)}.csv",
-        _masks(members, [one_form(name) for name in order], decision),
+        home / "submissions" / f"{_stem(options, members)}.csv",
+        _masks(members, [one_form(name) for name in order], recipe.decision, test),
         competition,
         order,
         lambda file: csv_problems(file, competition, shapes),
         {
-            "recipe": _recipe(members, decision, test),
+            "recipe": _digest(members, recipe.decision, test),
             "members": [_member_record(member) for member in members],
-            "threshold": decision.threshold,
-            "min_area": decision.min_area,
-            "asked": {name: asked[name] for name in _ASKED},
-            "tried": {"thresholds": [grid.thresholds[0], grid.thresholds[-1]], "min_areas": list(grid.areas)},
-            "mixed_folds": mixed,
+            "threshold": recipe.threshold,
+            "steps": recipe.steps,
+            "asked": {name: str(value) if isinstance(value, Path) else value for name, value in asked.items()},
+            "mixed_folds": options.mixed_folds and scores.get("nested") is None,
             "pipeline": PIPELINE,
             "data": {"train": train.fingerprint, "test": test.fingerprint},
             "metric": competition.metric,
-            "cv": decision.as_record(),
-            "cv_images": len(common.ids),
+            "cv": scores,
+            "cv_images": scores["plain"]["images"] if scores else None,
         },
         Taken.REPLACE if options.force else Taken.REFUSE if options.name else Taken.RENAME,
+        lambda path: recipe_text(recipe, recipe_path(path).relative_to(home)),
     )
-    return Submitted(written, competition, members, decision, float(np.mean(train.coverage == 0)))
+    return Submitted(written, competition, members, recipe, float(np.mean(train.coverage == 0)))
 
 
-def _stem(name: str | None, members: Sequence[Predicted]) -> str:
-    if name:
-        stem = name.removesuffix(".csv")
+def _stem(options: SubmissionOptions, members: Sequence[Predicted]) -> str:
+    if options.name:
+        stem = options.name.removesuffix(".csv")
+    elif options.recipe is not None:
+        stem = options.recipe.name.removesuffix(".yaml").removesuffix(".recipe")
     else:
         runs = [member.entry.folder.name for member in members]
         stem = "+".join(runs) if len(runs) <= RUNS_IN_A_NAME else f"{runs[0]}+{len(runs) - 1}-more"
@@ -145,17 +187,15 @@ def _member_record(member: Predicted) -> dict[str, Any]:
         "weight": entry.weight,
         "weights": member.used,
         "tta": list(entry.experiment.predict.tta),
-        "gate": entry.experiment.predict.gate,
         "fast": entry.experiment.fast,
     }
 
 
-def _recipe(members: Sequence[Predicted], decision: Decision, test: ImageSet) -> str:
+def _digest(members: Sequence[Predicted], decision: Decision, test: ImageSet) -> str:
     """Hash of all that decides the masks: whose predictions in what proportion, and what turns them into masks."""
     blended = [
         {
             "weight": member.entry.weight,
-            "gate": member.entry.experiment.predict.gate,
             "stores": {
                 fold: [prediction_meta(digest, member.entry.experiment, test) for _, digest in sorted(digests.items())]
                 for fold, digests in member.used.items()
@@ -164,7 +204,8 @@ def _recipe(members: Sequence[Predicted], decision: Decision, test: ImageSet) ->
         for member in members
     ]
     texts = sorted(json.dumps(member, sort_keys=True) for member in blended)
-    return hashlib.sha256(json.dumps([texts, decision.threshold, decision.min_area]).encode()).hexdigest()
+    made = [texts, decision.threshold, list(decision.settings.items())]
+    return hashlib.sha256(json.dumps(made).encode()).hexdigest()
 
 
 def _mixed_folds(members: Sequence[Predicted], options: SubmissionOptions) -> bool:
@@ -178,30 +219,8 @@ def _mixed_folds(members: Sequence[Predicted], options: SubmissionOptions) -> bo
     return False
 
 
-def _grid(options: SubmissionOptions, train: ImageSet, test: ImageSet, ids: Sequence[str]) -> Grid:
-    pixels, of_test = (images.images.shapes[:, :2].prod(axis=1) for images in (train, test))
-    largest = round(float((train.coverage * pixels)[train.position(ids)].max()))
-    return Grid.of(largest, int(max(pixels.max(), of_test.max())), options.threshold, options.min_area)
-
-
-def _decide(
-    competition: Competition,
-    members: Sequence[Predicted],
-    ids: Sequence[str],
-    train: ImageSet,
-    grid: Grid,
-    mixed: bool,
-) -> Decision:
-    masks = train.masks
-    assert masks is not None
-    position = dict(zip(ids, train.position(ids)))
-    fold_of = members[0].oof.fold_of
-    blended = blend_members(members, "oof", ids)
-    seen, scores = grid_scores(blended, lambda name: masks[position[name]], METRICS[competition.metric], grid)
-    return choose(seen, scores, None if mixed else [fold_of[name] for name in seen], grid)
-
-
-def _masks(members: Sequence[Predicted], order: Sequence[str], decision: Decision) -> Iterator[tuple[str, np.ndarray]]:
-    threshold, components = Threshold(value=decision.threshold), MinArea(min_area=decision.min_area)
-    for name, codes in blend_members(members, "test", order):
-        yield name, components(threshold(codes[0]))
+def _masks(
+    members: Sequence[Predicted], order: Sequence[str], decision: Decision, test: ImageSet
+) -> Iterator[tuple[str, np.ndarray]]:
+    for blended, row in zip(blend_members(members, "test", order), test.position(order)):
+        yield blended.id, decision(blended.codes[0], Seen(partial(test.images.__getitem__, row), blended.nonempty))

@@ -22,6 +22,11 @@ def manifest_path(csv_path: Path | str) -> Path:
     return Path(csv_path).with_suffix(".json")
 
 
+def recipe_path(csv_path: Path | str) -> Path:
+    """``submissions/name.csv`` -> ``submissions/name.recipe.yaml``."""
+    return Path(csv_path).with_suffix(".recipe.yaml")
+
+
 def place(path: Path, content: bytes, recipe: str | None, taken: Taken) -> tuple[Path, bool]:
     """Where a submission goes.
 

@@ -6,10 +6,11 @@ import io
 import json
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -22,7 +23,7 @@ from segfold.files import read_json, write_atomic
 from segfold.layouts.ids import one_form
 from segfold.layouts.rle import encode
 from segfold.locks import alone_in
-from segfold.submission.names import Taken, manifest_path, place
+from segfold.submission.names import Taken, manifest_path, place, recipe_path
 
 
 @dataclass(frozen=True)
@@ -48,8 +49,9 @@ def write_submission(
     check: Callable[[Path], list[str]],
     details: Mapping[str, Any],
     taken: Taken = Taken.REPLACE,
+    recipe: Callable[[Path], str] | None = None,
 ) -> Written:
-    """Writes the CSV and its manifest; both appear, or neither does and what was there before stays.
+    """Writes the CSV, its manifest and its recipe; all appear, or none does and what was there before stays.
 
     Args:
         path: the CSV.
@@ -57,9 +59,10 @@ def write_submission(
         competition: gives the columns and the order of the pixels in an RLE.
         order: the ids of the sample submission; the rows are in this order, and spell the ids as it does.
         check: all problems of a CSV; runs on the file before it gets its name.
-        details: what the manifest says beyond what is known here: members, weights, threshold, min_area, cv…;
+        details: what the manifest says beyond what is known here: members, weights, threshold, steps, cv…;
             ``recipe`` is a hash of those that decide the masks.
         taken: what becomes of another submission of that name; see ``segfold.submission.names.place``.
+        recipe: the text of the recipe's file for a CSV of this path; None where nothing was fitted.
 
     Raises:
         SegfoldError: a doubled or unexpected id, ids without a mask, a CSV that fails the check, a full disk, a name
@@ -86,21 +89,28 @@ def write_submission(
             "segfold": segfold.__version__,
             "created": datetime.now().astimezone().isoformat(timespec="seconds"),
         }
-        _write_pair(path, content, manifest, check)
+        beside = {manifest_path(path): json.dumps(manifest, indent=2, ensure_ascii=False) + "\n"}
+        if recipe is not None:
+            beside[recipe_path(path)] = recipe(path)
+        _write_together(path, content, beside, check)
     return Written(path, manifest, False)
 
 
-def _write_pair(path: Path, content: bytes, manifest: Mapping[str, Any], check: Callable[[Path], list[str]]) -> None:
-    beside = manifest_path(path)
-    with write_atomic(beside, "w") as manifest_file, write_atomic(path) as csv_file:
-        manifest_file.write(json.dumps(manifest, indent=2, ensure_ascii=False) + "\n")
+def _write_together(path: Path, content: bytes, beside: Mapping[Path, str], check: Callable[[Path], list[str]]) -> None:
+    with ExitStack() as stack:
+        files: list[IO[Any]] = []
+        for other, text in beside.items():
+            files.append(stack.enter_context(write_atomic(other, "w")))
+            files[-1].write(text)
+        csv_file = stack.enter_context(write_atomic(path))
         csv_file.write(content)
-        for file in (manifest_file, csv_file):  # both are safe on disk before either gets its name
+        for file in (*files, csv_file):  # all are safe on disk before one gets its name
             file.flush()
             os.fsync(file.fileno())
         _refuse(path, check(Path(csv_file.name)))
-        # Between the two renames a CSV may stand without a manifest, never with that of another.
-        beside.unlink(missing_ok=True)
+        # Between the renames a CSV may stand without a manifest or a recipe, never with that of another.
+        for other in (manifest_path(path), recipe_path(path)):
+            other.unlink(missing_ok=True)
 
 
 def _encode(

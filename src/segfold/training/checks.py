@@ -80,10 +80,6 @@ def check_network(network: nn.Module, job: FoldJob, group: Group, synchronises: 
         if found is None:
             continue
         given = found.aux if found.image is None else {**found.aux, "image": found.image}
-        if experiment.predict.gate > 0 and found.image is None:
-            raise SegfoldError(
-                f"predict.gate is {experiment.predict.gate:g} but the network has no image head; set it to 0"
-            )
         factors = plan.loss.factors
         for head in HEADS:
             if head in factors and head not in given:

@@ -1,0 +1,226 @@
+"""The decision that a blend is made into masks by, chosen on out-of-fold predictions and reported honestly.
+
+What is chosen, how, and which steps stay is one ``fit``; the nested estimate makes all of it anew on the other parts.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from functools import cache
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from segfold.ensemble.axes import SWEPT, THRESHOLD, Axis
+from segfold.ensemble.evidence import Images, Table, decision_sums
+from segfold.ensemble.nested import nested
+from segfold.ensemble.score import MeanScore, ScoreSums
+from segfold.post import POST, Decision
+
+_TIE = 1e-7  # means of float32 scores differ by less than this for no reason; one hit is far more
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A threshold or post step that was tried on top of those that had stayed before it.
+
+    Attributes:
+        name: of the axis.
+        setting: what it was set to; None where it was left out for the best.
+        tuned: score of the choice on the images that it was made on, which flatters.
+        nested: the choice made on the other parts, scored on each part.
+        kept: whether it stays: whether the nested score is better with it.
+    """
+
+    name: str
+    setting: Any
+    tuned: MeanScore
+    nested: MeanScore
+    kept: bool
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A decision and what it scores out of fold.
+
+    Attributes:
+        plain: threshold 0.5, no post step.
+        tuned: the decision on the images that it was chosen on: too good.
+        nested: all of the choice, which steps stay too, made on the other parts and scored on each part; None where
+            there are no parts.
+        nested_over: what the parts are, for people.
+        trials: in their order.
+        at_edge: names of what lies at an end of what was tried, where a better one may lie beyond.
+    """
+
+    decision: Decision
+    plain: MeanScore
+    tuned: MeanScore
+    nested: MeanScore | None
+    nested_over: str
+    trials: tuple[Trial, ...] = ()
+    at_edge: tuple[str, ...] = ()
+
+    def as_record(self) -> dict[str, Any]:
+        """For the manifest and the recipe: JSON throughout."""
+        values = asdict(self)
+        return {name: value for name, value in values.items() if name != "decision"}
+
+
+@dataclass(frozen=True)
+class _Chosen:
+    """A combination of the table's axes, and the values of the other steps, by the name of their axis."""
+
+    at: tuple[int, ...]
+    steps: tuple[tuple[str, int], ...] = ()
+
+
+class Search:
+    """Chooses among the values of some axes.
+
+    The threshold, the smallest component and all that works on probabilities or empties whole images are chosen
+    together; each further step of masks is then chosen for what these are. A step is tried on top of those that stayed
+    before it, and stays if the nested score is better with it.
+    """
+
+    def __init__(self, images: Images, axes: Sequence[Axis], table: Table, has_parts: bool = True) -> None:
+        """
+        Args:
+            images: what steps of masks are scored on.
+            axes: the threshold, the smallest component, and whatever else is to be tried, in this order.
+            table: of ``score_table`` for these axes.
+            has_parts: whether a part can be scored by what did not see it; else nothing is nested, and only threshold
+                and smallest component are chosen.
+        """
+        self.images, self.axes, self.table = images, {axis.name: axis for axis in axes}, table
+        self.everything = tuple(range(len(table.images)))
+        self.parts = self.everything if has_parts else ()
+        self.of_masks = [axis for axis in axes if axis.where == "masks"]
+        self._order = _simplest_first(table.axes)
+        self._sums: dict[Decision, list[ScoreSums]] = {}
+        self._best = cache(self._best_of)
+
+    def fitted(self, nested_over: str) -> Fitted:
+        """The choice on all images, its trials, and what it scores."""
+        names, trials = self._kept(self.parts)
+        chosen = self._best(self.everything, names)
+        scored = nested(self._fit, self._score, self.parts) if len(self.parts) > 1 else []
+        plain = _Chosen(tuple(axis.plain for axis in self.table.axes))
+        return Fitted(
+            self.decision(chosen),
+            plain=self._over(plain, self.everything),
+            tuned=self._over(chosen, self.everything),
+            nested=sum(scored, ScoreSums()).mean if scored else None,
+            nested_over=nested_over,
+            trials=tuple(trials),
+            at_edge=tuple(self._edges(chosen)),
+        )
+
+    def decision(self, chosen: _Chosen) -> Decision:
+        """Of a combination."""
+        settings: dict[str, Any] = {axis.name: axis.values[i] for axis, i in zip(self.table.axes, chosen.at)}
+        settings |= {name: self.axes[name].values[i] for name, i in chosen.steps}
+        steps = {name: settings[name] for name in POST if settings.get(name) is not None}
+        return Decision.of(settings[THRESHOLD], steps)
+
+    def _fit(self, parts: Sequence[int]) -> _Chosen:
+        return self._best(tuple(parts), self._kept(tuple(parts))[0])
+
+    def _kept(self, parts: tuple[int, ...]) -> tuple[tuple[str, ...], list[Trial]]:
+        """Names of the axes that are chosen on, by what is better on these parts; and how that was found."""
+        fixed = tuple(name for name, axis in self.axes.items() if axis.fixed)
+        if len(parts) < 2:
+            return tuple(name for name in self.axes if name in (*fixed, THRESHOLD, SWEPT)), []
+        names, trials = fixed, []
+        best = self._nested(parts, names)
+        for name, axis in self.axes.items():
+            if axis.fixed:
+                continue
+            with_it = (*names, name)
+            found = self._nested(parts, with_it)
+            kept = found.mean > best.mean + _TIE
+            chosen = self._best(parts, with_it)
+            setting = self._setting(chosen, name)
+            trials.append(Trial(name, setting, self._over(chosen, parts), found, kept))
+            if kept:
+                names, best = with_it, found
+        return names, trials
+
+    def _nested(self, parts: tuple[int, ...], names: tuple[str, ...]) -> MeanScore:
+        """Of the best values of these axes."""
+        if of_masks := [axis for axis in self.of_masks if axis.name in names]:
+            # One pass over the predictions for the decisions of all parts rather than one for each.
+            rests = [tuple(other for other in parts if other != part) for part in parts]
+            before = tuple(name for name in names if name != of_masks[-1].name)
+            self._observe([each for rest in rests for each in self._options(self._best(rest, before), of_masks[-1])])
+        scored = nested(lambda rest: self._best(tuple(rest), names), self._score, parts)
+        return sum(scored, ScoreSums()).mean
+
+    def _best_of(self, parts: tuple[int, ...], names: tuple[str, ...]) -> _Chosen:
+        """The best values of the named axes on some parts; the others rest. Of equals the simplest."""
+        open_ = [axis.open if axis.name in names else (axis.rest,) for axis in self.table.axes]
+        total = self.table.total[np.ix_(parts, *open_)].sum(axis=0)
+        images = int(self.table.images[list(parts)].sum())
+        ties = total >= total.max() - _TIE * images
+        order = np.where(ties, self._order[np.ix_(*open_)], self._order.size)
+        place = np.unravel_index(int(order.argmin()), order.shape)
+        chosen = _Chosen(tuple(values[int(i)] for values, i in zip(open_, place)))
+        for axis in self.of_masks:
+            if axis.name in names:
+                options = self._options(chosen, axis)
+                self._observe(options)
+                means = [self._over(option, parts).mean for option in options]
+                chosen = next(option for option, mean in zip(options, means) if mean >= max(means) - _TIE)
+        return chosen
+
+    def _options(self, chosen: _Chosen, axis: Axis) -> list[_Chosen]:
+        return [_Chosen(chosen.at, (*chosen.steps, (axis.name, i))) for i in axis.open]
+
+    def _observe(self, options: Sequence[_Chosen]) -> None:
+        wanted = {self.decision(option): None for option in options if self._steps_masks(option)}
+        if new := [decision for decision in wanted if decision not in self._sums]:
+            self._sums |= decision_sums(self.images, new)
+
+    def _steps_masks(self, chosen: _Chosen) -> bool:
+        """Whether a step is in it that the table does not know."""
+        return any(self.axes[name].values[i] is not None for name, i in chosen.steps)
+
+    def _score(self, chosen: _Chosen, part: int) -> ScoreSums:
+        if not self._steps_masks(chosen):
+            return self.table.sums(chosen.at, part)
+        self._observe([chosen])
+        return self._sums[self.decision(chosen)][part]
+
+    def _over(self, chosen: _Chosen, parts: Sequence[int]) -> MeanScore:
+        return sum((self._score(chosen, part) for part in parts), ScoreSums()).mean
+
+    def _setting(self, chosen: _Chosen, name: str) -> Any:
+        return self.axes[name].values[self._index(chosen, name)]
+
+    def _index(self, chosen: _Chosen, name: str) -> int:
+        indices = {axis.name: i for axis, i in zip(self.table.axes, chosen.at)} | dict(chosen.steps)
+        return indices.get(name, self.axes[name].rest)
+
+    def _edges(self, chosen: _Chosen) -> Iterator[str]:
+        """What lies at an end of its axis."""
+        for name, axis in self.axes.items():
+            ends = (axis.open[0], axis.open[-1]) if name == THRESHOLD else axis.open[-1:]
+            if axis.open_ended and not axis.fixed and self._index(chosen, name) in ends:
+                yield name
+
+
+def _simplest_first(axes: Sequence[Axis]) -> npt.NDArray[np.int64]:
+    """Place of each combination in the order of preference among equals.
+
+    Few steps come first, then a threshold near 0.5, then a small smallest component, then weak settings.
+    """
+    grid = np.meshgrid(*(np.arange(len(axis.values)) for axis in axes), indexing="ij")
+    indices = {axis.name: index.ravel() for axis, index in zip(axes, grid)}
+    steps = [name for name in indices if name not in (THRESHOLD, SWEPT)]
+    count = sum((indices[name] > 0 for name in steps), np.zeros(grid[0].size, int))
+    (thresholds,) = (np.asarray(axis.values, float) for axis in axes if axis.name == THRESHOLD)
+    distance = np.abs(thresholds - 0.5).round(9)[indices[THRESHOLD]]
+    keys = [count, distance, indices[SWEPT], *(indices[name] for name in steps), indices[THRESHOLD]]
+    order = np.empty(grid[0].size, np.int64)
+    order[np.lexsort(keys[::-1])] = np.arange(grid[0].size)
+    return order.reshape(grid[0].shape)

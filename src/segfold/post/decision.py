@@ -1,0 +1,70 @@
+"""What turns one image's probabilities into its mask: steps before the threshold, the threshold, steps after it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from segfold.post.step import Codes, Mask, MaskStep, PostStep, ProbabilityStep, Seen
+from segfold.post.steps import POST
+from segfold.post.threshold import threshold_code
+
+StepSettings = tuple[str, tuple[tuple[str, Any], ...]]
+"""A step's name and its settings, as pairs, so that decisions can be told apart and looked up."""
+
+
+@dataclass(frozen=True)
+class Decision:
+    """A threshold and post steps.
+
+    Attributes:
+        threshold: probability from which a pixel is foreground, above 0 and at most 1.
+        steps: in their order; those of probabilities all come before the threshold, those of masks after it.
+    """
+
+    threshold: float = 0.5
+    steps: tuple[StepSettings, ...] = ()
+
+    @classmethod
+    def of(cls, threshold: float, steps: Mapping[str, Mapping[str, Any]]) -> "Decision":
+        """Of settings by the name of the step."""
+        return cls(threshold, tuple((name, tuple(settings.items())) for name, settings in steps.items()))
+
+    @property
+    def settings(self) -> dict[str, dict[str, Any]]:
+        """Of each step by its name."""
+        return {name: dict(pairs) for name, pairs in self.steps}
+
+    def with_step(self, name: str, settings: Mapping[str, Any]) -> "Decision":
+        """The same with a further step behind the others."""
+        return Decision(self.threshold, (*self.steps, (name, tuple(settings.items()))))
+
+    @cached_property
+    def code(self) -> int:
+        """Of the threshold."""
+        return threshold_code(self.threshold)
+
+    @cached_property
+    def before(self) -> list[ProbabilityStep]:
+        """Steps of probabilities."""
+        return [step for step in self._built if isinstance(step, ProbabilityStep)]
+
+    @cached_property
+    def after(self) -> list[MaskStep]:
+        """Steps of masks."""
+        return [step for step in self._built if isinstance(step, MaskStep)]
+
+    @cached_property
+    def _built(self) -> list[PostStep]:
+        return [POST[name](**dict(pairs)) for name, pairs in self.steps]
+
+    def __call__(self, codes: Codes, seen: Seen) -> Mask:
+        """H×W codes of one class to its H×W mask of 0 and 1."""
+        for step in self.before:
+            codes = step(codes, seen)
+        mask = (codes >= self.code).astype(np.uint8)
+        for after in self.after:
+            mask = after(mask, seen)
+        return mask

@@ -1,0 +1,80 @@
+"""What every post step has in common: what it works on, what it may ask for, and what settings are worth a try."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+
+Codes = npt.NDArray[np.uint16]
+Mask = npt.NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What a step may ask for beside the plane that it works on.
+
+    Attributes:
+        image: gives the H×W×C pixels of the image as the competition ships it.
+        nonempty: code of the probability that the image's mask is not empty, by the image heads; None without one.
+    """
+
+    image: Callable[[], npt.NDArray[Any]]
+    nonempty: int | None = None
+
+
+@dataclass(frozen=True)
+class MaskSizes:
+    """By which the settings are chosen that are worth a try.
+
+    Attributes:
+        pixels: of the largest image.
+        fullest: foreground pixels of the fullest true mask.
+    """
+
+    pixels: int
+    fullest: int
+
+
+class PostStep(ABC):
+    """A step between stored probabilities and the mask that is submitted; its keyword arguments are its settings.
+
+    Attributes:
+        open_ended: whether a setting beyond the last one that ``grid`` tries may be better still.
+    """
+
+    open_ended: ClassVar[bool] = True
+
+    @classmethod
+    @abstractmethod
+    def grid(cls, sizes: MaskSizes) -> Sequence[Mapping[str, Any]]:
+        """Settings to try, from the weakest to the strongest."""
+
+
+class ProbabilityStep(PostStep):
+    """A step before the decision."""
+
+    @abstractmethod
+    def __call__(self, codes: Codes, seen: Seen) -> Codes:
+        """H×W codes to H×W codes, a new array."""
+
+
+class MaskStep(PostStep):
+    """A step after the decision."""
+
+    @abstractmethod
+    def __call__(self, mask: Mask, seen: Seen) -> Mask:
+        """H×W mask of 0 and 1 to another; the argument stays as it is."""
+
+
+class EmptyingStep(MaskStep):
+    """A step that leaves an image's mask as it is, or empties it, whatever the mask."""
+
+    @abstractmethod
+    def keeps(self, seen: Seen) -> bool:
+        """Whether the mask stays."""
+
+    def __call__(self, mask: Mask, seen: Seen) -> Mask:
+        return mask if self.keeps(seen) else np.zeros_like(mask)
