@@ -76,7 +76,7 @@ class Doubtful(nn.Module):
 
     def forward(self, pixels: Tensor) -> Output:
         logits = pixels[:, :1].float() * 0 + 3
-        return Output(logits, image=pixels[:, 0, 0, :1].float() / 100 - 1)
+        return Output(logits, {"image": pixels[:, 0, 0, :1].float() / 100 - 1})
 
 
 def test_image_logits_are_one_a_view() -> None:
@@ -181,7 +181,7 @@ def test_other_settings_are_predicted_anew(project: Path, change: dict[str, dict
 
 def test_the_gate_is_applied_when_predictions_are_read(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Two runs of one fold that differ in the gate alone share a store, which holds what the network said."""
-    job, done, network = trained(project, "gated", "model.heads.image=true", "stages.lovasz.loss.image=0.1")
+    job, done, network = trained(project, "gated", "model.heads.image=true", "stages.lovasz.loss.heads.image=0.1")
     plain = store(job, done, network)
     batch = torch.stack([torch.from_numpy(SIZING.image(job.images.images[row])).permute(2, 0, 1) for row in range(10)])
     with torch.no_grad():
@@ -201,7 +201,9 @@ def test_the_gate_is_applied_when_predictions_are_read(project: Path, monkeypatc
         assert np.array_equal(found.codes(row), plain.codes(row) * (not empty))
 
 
-@pytest.mark.parametrize("override", [(), ("model.heads.image=true",), ("stages.warm={epochs: 0, loss: {image: 1}}",)])
+@pytest.mark.parametrize(
+    "override", [(), ("model.heads.image=true",), ("stages.warm={epochs: 0, loss: {heads: {image: 1}}}",)]
+)
 def test_a_gate_without_a_trained_head_is_refused_with_the_settings(project: Path, override: tuple[str, ...]) -> None:
     with pytest.raises(SegfoldError, match=r"predict\.gate is 0\.5 but no stage trains an image head; [^\n]*$"):
         fold_job(project, "predict.gate=0.5", *override)

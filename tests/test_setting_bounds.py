@@ -298,7 +298,7 @@ RUNS = {
         "predict={gate: 1, batch_size: 1000000}",
         "optimizer={sgd: {momentum: 0.99999, weight_decay: 100}}",
         "stages.warm={epochs: 2, freeze_encoder: 1000000, early_stop: 1000000, schedule: {onecycle: {warmup: 1}}}",
-        "stages.warm.loss={mask: {focal: {weight: 1000000, gamma: 100, alpha: 1}}, image: 1000000}",
+        "stages.warm.loss={mask: {focal: {weight: 1000000, gamma: 100, alpha: 1}}, heads: {image: 1000000}}",
         "stages.lovasz={epochs: 1, freeze_encoder: 1000000}",
         "seed=4294967295",
     ],
