@@ -31,7 +31,8 @@ from setting_numbers import Number, numbers, of_the_experiment, variants
 from small_project import fold_job, make_project, train
 
 NUMBERS = of_the_experiment()
-BASE = {"competition": "x", "stages": {"a": {"epochs": 4, "loss": {"mask": {"bce": 1, "dice": 1}, "image": 0.1}}}}
+LOSS = {"mask": {"bce": 1, "dice": 1}, "heads": {"image": 0.1}}
+BASE = {"competition": "x", "stages": {"a": {"epochs": 4, "loss": LOSS}}}
 # In range by themselves, but not beside the defaults of what they go with.
 TOGETHER = {"accumulate", "input.resize", "input.resize[]", "stages.a.warmup"}
 
