@@ -83,7 +83,7 @@ class Trained:
             batches,
             learner.network,
             learner.forward,
-            lambda output, target, valid: self.loss(output.logits, output.aux, output.image, target, valid)[0],
+            lambda output, target, valid: self.loss(output.logits, output.heads, target, valid)[0],
             learner.optimizer,
             learner.runtime.autocast,
             learner.scaler,

@@ -9,7 +9,7 @@ from torch import Tensor
 from benchmarks.measure import Effort, Row, difference, interleave, rate, spread
 from benchmarks.peers.concatenated import Concatenated
 from benchmarks.private_memory import peak_of
-from segfold.models.heads import PixelHead
+from segfold.models.heads import Features, PixelHead
 
 IMAGES, CHANNELS, LEVELS, SIDE = 8, 64, 5, 128
 """The TGS form: five levels of 64 channels, the finest of 128×128."""
@@ -53,10 +53,21 @@ def check(levels: Sequence[Tensor]) -> float:
     return apart
 
 
-def heads() -> tuple[PixelHead, Concatenated]:
+class Factorised(PixelHead):
+    """The factorised head as a function of the levels alone, like its peer."""
+
+    def __init__(self) -> None:
+        super().__init__([CHANNELS] * LEVELS, 1, "factorised", hidden=0, dropout=0.0)
+
+    def __call__(self, levels: Sequence[Tensor]) -> Tensor:
+        logits: Tensor = super().__call__(Features(levels[-1], levels))
+        return logits
+
+
+def heads() -> tuple[Factorised, Concatenated]:
     """The factorised head, and the concatenation with the same weights."""
     torch.manual_seed(0)
-    head = PixelHead([CHANNELS] * LEVELS, 1, "factorised", hidden=0, dropout=0.0)
+    head = Factorised()
     weights = torch.cat([level.get_parameter("weight") for level in head.levels], dim=1)
     return head, Concatenated(weights.detach(), head.levels[0].get_parameter("bias").detach())
 

@@ -17,8 +17,7 @@ TARGET = 2.0
 SAME_LOSS = (
     f"stages.{STAGE}.loss.mask.dice.mode=batch",
     f"stages.{STAGE}.loss.mask.dice.smooth=0",
-    f"stages.{STAGE}.loss.levels=0",
-    f"stages.{STAGE}.loss.image=0",
+    f"stages.{STAGE}.loss.heads={{levels: 0, image: 0}}",
 )
 """What makes the quick config's loss the peer's sum of its BCE and its Dice."""
 
@@ -94,7 +93,7 @@ def check(ours: Trained, peer: PlainLoop) -> None:
     image, target, valid = ours.in_memory([next(iter(ours.samples()))])[0]
     mean, std = (torch.tensor(values, device=image.device).view(1, 3, 1, 1) for values in (MEAN, STD))
     output = ours.learner.network(image)
-    mine, _ = ours.loss(output.logits, output.aux, output.image, target, valid)
+    mine, _ = ours.loss(output.logits, output.heads, target, valid)
     theirs = peer.loss((image / 255 - mean) / std, target)
     torch.testing.assert_close(mine, theirs, rtol=1e-4, atol=1e-5)
     mine.backward()

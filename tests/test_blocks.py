@@ -18,7 +18,7 @@ from segfold.models.blocks import (
     upsample,
 )
 from segfold.models.centres import plain
-from segfold.models.heads import ImageHead, LevelHeads, PixelHead, hypercolumn
+from segfold.models.heads import Features, ImageHead, LevelHeads, Offer, PixelHead, hypercolumn
 
 U = torch.tensor([[[[1.0, 2.0], [3.0, 4.0]], [[0.0, -1.0], [1.0, 2.0]]]])
 
@@ -213,7 +213,7 @@ def test_factorised_hypercolumn_equals_concatenation_then_1x1() -> None:
         joint.weight.copy_(torch.cat([m.weight for m in head.levels], dim=1))
         joint.bias.copy_(head.levels[0].bias)
     assert count(head) == count(joint)
-    torch.testing.assert_close(head(d), joint(hypercolumn(d)), atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(head(Features(d[-1], d)), joint(hypercolumn(d)), atol=1e-5, rtol=1e-5)
 
 
 def test_concat_head_is_3x3_relu_1x1_on_the_hypercolumn() -> None:
@@ -221,7 +221,7 @@ def test_concat_head_is_3x3_relu_1x1_on_the_hypercolumn() -> None:
     head = PixelHead([64] * 5, 1, "concat", 64, 0.5).eval()
     assert count(head) == 320 * 64 * 9 + 64 + 64 + 1
     expected = head.last(F.relu(F.conv2d(hypercolumn(d), head.hidden.weight, head.hidden.bias, padding=1)))
-    torch.testing.assert_close(head(d), expected)
+    torch.testing.assert_close(head(Features(d[-1], d)), expected)
 
 
 @pytest.mark.parametrize("form", ["finest", "factorised", "concat"])
@@ -231,29 +231,30 @@ def test_pixel_head_sees_the_image_feature_and_the_right_levels(form) -> None:
     for p in head.parameters():
         nn.init.normal_(p)
     feature = torch.randn(2, 5, 1, 1)
-    logits = head(d, feature)
+    logits = head(Features(d[-1], d, image=feature))
     assert logits.shape == (2, 2, 16, 16)
-    assert (head(d, feature + 1) != logits).any()
-    coarse = head([d[0], d[1], d[2] + 1], feature)
+    assert (head(Features(d[-1], d, image=feature + 1)) != logits).any()
+    coarse = head(Features(d[-1], [d[0], d[1], d[2] + 1], image=feature))
     assert torch.equal(coarse, logits) == (form == "finest")
 
 
 def test_level_heads_are_separate_and_upsampled() -> None:
     channels = (8, 6, 4)
     d = levels(channels, size=16)
-    heads = LevelHeads(channels, 1, 5, 0.0, False).eval()
-    out = heads(d, factor=2)
+    heads = LevelHeads(Offer(4, 1, hidden=5, levels=channels)).eval()
+    out = heads(Features(d[-1], d, stride=2))
     assert out.shape == (2, 3, 1, 32, 32)
     for s in range(3):
         torch.testing.assert_close(out[:, s], upsample(heads.heads[s](d[s]), 2 ** (s + 1)))
-    assert count(LevelHeads(channels, 1, 0, 0.0, False)) == sum(channels) + 3
+    assert count(LevelHeads(Offer(4, 1, hidden=0, levels=channels))) == sum(channels) + 3
 
 
 def test_image_head_is_the_difference_of_two_scores() -> None:
     torch.manual_seed(0)
-    head = ImageHead(512, 64, 0.5).eval()
+    head = ImageHead(Offer(512, 1, hidden=64, dropout=0.5)).eval()
     assert count(head) == 512 * 64 + 64 + 64 * 2 + 2
-    logit, feature = head(torch.randn(3, 512, 4, 4))
+    deepest = torch.randn(3, 512, 4, 4)
+    logit, feature = head(Features(deepest)), head.feature(deepest)
     assert logit.shape == (3, 1) and feature.shape == (3, 64, 1, 1)
     softmax = head.scores(feature).flatten(1).softmax(1)
     torch.testing.assert_close(torch.sigmoid(logit[:, 0]), softmax[:, 1])

@@ -148,9 +148,9 @@ def test_a_stage_moves_the_warm_up():
     z, y, _ = random_batch(h=8, w=8)
     stage = StageLoss({"bootstrapped": (2.0, {"pixels": 4, "warmup": 0.5}), "dice": (1.0, {})})
     for done, k in ((0.0, 64), (0.25, 34), (1.0, 4)):
-        _, parts = stage.at(done)(z, {}, None, y)
+        _, parts = stage.at(done)(z, {}, y)
         torch.testing.assert_close(parts["bootstrapped"], by_sorting(z, y, lambda n, k=k: k))
-    _, parts = stage(z, {}, None, y)
+    _, parts = stage(z, {}, y)
     torch.testing.assert_close(parts["bootstrapped"], value(BCE(), z, y))
 
 

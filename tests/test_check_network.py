@@ -39,12 +39,16 @@ def with_model(home: Path, name: str, *overrides: str, **settings: Any) -> FoldJ
     [
         (
             "unet",
-            "stages.lovasz.loss.levels=0.1",
-            r"stage lovasz: .*no level heads; set model\.heads\.levels=true, or stages\.lovasz\.loss\.levels=0",
+            "stages.lovasz.loss.heads.levels=0.1",
+            r"stage lovasz: .*no head levels; set model\.heads\.levels=true, or stages\.lovasz\.loss\.heads\.levels=0",
         ),
-        ("unet", "stages.lovasz.loss.nonempty=0.5", r"stage lovasz: .*no nonempty head; set model\.heads\.nonempty"),
-        ("frrn", "stages.lovasz.loss.image=0.1", r"stage lovasz: .*no image head; set model\.heads\.image=true"),
-        ("linknet", "stages.lovasz.loss.levels=0.1", "stage lovasz: .*linknet can have none, unet can"),
+        (
+            "unet",
+            "stages.lovasz.loss.heads.nonempty=0.5",
+            r"stage lovasz: .*no head nonempty; set model\.heads\.nonempty",
+        ),
+        ("frrn", "stages.lovasz.loss.heads.image=0.1", r"stage lovasz: .*no head image; set model\.heads\.image=true"),
+        ("linknet", "stages.lovasz.loss.heads.levels=0.1", "stage lovasz: .*linknet can have none, unet can"),
         ("unet", "stages.lovasz.size=50", "stage lovasz: .*50×50.* multiples of 32; .*the stage's size"),
         ("fc_densenet", "stages.lovasz.size=2", "stage lovasz: .*2×2.*at least 4"),
         ("unet", "stages.lovasz.optimizer={timm: {opt: lambb}}", "stage lovasz: .*did you mean lamb"),
@@ -97,6 +101,9 @@ def test_shapes_are_those_of_real_images_and_the_network_is_left_alone(home: Pat
         assert torch.equal(value, before[key])
     channels = int(job.images.images.shapes[0, 2])
     real = network(torch.zeros(4, channels, 32, 32, dtype=torch.uint8))
-    assert found is not None and found.logits.shape == real.logits.shape and set(found.aux) == set(heads) - {"image"}
-    assert {key: value.shape for key, value in found.aux.items()} == {k: v.shape for k, v in real.aux.items()}
-    assert heads["image"] == (found.image is not None)
+    assert (
+        found is not None
+        and found.logits.shape == real.logits.shape
+        and set(found.heads) == {key for key, on in heads.items() if on}
+    )
+    assert {key: value.shape for key, value in found.heads.items()} == {k: v.shape for k, v in real.heads.items()}

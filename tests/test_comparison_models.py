@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from segfold.errors import SegfoldError
-from segfold.losses import StageLoss
+from segfold.losses import HeadTerm, StageLoss
 from segfold.models import MODELS, build_model
 
 ENCODER = {"encoder": "test_resnet", "weights": "none"}
@@ -24,6 +24,7 @@ STRIDES = {"linknet": 32, "dlinknet": 32, "fc_densenet": 1, "frrn": 16}
 OTHERS = [name for name in MODELS if name != "unet"]
 HEADED = [name for name in OTHERS if "heads" in inspect.signature(MODELS[name]).parameters]
 IMAGE_HEAD = {name: {"heads": {"image": True}} if name in HEADED else {} for name in OTHERS}
+IMAGE_SHAPE = {name: {"image": (2, 1)} if name in HEADED else {} for name in OTHERS}
 models = pytest.mark.parametrize("name", OTHERS)
 headed = pytest.mark.parametrize("name", HEADED)
 
@@ -55,8 +56,7 @@ def test_logits_have_the_input_size(name: str, in_channels: int, classes: int) -
         for height, width, mode in ((64, 96, True), (32, 128, False)):
             out = model.train(mode)(torch.empty(2, in_channels, height, width, dtype=torch.uint8))
             assert out.logits.shape == (2, classes, height, width)
-            assert (out.image is None or out.image.shape == (2, 1)) and out.aux == {}
-            assert (out.image is None) == (name not in HEADED)
+            assert {head: logits.shape for head, logits in out.heads.items()} == IMAGE_SHAPE[name]
 
 
 @models
@@ -96,8 +96,8 @@ def test_every_parameter_learns(name: str) -> None:
     model = small(name, **IMAGE_HEAD[name]).train()
     x, y = pixels(), (torch.rand(2, 1, 64, 64, generator=torch.Generator().manual_seed(2)) < 0.3).float()
     out = model(x)
-    loss = StageLoss({"bce": (1.0, {}), "dice": (1.0, {})}, image=0.1 if name in HEADED else 0.0)
-    total, parts = loss(out.logits, out.aux, out.image, y)
+    loss = StageLoss({"bce": (1.0, {}), "dice": (1.0, {})}, heads={"image": HeadTerm(0.1)} if name in HEADED else {})
+    total, parts = loss(out.logits, out.heads, y)
     total.backward()
     assert set(parts) == {"bce", "dice"} | ({"image"} if name in HEADED else set())
     assert [n for n, p in model.named_parameters() if p.grad is None] == []
@@ -117,7 +117,7 @@ def test_the_image_head_reaches_no_decoder(name: str) -> None:
 def test_a_missing_image_head_is_named(name: str) -> None:
     out = small(name)(pixels(height=32, width=32))
     with pytest.raises(SegfoldError, match=r"model\.heads\.image=true"):
-        StageLoss({"bce": (1.0, {})}, image=0.1)(out.logits, out.aux, out.image, torch.zeros_like(out.logits))
+        StageLoss({"bce": (1.0, {})}, {"image": HeadTerm(0.1)})(out.logits, out.heads, torch.zeros_like(out.logits))
 
 
 @models
@@ -129,12 +129,12 @@ def test_eight_images_are_learnt(name: str) -> None:
     centres = torch.randint(8, 24, (8, 2, 1, 1), generator=draw)
     masks = (((y - centres[:, 0]) ** 2 + (x - centres[:, 1]) ** 2) < 49).float()[:, None]
     images = 60 + 120 * masks + 20 * torch.randn(8, 1, 32, 32, generator=draw)
-    loss = StageLoss({"bce": (1.0, {}), "dice": (1.0, {})}, image=0.05 if name in HEADED else 0.0)
+    loss = StageLoss({"bce": (1.0, {}), "dice": (1.0, {})}, heads={"image": HeadTerm(0.05)} if name in HEADED else {})
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2 if name != "dlinknet" else 3e-3)
     values = []
     for _ in range(30):
         out = model(images)
-        total, _ = loss(out.logits, out.aux, out.image, masks)
+        total, _ = loss(out.logits, out.heads, masks)
         optimizer.zero_grad()
         total.backward()
         optimizer.step()

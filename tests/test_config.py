@@ -1,5 +1,6 @@
 """Settings: checked, overridable by dotted path, written back whole; errors name the nearest valid key."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -88,6 +89,9 @@ def test_numbers_are_weights_and_mappings_hold_them() -> None:
         ("stages.a.schedule=onecycle", ("stages", "a", "schedule", "onecycle", "warmup"), 0.3),
         ("stages.a.schedule.cosine.end=0.5", ("stages", "a", "schedule", "cosine", "end"), 0.5),
         ("stages.a.loss.mask.bce=0.25", ("stages", "a", "loss", "mask", "bce", "weight"), 0.25),
+        ("stages.a.loss.heads.image=0.2", ("stages", "a", "loss", "heads"), {"image": {"weight": 0.2}}),
+        ("stages.a.loss.heads.levels.weight=2", ("stages", "a", "loss", "heads", "levels", "over"), "nonempty"),
+        ("stages.a.loss.heads={levels: 0, image: null}", ("stages", "a", "loss", "heads"), {}),
         ("optimizer={sgd: {momentum: 0.5}}", ("optimizer", "sgd", "momentum"), 0.5),
         ("augment.hflip=true", ("augment", "hflip", "p"), 0.5),
         ("input.size=[64, 96]", ("input", "size"), [64, 96]),
@@ -100,6 +104,60 @@ def test_any_setting_by_its_dotted_path(tmp_path: Path, override: str, path: tup
     for part in path:
         found = found[part]
     assert found == value
+
+
+@pytest.mark.parametrize("losses", ["mask", "heads"])
+def test_a_weight_and_a_mapping_lie_over_each_other_alike(tmp_path: Path, losses: str) -> None:
+    """Whichever form the file has, a number is the weight with defaults beside it, and a mapping merges with a mapping."""
+    name, option, other, default = {
+        "mask": ("dice", "mode", "batch", "image"),
+        "heads": ("levels", "over", "all", "nonempty"),
+    }[losses]
+    for form, kept in ((0.5, default), ({"weight": 0.5, option: other}, other)):
+        loss = {"mask": {"bce": 1}, "heads": {}}
+        loss[losses] = {name: form}  # type: ignore[assignment]
+        file = write(tmp_path, json.dumps({**SMALL, "stages": {"a": {"epochs": 1, "loss": loss}}}))
+        for override, expected in (
+            ("=0.2", default),
+            (".weight=0.2", kept),
+            (f"={{weight: 0.2, {option}: {other}}}", other),
+        ):
+            found = dump(load_experiment(file, [f"stages.a.loss.{losses}.{name}{override}"]))
+            chosen = found["stages"]["a"]["loss"][losses][name]
+            assert (chosen["weight"], chosen[option]) == (0.2, expected)
+
+
+def with_loss(**loss: object) -> Experiment:
+    return check_experiment({**SMALL, "stages": {"a": {"epochs": 1, "loss": {"mask": {"bce": 1}, **loss}}}}, "here")
+
+
+def test_a_head_of_the_loss_is_read_where_it_once_stood() -> None:
+    """Configs of old runs have the heads beside ``mask``: they are the same experiment, and are written the new way."""
+    old = with_loss(levels={"weight": 0.1, "over": "zeroed"}, nonempty=0.5, image=0.05)
+    new = with_loss(heads={"image": 0.05, "nonempty": 0.5, "levels": {"weight": 0.1, "over": "zeroed"}})
+    assert differing_keys(old, new) == [] and old == new
+    loss = dump(old)["stages"]["a"]["loss"]
+    assert list(loss) == ["mask", "heads", "unpadded"]
+    assert loss["heads"] == {
+        "levels": {"weight": 0.1, "over": "zeroed"},
+        "nonempty": {"weight": 0.5, "over": "nonempty"},
+        "image": {"weight": 0.05},
+    }
+    # What an old run without heads wrote down.
+    assert differing_keys(with_loss(image=0.0), with_loss()) == [] and with_loss(image=0.0) == with_loss(levels=None)
+    assert differing_keys(with_loss(image=0.1), with_loss()) != []
+    assert with_loss(levels=0.1, heads={"image": 0.05}) == with_loss(heads={"levels": 0.1, "image": 0.05})
+
+
+def test_old_and_new_place_of_one_head_are_refused(tmp_path: Path) -> None:
+    text = "competition: tgs-salt\nstages: {a: {epochs: 1, loss: {mask: {bce: 1}, heads: {levels: 0.1}}}}\n"
+    file = write(tmp_path, text)
+    for override in ("stages.a.loss.levels=0", "stages.a.loss.levels.over=all", "stages.a.loss={levels: 0.1}"):
+        with pytest.raises(SegfoldError) as error:
+            load_experiment(file, [override])
+        assert str(error.value) == (
+            f"{file}: stages.a.loss: found levels and heads.levels, which are the same; write loss.heads.levels alone"
+        )
 
 
 def test_another_choice_replaces_the_first() -> None:
@@ -131,7 +189,7 @@ def test_another_model_keeps_what_both_have(tmp_path: Path) -> None:
         load_experiment(unet, ["model.name=linknet", "model.attention=scse"])
     with pytest.raises(SegfoldError, match=r"unknown key model\.attention; known here"):
         load_experiment(unet, ["model.attention=scse", "model.name=linknet"])
-    with pytest.raises(SegfoldError, match=r"unknown key model\.heads\.levels|model\.heads\.levels: Unexpected"):
+    with pytest.raises(SegfoldError, match=r"unknown key model\.heads\.levels; known here: image"):
         load_experiment(unet, ["model.heads.levels=true", "model.name=linknet"])
     dlinknet = ["model.centre_channels=256", "model.name=dlinknet"]
     for overrides in (dlinknet, dlinknet[::-1]):
@@ -167,7 +225,26 @@ def test_extends_one_level(tmp_path: Path) -> None:
     [
         ("sed=1", "unknown key sed; did you mean seed?"),
         ("model.hypercolum=true", "unknown key model.hypercolum; did you mean hypercolumn?"),
-        ("model.heads.level=true", "model.heads.level"),
+        ("model.heads.level=true", "unknown key model.heads.level; did you mean levels?"),
+        ("model={name: frrn, heads: {levels: true}}", "unknown key model.heads.levels; known here: image"),
+        ("stages.a.loss.heads.level=0.1", "unknown key stages.a.loss.heads.level; did you mean levels?"),
+        (
+            "stages.a.loss.heads.image={weight: 1, over: all}",
+            "unknown key stages.a.loss.heads.image.over; known here: weight",
+        ),
+        (
+            "stages.a.loss.heads.levels={weight: 1, over: some}",
+            "stages.a.loss.heads.levels.over: Input should be 'nonempty'",
+        ),
+        ("stages.a.loss.heads.levels.over=all", "stages.a.loss.heads.levels.weight is missing"),
+        (
+            "stages.a.loss.heads.image=-0.1",
+            "stages.a.loss.heads.image.weight: Input should be greater than or equal to 0",
+        ),
+        ("stages.a.loss.heads.levels=.nan", "stages.a.loss.heads.levels.weight: Input should be a finite number"),
+        ("stages.a.loss.mask.bce=-1", "stages.a.loss.mask.bce.weight: Input should be greater than or equal to 0"),
+        ("stages.a.loss.mask.bce.end=-1", "stages.a.loss.mask.bce.end: Input should be greater than or equal to 0"),
+        ("stages.a.loss.mask.bce.end=.nan", "stages.a.loss.mask.bce.end: Input should be a finite number"),
         ("stages.a.loss.mask.dicee=1", "did you mean dice?"),
         ("stages.a.schedule=cosin", "did you mean cosine?"),
         ("model.name=unett", "did you mean unet?"),
@@ -218,7 +295,7 @@ def test_extends_one_level(tmp_path: Path) -> None:
         ("predict.weights=[snapshot9999999]", "predict.weights: expected some of model"),
         ("batch_size=true", "batch_size: expected a number, found True"),
         ("input.size=[64, true]", "input.size: expected a number"),
-        ("stages.a.loss.levels=true", "stages.a.loss.levels.weight: expected a number, found True"),
+        ("stages.a.loss.heads.levels=true", "stages.a.loss.heads.levels.weight: expected a number, found True"),
         ("model.finest_stride=true", "model.finest_stride: expected a number, found True"),
         (
             "model.encoder_options={drop_path_rate: 5}",

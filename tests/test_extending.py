@@ -58,24 +58,60 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_the_page_adds_one_file_and_one_line_each() -> None:
-    folders = ["src/segfold/models", "src/segfold/losses", "src/segfold/data/augment"]
+    folders = ["src/segfold/models", "src/segfold/models/heads", "src/segfold/losses", "src/segfold/data/augment"]
     code = [path for path, _ in FILES if path.endswith(".py")]
     assert [str(Path(path).parent) for path in code] == [str(Path(path).parent) for path, _, _ in LINES] == folders
-    assert len(COMMANDS) == len(CASES) == 1
+    assert len(COMMANDS) == 2 and len(CASES) == 1
     # All fenced blocks of the page are one of these.
     assert len(re.findall("^```$", DOC, re.MULTILINE)) == len(FILES) + len(LINES) + len(CASES) + len(COMMANDS)
 
 
-def test_what_was_added_trains(home: Path) -> None:
-    command = shlex.split(COMMANDS[0])
-    assert command[0] == "python"
-    done = run(home, [sys.executable, *command[1:], *SMALL])
+def trained(home: Path, command: str, *overrides: str) -> tuple[str, list[dict[str, object]]]:
+    """Config and log of the run that a command of the page makes."""
+    words = shlex.split(command)
+    assert words[0] == "python"
+    done = run(home, [sys.executable, *words[1:], *SMALL, *overrides])
     assert done.returncode == 0, done.stderr
-    (fold,) = (home / "runs").glob("*/fold0")
+    (fold,) = (home / "runs").glob(f"{Path(words[words.index('--config') + 1]).stem}*/fold0")
     assert (fold / "done.json").exists()
-    (last,) = [json.loads(line) for line in (fold / "metrics.jsonl").read_text().splitlines()]
+    log = [json.loads(line) for line in (fold / "metrics.jsonl").read_text().splitlines()]
+    return (fold.parent / "config.yaml").read_text(), log
+
+
+def test_the_head_trains_and_is_not_computed_in_eval_mode(home: Path) -> None:
+    shutil.copy(ROOT / "configs" / "quick.yaml", home / "configs")
+    small = ["model.encoder=test_resnet", "model.decoder_channels=8", "stages.small.size=32", "stages.full.size=32"]
+    config, log = trained(home, COMMANDS[0], *small)
+    assert "auxiliary: true" in config and config.count("auxiliary:\n") == 2 and "over: all" in config
+    assert [line["stage"] for line in log] == ["small", "full"]
+    for line in log:
+        assert {"auxiliary", "levels", "image"} <= line.keys() and 0 < float(str(line["auxiliary"])) < 10
+    code = """
+from pathlib import Path
+import torch
+from safetensors.torch import load_file
+from segfold.models import build_model
+
+def unet(**heads):
+    torch.manual_seed(0)
+    return build_model("unet", 3, 1, encoder="test_resnet", weights="none", decoder_channels=8, heads=heads)
+
+net, pixels = unet(auxiliary=True, image=True), torch.zeros(2, 3, 64, 64, dtype=torch.uint8)
+ran = []
+net.auxiliary.register_forward_hook(lambda *_: ran.append("auxiliary"))
+assert set(net.eval()(pixels).heads) == {"image"} and not ran
+found = net.train()(pixels)
+assert set(found.heads) == {"image", "auxiliary"} and found.heads["auxiliary"].shape == (2, 1, 64, 64)
+
+state = load_file(next(Path("runs").glob("auxiliary*/fold0/model.safetensors")))
+assert any(name.startswith("auxiliary.") for name in state)
+"""
+    python(home, code)
+
+
+def test_what_was_added_trains(home: Path) -> None:
+    config, (last,) = trained(home, COMMANDS[1])
     assert "log_cosh_dice" in str(last)
-    config = (fold.parent / "config.yaml").read_text()
     for setting in ("name: thumbnail", "width: 24", "depth: 3", "smooth: 2", "levels: 8"):
         assert setting in config
 
@@ -84,9 +120,12 @@ def test_what_was_added_trains(home: Path) -> None:
 def test_the_suite_holds_what_was_added_to_its_laws(home: Path) -> None:
     shutil.copytree(ROOT / "tests", home / "tests", ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(ROOT / "pyproject.toml", home)
-    laws = ["comparison_models", "losses", "loss_sharding", "augment", "setting_bounds"]
+    laws = ["comparison_models", "heads", "losses", "loss_sharding", "augment", "setting_bounds"]
     command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *(f"tests/test_{law}.py" for law in laws)]
-    command += ["-k", "thumbnail or log_cosh or log-cosh or posterise or held_to_these_laws or cases or exceptions"]
+    command += [
+        "-k",
+        "thumbnail or auxiliary or log_cosh or log-cosh or posterise or held_to_these_laws or cases or exceptions",
+    ]
     done = run(home, command, PYTHONPATH="src")
     failed = re.findall(r"^FAILED (\S+)", done.stdout, re.MULTILINE)
     # Only the cases of the loss are missing, as the page says.
@@ -102,7 +141,7 @@ def test_the_suite_holds_what_was_added_to_its_laws(home: Path) -> None:
     done = run(home, [*command, "-vv"], PYTHONPATH="src")
     assert done.returncode == 0, done.stdout
     passed = re.findall(r"^(\S+) PASSED", done.stdout, re.MULTILINE)
-    for name in ("thumbnail", "log-cosh-smooth", "posterise"):
+    for name in ("thumbnail", "auxiliary", "log-cosh-smooth", "posterise"):
         assert sum(f"[{name}" in test for test in passed) >= 4, passed
 
 
@@ -119,7 +158,7 @@ assert net(torch.zeros(2, 2, 12, 8, dtype=torch.uint8)).logits.shape == (2, 3, 1
 
 z = torch.zeros(1, 1, 2, 2)
 y = torch.tensor([1.0, 1.0, 0.0, 0.0]).reshape(1, 1, 2, 2)
-total, _ = StageLoss({"log_cosh_dice": (2.0, {"smooth": 0.0})})(z, {}, None, y)
+total, _ = StageLoss({"log_cosh_dice": (2.0, {"smooth": 0.0})})(z, {}, y)
 assert abs(total.item() - 2 * math.log(math.cosh(0.5))) < 1e-6  # Dice of one half everywhere: 2·1 / (2 + 2)
 
 image = np.arange(256, dtype=np.uint8).reshape(16, 16, 1)
@@ -138,6 +177,9 @@ for override in sys.argv[1:]:
 """
     wrong = {
         "model.widht=8": "did you mean width?",
+        "model={name: unet, heads: {auxilary: true}}": "unknown key model.heads.auxilary; did you mean auxiliary?",
+        "model={name: frrn, heads: {auxiliary: true}}": "unknown key model.heads.auxiliary; known here: image",
+        "stages.warm.loss.heads.auxiliary=-1": "stages.warm.loss.heads.auxiliary.weight: Input should be greater",
         "stages.warm.loss.mask.log_cosh_dice.smooth=-1": "stages.warm.loss.mask.log_cosh_dice.smooth: Input should be",
         "augment.posterise.levels=1": "augment.posterise.levels: Input should be greater than or equal to 2, found 1",
     }

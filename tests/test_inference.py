@@ -75,7 +75,7 @@ class Doubtful(nn.Module):
 
     def forward(self, pixels: Tensor) -> Output:
         logits = pixels[:, :1].float() * 0 + 3
-        return Output(logits, image=pixels[:, 0, 0, :1].float() / 100 - 1)
+        return Output(logits, {"image": pixels[:, 0, 0, :1].float() / 100 - 1})
 
 
 def test_image_logits_are_one_a_view() -> None:
@@ -179,7 +179,7 @@ def test_other_settings_are_predicted_anew(project: Path, change: dict[str, dict
 
 
 def test_the_store_holds_what_the_image_head_says(project: Path) -> None:
-    job, done, network = trained(project, "gated", "model.heads.image=true", "stages.lovasz.loss.image=0.1")
+    job, done, network = trained(project, "gated", "model.heads.image=true", "stages.lovasz.loss.heads.image=0.1")
     plain = store(job, done, network)
     batch = torch.stack([torch.from_numpy(SIZING.image(job.images.images[row])).permute(2, 0, 1) for row in range(10)])
     with torch.no_grad():

@@ -10,7 +10,7 @@ import torch.multiprocessing as mp
 from torch import Tensor, nn
 
 from segfold.data.dataset import Sample
-from segfold.losses import LOSSES, StageLoss, Term
+from segfold.losses import LOSSES, HeadTerm, StageLoss
 from segfold.models import Output
 from segfold.training.gradient import Parts
 from segfold.training.processes import ALONE, Group, join_group, leave_group
@@ -37,8 +37,8 @@ class Heads(nn.Module):
     def forward(self, x: Tensor) -> Output:
         found = torch.tanh(self.body(x))
         levels = self.levels(found).unsqueeze(2)
-        aux = {"levels": levels, "nonempty": self.nonempty(found)}
-        return Output(self.mask(found), aux, self.image(found.mean(dim=(2, 3))))
+        image = self.image(found.mean(dim=(2, 3)))
+        return Output(self.mask(found), {"levels": levels, "nonempty": self.nonempty(found), "image": image})
 
 
 class Whole:
@@ -72,7 +72,8 @@ def batch() -> dict[str, Tensor]:
 
 
 def stage(mask: dict[str, tuple[float, dict[str, object]]]) -> StageLoss:
-    return StageLoss(mask, levels=Term(0.1, "nonempty"), nonempty=Term(0.5, "zeroed"), image=0.05)
+    heads = {"levels": HeadTerm(0.1, "nonempty"), "nonempty": HeadTerm(0.5, "zeroed"), "image": HeadTerm(0.05)}
+    return StageLoss(mask, heads)
 
 
 def gradients(loss: StageLoss, parts: int, group: Group = ALONE) -> tuple[float, dict[str, float], list[Tensor]]:
@@ -88,9 +89,9 @@ def gradients(loss: StageLoss, parts: int, group: Group = ALONE) -> tuple[float,
     return float(total), named, [p.grad.clone() for p in learner.network.parameters()]  # type: ignore[union-attr]
 
 
-def outputs_of(net: nn.Module, images: Tensor) -> tuple[Tensor, dict[str, Tensor], Tensor | None]:
+def outputs_of(net: nn.Module, images: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
     found = net(images)
-    return found.logits, found.aux, found.image
+    return found.logits, found.heads
 
 
 def plain(loss: StageLoss) -> tuple[float, dict[str, float], list[Tensor]]:

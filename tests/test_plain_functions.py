@@ -25,7 +25,7 @@ from segfold.store import open_store
 from segfold.submission.blended import SubmissionOptions
 from small_project import make_project
 
-HEADS = ("model.heads={image: true}", "stages.warm.loss={mask: {bce: 1, dice: 1}, image: 0.1}")
+HEADS = ("model.heads={image: true}", "stages.warm.loss={mask: {bce: 1, dice: 1}, heads: {image: 0.1}}")
 
 
 def masks_of(path: Path) -> dict[str, np.ndarray]:

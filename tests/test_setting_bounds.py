@@ -31,7 +31,8 @@ from setting_numbers import Number, numbers, of_the_experiment, variants
 from small_project import fold_job, make_project, train
 
 NUMBERS = of_the_experiment()
-BASE = {"competition": "x", "stages": {"a": {"epochs": 4, "loss": {"mask": {"bce": 1, "dice": 1}, "image": 0.1}}}}
+LOSS = {"mask": {"bce": 1, "dice": 1}, "heads": {"image": 0.1}}
+BASE = {"competition": "x", "stages": {"a": {"epochs": 4, "loss": LOSS}}}
 # In range by themselves, but not beside the defaults of what they go with.
 TOGETHER = {"accumulate", "input.resize", "input.resize[]", "stages.a.warmup"}
 
@@ -298,7 +299,7 @@ RUNS = {
         "predict={batch_size: 1000000}",
         "optimizer={sgd: {momentum: 0.99999, weight_decay: 100}}",
         "stages.warm={epochs: 2, freeze_encoder: 1000000, early_stop: 1000000, schedule: {onecycle: {warmup: 1}}}",
-        "stages.warm.loss={mask: {focal: {weight: 1000000, gamma: 100, alpha: 1}}, image: 1000000}",
+        "stages.warm.loss={mask: {focal: {weight: 1000000, gamma: 100, alpha: 1}}, heads: {image: 1000000}}",
         "stages.lovasz={epochs: 1, freeze_encoder: 1000000}",
         "seed=4294967295",
     ],

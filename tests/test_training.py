@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from segfold.errors import SegfoldError
-from segfold.losses import StageLoss, Term
+from segfold.losses import HeadTerm, StageLoss
 from segfold.stopping import Stopping
 from segfold.training import checkpoint
 from small_project import fold_job, lines, make_project, same, train, weights
@@ -87,7 +87,7 @@ def test_no_fold_begins_where_another_ended(project: Path, plain: dict[str, np.n
 def test_deep_supervision_needs_and_teaches_its_heads(project: Path) -> None:
     """Without a weight in the loss a head gets no gradient and keeps the weights that it began with."""
     heads = ("model.heads.levels=true", "model.heads.image=true", "ema=null", "stages.lovasz.epochs=0")
-    terms = ("stages.warm.loss.levels=0.1", "stages.warm.loss.image=0.05")
+    terms = ("stages.warm.loss.heads.levels=0.1", "stages.warm.loss.heads.image=0.05")
 
     def taught(job) -> set[str]:  # type: ignore[no-untyped-def]
         torch.manual_seed(job.seed)
@@ -182,20 +182,19 @@ def test_loss_settings_reach_the_loss(project: Path) -> None:
     job = fold_job(
         project,
         "stages.warm.loss.mask={bce: 0.5, dice: {weight: 2, mode: batch, smooth: 0}, lovasz: {activation: elu, symmetric: true}}",
-        "stages.warm.loss.levels={weight: 0.3, over: zeroed}",
-        "stages.warm.loss.nonempty=0.7",
-        "stages.warm.loss.image=0.05",
+        "stages.warm.loss.heads={levels: {weight: 0.3, over: zeroed}, nonempty: 0.7, image: 0.05}",
     )
     mask = {
         "bce": (0.5, {}),
         "dice": (2.0, {"mode": "batch", "smooth": 0.0}),
         "lovasz": (1.0, {"activation": "elu", "symmetric": True}),
     }
-    expected = StageLoss(mask, levels=Term(0.3, "zeroed"), nonempty=Term(0.7, "nonempty"), image=0.05)
+    heads = {"levels": HeadTerm(0.3, "zeroed"), "nonempty": HeadTerm(0.7, "nonempty"), "image": HeadTerm(0.05)}
+    expected = StageLoss(mask, heads)
     draw = torch.Generator().manual_seed(0)
     logits, levels, nonempty = (4 * torch.randn(*shape, 1, 8, 8, generator=draw) for shape in ((3,), (3, 2), (3,)))
     image = torch.randn(3, 1, generator=draw)
     target = (torch.rand(3, 1, 8, 8, generator=draw) > 0.5).float()
     target[0] = 0
-    arguments = logits, {"levels": levels, "nonempty": nonempty}, image, target
+    arguments = logits, {"levels": levels, "nonempty": nonempty, "image": image}, target
     assert torch.equal(job.experiment.stages["warm"].loss.build()(*arguments)[0], expected(*arguments)[0])

@@ -75,7 +75,7 @@ def test_eval_is_deterministic_and_dropout_only_trains() -> None:
         model.train()
         a, b = model(x), model(x)
         assert not torch.equal(a.logits, b.logits)
-        assert not torch.equal(a.aux["levels"], b.aux["levels"])
+        assert not torch.equal(a.heads["levels"], b.heads["levels"])
 
 
 def test_without_dropout_training_is_deterministic() -> None:
@@ -95,8 +95,8 @@ def test_all_logits_have_the_input_size(stem_pool, finest_stride, form) -> None:
         levels = model.decode(model.encoder(pixels(channels=1)))
     count = {1: 5, 2: 4, 4: 3}[finest_stride] - (not stem_pool)
     assert levels[0].shape[-1] == 64 // finest_stride and len(levels) == count
-    assert out.logits.shape == out.aux["nonempty"].shape == (2, 3, 64, 64)
-    assert out.aux["levels"].shape == (2, count, 3, 64, 64)
+    assert out.logits.shape == out.heads["nonempty"].shape == (2, 3, 64, 64)
+    assert out.heads["levels"].shape == (2, count, 3, 64, 64)
     assert out.image.shape == (2, 1)
 
 
@@ -106,11 +106,11 @@ def test_only_training_computes_what_only_training_uses() -> None:
     model.levels.register_forward_hook(lambda *_: ran.append("levels"))
     model.nonempty.register_forward_hook(lambda *_: ran.append("nonempty"))
     out = model(pixels())
-    assert out.aux == {} and out.image is not None and ran == []
+    assert set(out.heads) == {"image"} and out.image is out.heads["image"] and ran == []
     out = model.train()(pixels())
-    assert set(out.aux) == {"levels", "nonempty"} and sorted(ran) == ["levels", "nonempty"]
+    assert set(out.heads) == {"levels", "nonempty", "image"} and sorted(ran) == ["levels", "nonempty"]
     plain = unet().train()(pixels())
-    assert plain.aux == {} and plain.image is None
+    assert plain.heads == {} and plain.image is None
 
 
 def test_every_parameter_learns_from_its_heads() -> None:
@@ -118,8 +118,7 @@ def test_every_parameter_learns_from_its_heads() -> None:
     for form in (True, "concat"):
         model = unet(heads=heads, hypercolumn=form, attention="scse", centre="plain").train()
         out = model(pixels())
-        total = out.logits.square().mean() + out.image.square().mean()
-        sum((x.square().mean() for x in out.aux.values()), total).backward()
+        sum((x.square().mean() for x in out.heads.values()), out.logits.square().mean()).backward()
         assert [n for n, p in model.named_parameters() if p.grad is None] == []
 
 
@@ -129,7 +128,7 @@ def test_image_head_does_not_train_the_decoder_and_levels_have_their_own_heads()
     assert all(p.grad is None for p in [*model.decoder.parameters(), *model.centre.parameters()])
     assert model.encoder.net["layer4"][0].conv1.weight.grad is not None
     model.zero_grad()
-    model(pixels()).aux["levels"][:, -1].sum().backward()  # the coarsest level
+    model(pixels()).heads["levels"][:, -1].sum().backward()  # the coarsest level
     touched = [any(p.grad is not None and p.grad.any() for p in h.parameters()) for h in model.levels.heads]
     assert touched == [False] * (len(touched) - 1) + [True]
     assert not any(p.grad is not None and p.grad.any() for p in model.decoder[1].parameters())
@@ -231,6 +230,8 @@ def test_heads_that_cannot_be() -> None:
         unet(heads={"fuse_image": True})
     with pytest.raises(SegfoldError, match="head_channels is 0"):
         unet(hypercolumn="concat", head_channels=0)
+    with torch.device("meta"), pytest.raises(SegfoldError, match=r"head_channels is 0; model\.heads\.image needs"):
+        unet(heads={"image": True}, head_channels=0)
     with torch.device("meta"):
         light = unet(heads={"levels": True}, head_channels=0)
     assert count(light.levels) == 5 * (8 + 1)
@@ -280,8 +281,7 @@ def test_compiles_in_one_piece_with_the_same_result() -> None:
     x = pixels()
     a, b = model(x), compiled(x)
     torch.testing.assert_close(a.logits, b.logits)
-    torch.testing.assert_close(a.image, b.image)
-    torch.testing.assert_close(a.aux["levels"], b.aux["levels"])
+    torch.testing.assert_close(a.heads, b.heads)
 
 
 def test_a_copy_stands_alone() -> None:

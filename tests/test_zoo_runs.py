@@ -117,7 +117,7 @@ def test_eight_images_are_learnt(path: Path, home: Path) -> None:
     values = []
     for _ in range(31):
         output = network(pixels)
-        total, _ = loss(output.logits, output.aux, output.image, target)
+        total, _ = loss(output.logits, output.heads, target)
         optimizer.zero_grad()
         total.backward()
         optimizer.step()

@@ -78,9 +78,7 @@ def _loss(**terms: Any) -> str:
 STEM_POOL = "model.stem_pool=true"
 _HEADS = (
     "model.heads={levels: true, nonempty: true, image: true}",
-    f"stages.{STAGE}.loss.levels=0.1",
-    f"stages.{STAGE}.loss.nonempty=0.1",
-    f"stages.{STAGE}.loss.image=0.05",
+    f"stages.{STAGE}.loss.heads={{levels: 0.1, nonempty: 0.1, image: 0.05}}",
 )
 ABLATIONS: dict[str, tuple[str, ...]] = {
     "no scSE": ("model.attention=none",),

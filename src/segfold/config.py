@@ -2,7 +2,6 @@
 
 import inspect
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
@@ -58,10 +57,16 @@ def _shared(values: Mapping[str, Any], before: Mapping[str, Any], after: Mapping
     for name, value in values.items():
         if name not in before or after.get(name) == before[name]:
             kept[name] = value
-        elif name in after and isinstance(value, Mapping) and is_dataclass(before[name]) and is_dataclass(after[name]):
-            mine, others = ({field.name: field.type for field in fields(part[name])} for part in (before, after))
+        elif name in after and isinstance(value, Mapping) and _has_fields(before[name]) and _has_fields(after[name]):
+            mine, others = (
+                {key: field.annotation for key, field in part[name].model_fields.items()} for part in (before, after)
+            )
             kept[name] = _shared(value, mine, others)
     return kept
+
+
+def _has_fields(annotation: Any) -> bool:
+    return isinstance(annotation, type) and issubclass(annotation, BaseModel)
 
 
 def read_overrides(overrides: Sequence[str]) -> dict[str, Any]:

@@ -12,6 +12,7 @@ import difflib
 import inspect
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from functools import partial
 from types import UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
@@ -149,12 +150,21 @@ def _fill(weighted: bool) -> Callable[..., Any]:
     return fill
 
 
+def said(function: Callable[[], object]) -> None:
+    """Calls what refuses settings that do not go together, in the form in which pydantic passes its words on.
+
+    Raises:
+        ValueError: with the words of a SegfoldError.
+    """
+    try:
+        function()
+    except SegfoldError as error:
+        raise ValueError(str(error)) from None
+
+
 def _checked_by(check: Check, name: str, extra: Collection[str]) -> Callable[..., Any]:
     def checked(settings: Settings) -> Settings:
-        try:
-            check(name, settings.model_dump(exclude=set(extra)))
-        except SegfoldError as error:
-            raise ValueError(str(error)) from None
+        said(partial(check, name, settings.model_dump(exclude=set(extra))))
         return settings
 
     return checked

@@ -1,7 +1,7 @@
 """The settings of an experiment: what a config file may say, with types and defaults."""
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias, Union
 
@@ -13,22 +13,19 @@ from segfold.data.augment.mixing import MIXES
 from segfold.data.channels import CHANNELS
 from segfold.data.geometry.sizing import Sizing
 from segfold.data.geometry.symmetry import TRANSFORMS
-from segfold.errors import SegfoldError
-from segfold.losses import LOSSES, StageLoss, Term
+from segfold.loss_settings import LossTerms
 from segfold.models import MODELS
 from segfold.optim import OPTIMIZERS, SCHEDULES, build_schedule, check_settings, cycle_count, needs_scores
 from segfold.ranges import MOST, Batch, Count, Epochs, PathText, Seed, Share, Size, StageName
-from segfold.schema import Choice, NamedMap, Settings, Weight, choice, named_map, settings_model
+from segfold.schema import Choice, NamedMap, Settings, choice, named_map, said, settings_model
 
 _WEIGHTS = re.compile(r"model|best|swa|snapshots|snapshot[1-9][0-9]{0,5}")
 
 if TYPE_CHECKING:
-    MaskLosses: TypeAlias = NamedMap
     Augmentations: TypeAlias = NamedMap
     ScheduleChoice: TypeAlias = Choice
     OptimizerChoice: TypeAlias = Choice
 else:
-    MaskLosses = named_map("mask", LOSSES, weighted=True, check=lambda name, settings: LOSSES[name](**settings))
     Augmentations = named_map("augment", {**AUGMENTATIONS, **MIXES})
     ScheduleChoice = choice("schedule", SCHEDULES, check=lambda name, settings: build_schedule(name, **settings))
     OptimizerChoice = choice("optimizer", OPTIMIZERS, check=check_settings)
@@ -89,67 +86,6 @@ class Input(Settings):
         settings = self if size is None else self.model_copy(update={"size": size})
         resize = (self.resize, self.resize) if isinstance(self.resize, int) else self.resize
         return Sizing(*settings.shape, self.fit, self.border, resize)
-
-
-class HeadLoss(Settings):
-    """An extra pixel head's share of the loss, and the images that it is trained on."""
-
-    weight: Weight
-    over: Literal["nonempty", "all", "zeroed"] = "nonempty"
-
-    @model_validator(mode="before")
-    @classmethod
-    def _number(cls, value: Any) -> Any:
-        return {"weight": value} if isinstance(value, int | float) else value
-
-
-class LossTerms(Settings):
-    """A stage's loss: ``mask`` on the main logits, the same form on extra heads, BCE on the image head."""
-
-    mask: MaskLosses
-    levels: HeadLoss | None = None
-    nonempty: HeadLoss | None = None
-    image: Weight = 0.0
-    unpadded: bool = True
-
-    @field_validator("mask")
-    @classmethod
-    def _some(cls, mask: Any) -> Any:
-        if not mask.items():
-            raise ValueError(f"no loss is named; name at least one of {', '.join(LOSSES)}")
-        return mask
-
-    @model_validator(mode="after")
-    def _can_be_made(self) -> "LossTerms":
-        _said(self.build)
-        return self
-
-    def build(self) -> StageLoss:
-        """The loss, with the weights of the stage's beginning.
-
-        Raises:
-            SegfoldError: it begins or ends without a mask loss.
-        """
-        mask, ramp = {}, {}
-        for name, chosen in self.mask.items():
-            values = chosen.model_dump()
-            end = values.pop("end")
-            mask[name] = (values.pop("weight"), values)
-            if end is not None:
-                ramp[name] = end
-        levels, nonempty = (
-            None if head is None or head.weight == 0 else Term(head.weight, head.over)
-            for head in (self.levels, self.nonempty)
-        )
-        return StageLoss(mask=mask, levels=levels, nonempty=nonempty, image=self.image, ramp=ramp)
-
-
-def _said(function: Callable[[], object]) -> None:
-    """Calls what refuses settings that do not go together, in the words that pydantic passes on."""
-    try:
-        function()
-    except SegfoldError as error:
-        raise ValueError(str(error)) from None
 
 
 class Sampling(Settings):
@@ -318,7 +254,7 @@ class Experiment(Settings):
                 hint = {"best": "set best=1 or more", "swa": "set swa={}"}.get(name, "set snapshots in a stage")
                 raise ValueError(f"predict.weights names {name}, which this training does not make; {hint}")
         for name, stage in self.stages.items():
-            _said(partial(self.input.sizing, stage.size))
+            said(partial(self.input.sizing, stage.size))
             size = stage.batch_size or self.batch_size
             if self.accumulate > size // 2:
                 raise ValueError(

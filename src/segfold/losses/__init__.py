@@ -3,7 +3,7 @@
 from segfold.losses.base import Loss, MovingLoss
 from segfold.losses.bootstrapped import Bootstrapped
 from segfold.losses.boundary import Boundary
-from segfold.losses.combine import LOSSES, StageLoss, Term
+from segfold.losses.combine import LOSSES, HeadTerm, Over, StageLoss
 from segfold.losses.lovasz import Lovasz
 from segfold.losses.lovasz_softmax import LovaszSoftmax
 from segfold.losses.pixel import BCE, Focal
@@ -17,13 +17,14 @@ __all__ = [
     "Boundary",
     "Dice",
     "Focal",
+    "HeadTerm",
     "Jaccard",
     "Loss",
     "Lovasz",
     "LovaszSoftmax",
     "MovingLoss",
+    "Over",
     "StageLoss",
-    "Term",
     "Tversky",
     "WeightedBCE",
 ]

@@ -1,18 +1,18 @@
-"""The loss of a training stage: weighted mask losses, deep supervision, and the image-level head."""
+"""The loss of a training stage: weighted mask losses on every pixel head, cross-entropy on image heads."""
 
 import copy
 import difflib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pkgutil import resolve_name
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from segfold.errors import SegfoldError
-from segfold.losses.base import Loss, MovingLoss, in_range, mean_sums, mean_value
+from segfold.losses.base import Loss, MovingLoss, mean_sums, mean_value
 
 _PLACES = {
     "bce": "pixel:BCE",
@@ -32,18 +32,17 @@ LOSSES: dict[str, Callable[..., Loss]] = {
     name: resolve_name(f"segfold.losses.{place}") for name, place in _PLACES.items()
 }
 
-HEADS = {"levels": "level heads", "nonempty": "nonempty head", "image": "image head"}
 Over = Literal["nonempty", "all", "zeroed"]
 
 
 @dataclass(frozen=True)
-class Term:
-    """How a further pixel head enters the loss.
+class HeadTerm:
+    """How a further head enters the loss.
 
     Args:
-        weight: factor of the head's loss, at least 0.
-        over: the images in the mean. ``nonempty``: those whose mask is not empty (no such image: 0); ``all``:
-            every image; ``zeroed``: empty images have loss 0 but count in the mean.
+        weight: factor of the head's loss, at least 0; 0 leaves the head alone.
+        over: of a pixel head, the images in the mean. ``nonempty``: those whose mask is not empty (no such image: 0);
+            ``all``: every image; ``zeroed``: empty images have loss 0 but count in the mean.
     """
 
     weight: float
@@ -53,15 +52,18 @@ class Term:
 class StageLoss:
     """Weighted sum of the losses of all heads of a network.
 
-    With e = 1 for an image whose mask is not empty within the valid area (a target above 0.5), ℓ the weighted sum of the
-    mask losses on any pixel logits, and a the image logit, the loss is
-    ``ℓ(z) + levels · Σ_s ℓ(z_s | over) + nonempty · ℓ(z' | over) + image · BCE(a, e)``.
+    What a further head is trained on is decided by the shape of its logits: N×C×H×W by the mask losses, N×S×C×H×W by their
+    sum over the S maps, N×1 by the cross-entropy with "the mask is not empty".
+
+    With e = 1 for an image whose mask is not empty within the valid area (a target above 0.5), and ℓ the weighted sum of
+    the mask losses on any pixel logits, a head of weight w adds ``w · ℓ(z | over)``, ``w · Σ_s ℓ(z_s | over)`` or
+    ``w · BCE(a, e)`` to ``ℓ`` of the main logits.
 
     Three published forms of the TGS competition (reference: write-ups and code of the places named)::
 
-        levels=Term(0.1, "nonempty"), image=0.05         # 9th: a head at every decoder level
-        nonempty=Term(0.5, "nonempty"), image=0.05       # 4th: one head for non-empty images
-        nonempty=Term(1.0, "zeroed"), image=1.0          # 1st: the same, its mean over all images
+        heads={"levels": HeadTerm(0.1, "nonempty"), "image": HeadTerm(0.05)}      # 9th: a head at every decoder level
+        heads={"nonempty": HeadTerm(0.5, "nonempty"), "image": HeadTerm(0.05)}    # 4th: one head for non-empty images
+        heads={"nonempty": HeadTerm(1.0, "zeroed"), "image": HeadTerm(1.0)}       # 1st: the same, its mean over all images
 
     The weights of the mask losses may move in a straight line over the stage, in every head alike::
 
@@ -71,47 +73,33 @@ class StageLoss:
 
     Args:
         mask: losses by name, each with its weight and settings; applied to every pixel head.
-        levels: the heads at the decoder levels, ``aux["levels"]`` (N×S×C×H×W); the losses of levels add up.
-        nonempty: the head trained on non-empty images, ``aux["nonempty"]`` (N×C×H×W).
-        image: weight of the image-level head, whose logit above 0 means "not empty".
+        heads: further heads by name.
         ramp: weights of mask losses at the end of the stage; the others keep theirs.
 
     Attributes:
         mask: the mask losses that are computed, those with a weight above 0 at this moment.
+        terms: the heads that are trained, those with a weight above 0.
         factors: of each part in the total at this moment.
         additive: whether ``value`` of added ``sums`` is exactly the loss of the images together, all stage long.
         linear: whether all mask losses are means over images, see ``Loss``, all stage long.
         exclusive: whether some mask loss takes the classes as excluding each other.
 
     Raises:
-        SegfoldError: an unknown loss, a negative weight, a beginning or an end without a mask loss.
+        SegfoldError: an unknown loss, a beginning or an end without a mask loss.
     """
 
     def __init__(
         self,
         mask: Mapping[str, tuple[float, Mapping[str, Any]]],
-        levels: Term | None = None,
-        nonempty: Term | None = None,
-        image: float = 0.0,
+        heads: Mapping[str, HeadTerm] | None = None,
         ramp: Mapping[str, float] | None = None,
     ) -> None:
-        self.terms: dict[str, Term] = {}
+        self.terms = {name: term for name, term in (heads or {}).items() if term.weight > 0}
         self._losses: dict[str, Loss] = {}
         self._spans = _spans(mask, ramp or {})
-        self._head_factors: dict[str, float] = {}
         for name, span in self._spans.items():
             if max(span) > 0:
                 self._losses[name] = LOSSES[name](**mask[name][1])
-        for name, term in (("levels", levels), ("nonempty", nonempty)):
-            if term is None:
-                continue
-            if term.over not in get_args(Over):
-                raise SegfoldError(f"loss.{name}.over is {term.over}: use one of {', '.join(get_args(Over))}")
-            if in_range(name, term.weight) > 0:
-                self.terms[name] = term
-                self._head_factors[name] = term.weight
-        if in_range("image", image) > 0:
-            self._head_factors["image"] = image
         self.additive = all(loss.additive for loss in self._losses.values())
         self.linear = all(loss.linear for loss in self._losses.values())
         self.exclusive = any(getattr(loss, "exclusive", False) for loss in self._losses.values())
@@ -134,13 +122,12 @@ class StageLoss:
             if weight > 0:
                 self.mask[name] = loss.at(done) if isinstance(loss, MovingLoss) else loss
                 self.factors[name] = weight
-        self.factors |= self._head_factors
+        self.factors |= {name: term.weight for name, term in self.terms.items()}
 
     def __call__(
         self,
         logits: Tensor,
-        aux: Mapping[str, Tensor],
-        image_logit: Tensor | None,
+        heads: Mapping[str, Tensor],
         target: Tensor,
         valid: Tensor | None = None,
     ) -> tuple[Tensor, dict[str, Tensor]]:
@@ -148,21 +135,19 @@ class StageLoss:
 
         Args:
             logits: N×C×H×W.
-            aux: further pixel logits, see the class; heads without a weight are left alone.
-            image_logit: N×1 or None.
+            heads: logits of the further heads by name, see the class; those without a weight are left alone.
             target: N×C×H×W in [0, 1].
             valid: N×1×H×W bool, the area that counts (None: all).
 
         Raises:
             SegfoldError: a term has a weight but the network lacks its head.
         """
-        return self.value(self.sums(logits, aux, image_logit, target, valid))
+        return self.value(self.sums(logits, heads, target, valid))
 
     def sums(
         self,
         logits: Tensor,
-        aux: Mapping[str, Tensor],
-        image_logit: Tensor | None,
+        heads: Mapping[str, Tensor],
         target: Tensor,
         valid: Tensor | None = None,
     ) -> dict[str, Tensor]:
@@ -173,25 +158,31 @@ class StageLoss:
         for name, loss in self.mask.items():
             sums[f"mask/{name}"] = loss.sums(logits, target, valid)
         for head, term in self.terms.items():
-            if head not in aux:
-                raise self._missing(head)
+            if head not in heads:
+                raise SegfoldError(
+                    f"loss.heads.{head} is {term.weight:g} but the network has no head {head}: "
+                    f"set loss.heads.{head}=0, or model.heads.{head}=true where the model has that setting"
+                )
+            found = heads[head]
+            if found.ndim == 2:
+                if found.shape != (len(filled), 1):
+                    raise ValueError(f"logits {tuple(found.shape)} of head {head} must be one for each image")
+                entropy = F.binary_cross_entropy_with_logits(found.float().flatten(), filled, reduction="none")
+                sums[head] = mean_sums(entropy, torch.ones_like(filled))
+                continue
             weight = None if term.over == "all" else filled
-            for i, z in enumerate(aux[head].unbind(dim=1) if head == "levels" else [aux[head]]):
+            for i, z in enumerate(found.unbind(dim=1) if found.ndim == 5 else [found]):
                 for name, loss in self.mask.items():
                     sums[f"{head}/{name}/{i}"] = loss.sums(z, target, valid, weight)
-        if "image" in self.factors:
-            if image_logit is None:
-                raise self._missing("image")
-            if image_logit.numel() != len(filled):
-                raise ValueError(f"image logits {tuple(image_logit.shape)} must be one for each image")
-            entropy = F.binary_cross_entropy_with_logits(image_logit.float().flatten(), filled, reduction="none")
-            sums["image"] = mean_sums(entropy, torch.ones_like(filled))
         return sums
 
     def value(self, sums: Mapping[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
         """The total and its unweighted parts from (added) sums; ``total = Σ factors[part] · parts[part]``."""
         parts = {name: loss.value(sums[f"mask/{name}"]) for name, loss in self.mask.items()}
         for head, term in self.terms.items():
+            if head in sums:
+                parts[head] = mean_value(sums[head])
+                continue
             losses = [
                 self.factors[name] * loss.value(part)
                 for name, loss in self.mask.items()
@@ -202,16 +193,8 @@ class StageLoss:
             if term.over == "zeroed":
                 # Mean over non-empty images × their share = mean over all, with the empty ones at 0.
                 parts[head] = parts[head] * mean_value(sums["images"])
-        if "image" in self.factors:
-            parts["image"] = mean_value(sums["image"])
         total = torch.stack([self.factors[name] * part for name, part in parts.items()]).sum()
         return total, {name: part.detach() for name, part in parts.items()}
-
-    def _missing(self, name: str) -> SegfoldError:
-        return SegfoldError(
-            f"loss.{name} is {self.factors[name]:g} but the network has no {HEADS[name]}: "
-            f"set loss.{name}=0, or model.heads.{name}=true where the model has that setting"
-        )
 
 
 def _spans(
@@ -230,8 +213,7 @@ def _spans(
             near = difflib.get_close_matches(name, LOSSES, n=1)
             hint = f"did you mean {near[0]}?" if near else f"use one of {', '.join(LOSSES)}"
             raise SegfoldError(f"loss.mask names {name}, which is not a loss: {hint}")
-        start = in_range(f"mask.{name}", weight)
-        spans[name] = start, in_range(f"mask.{name}.end", ramp[name]) if name in ramp else start
+        spans[name] = weight, ramp.get(name, weight)
     if not any(start > 0 for start, _ in spans.values()):
         raise SegfoldError("loss.mask holds no loss with a weight above 0: name one, such as loss.mask.bce=1")
     if not any(end > 0 for _, end in spans.values()):

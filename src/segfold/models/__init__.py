@@ -9,8 +9,9 @@ from typing import Any
 
 from torch import nn
 
+from segfold.models.heads import HEADS
 from segfold.models.output import Output
-from segfold.models.unet import Heads, UNet
+from segfold.models.unet import UNet
 
 _PLACES = {
     "unet": "unet:UNet",
@@ -23,7 +24,7 @@ _PLACES = {
 
 MODELS: dict[str, type[nn.Module]] = {name: resolve_name(f"{__name__}.{place}") for name, place in _PLACES.items()}
 
-__all__ = ["MODELS", "Heads", "Output", "UNet", "build_model"]
+__all__ = ["HEADS", "MODELS", "Output", "UNet", "build_model"]
 
 
 def build_model(name: str, in_channels: int, classes: int, **settings: Any) -> nn.Module:

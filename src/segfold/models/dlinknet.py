@@ -8,7 +8,8 @@ from torch import Tensor, nn
 from segfold.models.blocks import kaiming
 from segfold.models.dblock import DBlock
 from segfold.models.encoders import Encoder
-from segfold.models.image_head import NO_HEADS, ImageOnly, optional_image_head
+from segfold.models.headed import NO_HEADS, DeepestHeads
+from segfold.models.heads import Offer
 from segfold.models.link_blocks import LinkDecoder, LinkForm, check_scales, deconvolution, start_undecided
 from segfold.models.ranges import Channels, Dilation, EncoderOptions, HeadChannels, positive
 
@@ -31,8 +32,8 @@ class DLinkNet(LinkForm):
             images of 1024². None at all is the paper's LinkNet34.
         centre_channels: to which a 1×1 convolution brings the deepest feature before the centre. Without it the
             centre of a ResNet50 alone has 189 million parameters.
-        heads: the image-level head.
-        head_channels: of its feature.
+        heads: further heads on the deepest feature.
+        head_channels: within them.
 
     Attributes:
         stride: height and width of the input must be multiples of it.
@@ -52,7 +53,7 @@ class DLinkNet(LinkForm):
         encoder_options: EncoderOptions | None = None,
         dilations: Annotated[tuple[Dilation, ...], MaxLen(16)] = (1, 2, 4, 8),
         centre_channels: Channels | None = None,
-        heads: ImageOnly = NO_HEADS,
+        heads: DeepestHeads = NO_HEADS,
         head_channels: HeadChannels = 64,
     ) -> None:
         super().__init__()
@@ -61,7 +62,7 @@ class DLinkNet(LinkForm):
         self.in_channels = in_channels
         self.stride = self.encoder.divisor
         channels = list(self.encoder.channels[-4:])
-        self.image = optional_image_head(heads, channels[3], head_channels)
+        self.add_heads(DeepestHeads.model_validate(heads), Offer(channels[3], classes, head_channels))
 
         self.reduce = nn.Sequential()
         if centre_channels is not None:

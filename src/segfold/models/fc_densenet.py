@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from segfold.errors import SegfoldError
-from segfold.models.heads import last_layer
-from segfold.models.image_head import NO_HEADS, ImageOnly, optional_image_head
+from segfold.models.headed import NO_HEADS, DeepestHeads, Headed
+from segfold.models.heads import Features, Offer, last_layer
 from segfold.models.output import Output
 from segfold.models.pixels import check_pixels, plain_input
 from segfold.models.ranges import Channels, Dropout, HeadChannels, share
@@ -95,7 +95,7 @@ class TransitionDown(nn.Module):
         return F.max_pool2d(self.dropout(self.conv(torch.relu(self.norm(x)))), 2)
 
 
-class FCDenseNet(nn.Module):
+class FCDenseNet(Headed):
     """FC-DenseNet (Jégou et al., arXiv 1611.09326); the defaults are FC-DenseNet103.
 
     Only the new maps of a block go up, or their number would explode. Any size goes: a transposed convolution gives
@@ -112,8 +112,8 @@ class FCDenseNet(nn.Module):
         dropout: in training, after every convolution but the first, the transposed ones and the last.
         checkpoint: saves memory at the price of a second forward pass, with the same result. Where the network is
             compiled, the compiler decides that by itself.
-        heads: the image-level head, on the deepest block.
-        head_channels: of its feature.
+        heads: further heads, on the deepest block.
+        head_channels: within them.
 
     Attributes:
         stride: 1, as height and width are free from ``smallest`` on.
@@ -134,7 +134,7 @@ class FCDenseNet(nn.Module):
         first_channels: Channels = 48,
         dropout: Dropout = 0.2,
         checkpoint: bool = False,
-        heads: ImageOnly = NO_HEADS,
+        heads: DeepestHeads = NO_HEADS,
         head_channels: HeadChannels = 64,
     ) -> None:
         super().__init__()
@@ -158,7 +158,7 @@ class FCDenseNet(nn.Module):
             self.pool.append(TransitionDown(width, dropout))
             skips.append(width)
         self.bottleneck = DenseBlock(width, bottleneck, growth, dropout, checkpoint)
-        self.image = optional_image_head(heads, width + bottleneck * growth, head_channels)
+        self.add_heads(DeepestHeads.model_validate(heads), Offer(width + bottleneck * growth, classes, head_channels))
         self.unpool = nn.ModuleList()
         self.up = nn.ModuleList()
         new = bottleneck * growth
@@ -184,11 +184,11 @@ class FCDenseNet(nn.Module):
             skips.append(x)
             x = pool(x)
         new = self.bottleneck(x)
-        image = self.image(torch.cat([x, new], dim=1))[0] if self.image is not None else None
+        heads = self.head_logits(Features(torch.cat([x, new], dim=1)))
         for unpool, block, skip in zip(self.unpool, self.up, reversed(skips)):
             x = torch.cat([_centre(unpool(new), skip), skip], dim=1)
             new = block(x)
-        return Output(self.last(torch.cat([x, new], dim=1)), image=image)
+        return Output(self.last(torch.cat([x, new], dim=1)), heads)
 
 
 def _centre(x: Tensor, like: Tensor) -> Tensor:

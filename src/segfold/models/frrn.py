@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from segfold.errors import SegfoldError
 from segfold.models.blocks import upsample
-from segfold.models.heads import last_layer
-from segfold.models.image_head import NO_HEADS, ImageOnly, optional_image_head
+from segfold.models.headed import NO_HEADS, DeepestHeads, Headed
+from segfold.models.heads import Features, Offer, last_layer
 from segfold.models.output import Output
 from segfold.models.pixels import check_pixels, plain_input
 from segfold.models.ranges import HeadChannels
@@ -73,7 +73,7 @@ class Scale(nn.Module):
         return pooled, residual
 
 
-class FRRN(nn.Module):
+class FRRN(Headed):
     """Full-resolution residual network (Pohlen et al., arXiv 1611.08323), trained there with bootstrapped losses.
 
     Args:
@@ -82,8 +82,8 @@ class FRRN(nn.Module):
         variant: ``A`` goes down to 1/16, ``B`` to 1/32.
         channels: at full resolution; the pooled stream has up to eight times as many.
         residual_channels: of the residual stream.
-        heads: the image-level head, on the pooled stream where it is smallest.
-        head_channels: of its feature.
+        heads: further heads, on the pooled stream where it is smallest.
+        head_channels: within them.
 
     Attributes:
         stride: height and width of the input must be multiples of it.
@@ -100,7 +100,7 @@ class FRRN(nn.Module):
         variant: Literal["A", "B"] = "A",
         channels: Annotated[int, Ge(1), Le(1024)] = 48,
         residual_channels: Annotated[int, Ge(1), Le(1024)] = 32,
-        heads: ImageOnly = NO_HEADS,
+        heads: DeepestHeads = NO_HEADS,
         head_channels: HeadChannels = 64,
     ) -> None:
         super().__init__()
@@ -121,7 +121,7 @@ class FRRN(nn.Module):
             stride *= 2
             self.down.append(Scale(count, width, factor * channels, residual_channels, stride))
             width = factor * channels
-        self.image = optional_image_head(heads, width, head_channels)
+        self.add_heads(DeepestHeads.model_validate(heads), Offer(width, classes, head_channels))
         self.up = nn.ModuleList()
         for count, factor in _UP[variant]:
             stride //= 2
@@ -143,11 +143,11 @@ class FRRN(nn.Module):
         residual = self.split(pooled)
         for scale in self.down:
             pooled, residual = scale(F.max_pool2d(pooled, 2), residual)
-        image = self.image(pooled)[0] if self.image is not None else None
+        heads = self.head_logits(Features(pooled))
         for scale in self.up:
             pooled, residual = scale(upsample(pooled, 2), residual)
         merged = self.merged(torch.cat([upsample(pooled, 2), residual], dim=1))
-        return Output(self.last(merged), image=image)
+        return Output(self.last(merged), heads)
 
 
 def _conv(inputs: int, outputs: int, kernel: int, follower: Literal["relu", "linear"], bias: bool = False) -> nn.Conv2d:

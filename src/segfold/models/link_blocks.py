@@ -6,7 +6,8 @@ from torch import Tensor, nn
 
 from segfold.errors import SegfoldError
 from segfold.models.encoders import Encoder
-from segfold.models.heads import ImageHead
+from segfold.models.headed import Headed
+from segfold.models.heads import Features
 from segfold.models.output import Output
 from segfold.models.pixels import check_pixels
 
@@ -68,13 +69,12 @@ def check_scales(encoder: Encoder, name: str) -> None:
         )
 
 
-class LinkForm(nn.Module, ABC):
+class LinkForm(Headed, ABC):
     """Encoder, decoder blocks, tail; the two networks differ in how they decode."""
 
     in_channels: int
     stride: int
     encoder: Encoder
-    image: ImageHead | None
     tail: nn.Module
 
     @abstractmethod
@@ -89,5 +89,5 @@ class LinkForm(nn.Module, ABC):
         """
         check_pixels(pixels, self.in_channels, self.stride, self.encoder.only_size)
         features = self.encoder(pixels)
-        image = self.image(features[-1])[0] if self.image is not None else None
-        return Output(self.tail(self.decode(features)[-1]), image=image)
+        heads = self.head_logits(Features(features[-1]))
+        return Output(self.tail(self.decode(features)[-1]), heads)

@@ -6,7 +6,8 @@ from torch import Tensor, nn
 
 from segfold.models.blocks import conv_bn_relu, kaiming
 from segfold.models.encoders import Encoder
-from segfold.models.image_head import NO_HEADS, ImageOnly, optional_image_head
+from segfold.models.headed import NO_HEADS, DeepestHeads
+from segfold.models.heads import Offer
 from segfold.models.link_blocks import LinkDecoder, LinkForm, check_scales, deconvolution, start_undecided
 from segfold.models.ranges import EncoderOptions, HeadChannels
 
@@ -26,8 +27,8 @@ class LinkNet(LinkForm):
         stem_pool: ``False`` removes the stem's max-pool: twice the resolution at four times the cost. The first
             transposed convolution after the decoder then keeps the size.
         encoder_options: further arguments of timm's ``create_model``.
-        heads: the image-level head.
-        head_channels: of its feature.
+        heads: further heads on the deepest feature.
+        head_channels: within them.
 
     Attributes:
         stride: height and width of the input must be multiples of it.
@@ -45,7 +46,7 @@ class LinkNet(LinkForm):
         weights: str = "imagenet",
         stem_pool: bool = True,
         encoder_options: EncoderOptions | None = None,
-        heads: ImageOnly = NO_HEADS,
+        heads: DeepestHeads = NO_HEADS,
         head_channels: HeadChannels = 64,
     ) -> None:
         super().__init__()
@@ -69,7 +70,7 @@ class LinkNet(LinkForm):
             start_undecided(last),
         )
         kaiming(self.tail[3])
-        self.image = optional_image_head(heads, channels[3], head_channels)
+        self.add_heads(DeepestHeads.model_validate(heads), Offer(channels[3], classes, head_channels))
 
     def decode(self, features: list[Tensor]) -> list[Tensor]:
         """The encoder's features, from fine to coarse, to what leaves each decoder block, from coarse to fine."""

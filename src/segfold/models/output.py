@@ -7,16 +7,18 @@ from torch import Tensor
 
 @dataclass
 class Output:
-    """Logits of one batch; in eval mode ``aux`` is empty.
+    """Logits of one batch; in eval mode only those that inference uses.
 
     Attributes:
         logits: N×C×H×W at input size; a probability is only made in ``inference``.
-        aux: logits that only training uses, by the name that the stage's loss gives them:
-            ``levels`` N×S×C×H×W, the S decoder levels from fine to coarse, each upsampled to the input size;
-            ``nonempty`` N×C×H×W, a second pixel head, to be trained on images that are not empty.
-        image: N×1 image-level logit, above 0 where the mask is *not* empty.
+        heads: logits of the further heads, by the names that the stage's loss gives them: N×C×H×W of a pixel head, or
+            N×S×C×H×W of several maps; N×1 of an image head, above 0 where the mask is *not* empty.
     """
 
     logits: Tensor
-    aux: dict[str, Tensor] = field(default_factory=dict)
-    image: Tensor | None = None
+    heads: dict[str, Tensor] = field(default_factory=dict)
+
+    @property
+    def image(self) -> Tensor | None:
+        """N×1 logits of the head ``image``, where the network has it."""
+        return self.heads.get("image")

@@ -1,9 +1,7 @@
 """The U-Net of the TGS salt solutions, on any encoder."""
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Annotated, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
 
 from torch import Tensor, nn
 
@@ -17,37 +15,25 @@ from segfold.models.blocks import (
     attention_block,
     chosen_stages,
     kaiming,
-    upsample,
 )
 from segfold.models.centres import CENTRES, PLAIN_CHANNELS, CentreChoice, build_centre
 from segfold.models.encoders import Encoder
-from segfold.models.heads import Form, ImageHead, LevelHeads, PixelHead
+from segfold.models.headed import Headed, head_switches
+from segfold.models.heads import Features, Form, ImageHead, Offer, PixelHead
 from segfold.models.object_context import BaseOC
 from segfold.models.output import Output
 from segfold.models.pixels import check_pixels
 from segfold.models.ranges import Channels, Dropout, EncoderOptions, HeadChannels, positive, share
+from segfold.schema import Settings
+
+if TYPE_CHECKING:
+    Heads: TypeAlias = Settings
+else:
+    Heads = head_switches("Heads", levels=True, further=("fuse_image",))
+NO_HEADS = Heads()
 
 
-@dataclass(frozen=True)
-class Heads:
-    """Heads beside the main one; a stage's loss says what they weigh.
-
-    Attributes:
-        levels: logits of every decoder level (deep supervision).
-        nonempty: a second pixel head, to be trained on images that are not empty.
-        image: one logit an image, above 0 where its mask is not empty.
-        fuse_image: the main pixel head sees the image head's feature.
-    """
-
-    levels: bool = False
-    nonempty: bool = False
-    image: bool = False
-    fuse_image: bool = False
-
-    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
-
-
-class UNet(nn.Module):
+class UNet(Headed):
     """U-Net (Ronneberger et al., arXiv 1505.04597) with a pretrained encoder and the parts that won TGS salt.
 
     The decoder goes up by factors of two; each block concatenates the encoder's feature of its size, if there
@@ -81,7 +67,8 @@ class UNet(nn.Module):
         centre_channels: of ``plain``'s two convolutions; no other centre has them.
         hypercolumn: logits from all decoder levels: ``factorised`` (or true) by one 1×1 convolution,
             ``concat`` by 3×3, ReLU, 1×1; false from the finest level alone.
-        heads: extra heads.
+        heads: further heads; a stage's loss says what they weigh. With ``fuse_image`` the main head sees the image
+            head's feature.
         head_channels: of the 3×3 convolutions in the heads and of the image head's feature; 0 leaves the
             heads of ``levels`` without a 3×3.
         dropout: of channels, in decoder blocks and before heads, in training only.
@@ -91,6 +78,8 @@ class UNet(nn.Module):
     Attributes:
         stride: height and width of the input must be multiples of it.
     """
+
+    image: ImageHead
 
     def __init__(
         self,
@@ -115,25 +104,23 @@ class UNet(nn.Module):
         centre_skip: bool = True,
         centre_channels: tuple[Channels, Channels] = PLAIN_CHANNELS,
         hypercolumn: bool | Literal["factorised", "concat"] = False,
-        heads: Heads = Heads(),
+        heads: Heads = NO_HEADS,
         head_channels: HeadChannels = 64,
         dropout: Dropout = 0.0,
         conv_bias: bool = False,
     ) -> None:
         super().__init__()
-        heads = Heads(**heads) if isinstance(heads, Mapping) else heads
+        switches: Any = Heads.model_validate(heads)
         form: Form = "finest" if hypercolumn is False else "factorised" if hypercolumn is True else hypercolumn
-        if heads.fuse_image and not heads.image:
+        if switches.fuse_image and not switches.image:
             raise SegfoldError("model.heads.fuse_image needs the image head's feature; set model.heads.image=true")
         positive("reduction", reduction)
         positive("decoder_channels", *([decoder_channels] if isinstance(decoder_channels, int) else decoder_channels))
         share("dropout", dropout)
         if head_channels < 0:
             raise SegfoldError(f"model.head_channels is {head_channels}; it must be 0 or more")
-        if head_channels < 1 and (form == "concat" or heads.image):
-            raise SegfoldError(
-                f"model.head_channels is {head_channels}; hypercolumn=concat and heads.image need at least 1"
-            )
+        if head_channels < 1 and form == "concat":
+            raise SegfoldError(f"model.head_channels is {head_channels}; model.hypercolumn=concat needs at least 1")
 
         self.encoder = Encoder(
             encoder,
@@ -180,12 +167,11 @@ class UNet(nn.Module):
             below = outputs
         self._uses_skip = [s in skips for s in self._strides]
 
-        levels = widths[::-1]
-        self.pixels = PixelHead(levels, classes, form, head_channels, dropout, head_channels if heads.fuse_image else 0)
-        self.nonempty = PixelHead(levels, classes, form, head_channels, dropout) if heads.nonempty else None
-        self.levels = LevelHeads(levels, classes, head_channels, dropout, conv_bias) if heads.levels else None
-        self.image = ImageHead(self.encoder.channels[-1], head_channels, dropout) if heads.image else None
-        self.fuse_image = heads.fuse_image
+        levels = tuple(widths[::-1])
+        self.fuse_image = switches.fuse_image
+        self.pixels = PixelHead(levels, classes, form, head_channels, dropout, head_channels if self.fuse_image else 0)
+        deepest = self.encoder.channels[-1]
+        self.add_heads(switches, Offer(deepest, classes, head_channels, levels, dropout, conv_bias, form))
         if made.drawn_last:
             kaiming(self.centre)
 
@@ -219,13 +205,9 @@ class UNet(nn.Module):
         """
         check_pixels(pixels, self.in_channels, self.stride, self.encoder.only_size)
         features = self.encoder(pixels)
-        levels = self.decode(features)
-        image, feature = self.image(features[-1]) if self.image is not None else (None, None)
-        logits = upsample(self.pixels(levels, feature if self.fuse_image else None), self.finest_stride)
-        aux: dict[str, Tensor] = {}
-        if self.training:
-            if self.levels is not None:
-                aux["levels"] = self.levels(levels, self.finest_stride)
-            if self.nonempty is not None:
-                aux["nonempty"] = upsample(self.nonempty(levels), self.finest_stride)
-        return Output(logits, aux, image)
+        seen = Features(features[-1], self.decode(features), self.finest_stride)
+        if self.fuse_image:
+            seen = seen._replace(image=self.image.feature(seen.deepest))
+        heads = self.head_logits(seen, "image")
+        logits = self.pixels(seen)
+        return Output(logits, {**heads, **self.head_logits(seen, "pixels")})

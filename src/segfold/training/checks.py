@@ -7,7 +7,6 @@ from torch.func import functional_call
 from segfold.data.geometry.sizing import Sizing
 from segfold.errors import SegfoldError
 from segfold.inference.networks import sizing_of
-from segfold.losses.combine import HEADS
 from segfold.models.output import Output
 from segfold.optim import build_optimizer, encoder_of
 from segfold.training.checkpoint import Position
@@ -79,11 +78,9 @@ def check_network(network: nn.Module, job: FoldJob, group: Group, synchronises: 
         found = looked_at[how]
         if found is None:
             continue
-        given = found.aux if found.image is None else {**found.aux, "image": found.image}
-        factors = plan.loss.factors
-        for head in HEADS:
-            if head in factors and head not in given:
-                raise SegfoldError(_missing(head, factors[head], plan, job))
+        for head, term in plan.loss.terms.items():
+            if head not in found.heads:
+                raise SegfoldError(_missing(head, term.weight, plan, job))
 
 
 def _outputs(network: nn.Module, job: FoldJob, plan: StagePlan, images: int, sizing: Sizing) -> Output | None:
@@ -114,8 +111,8 @@ def _missing(head: str, weight: float, plan: StagePlan, job: FoldJob) -> str:
     known = hasattr(getattr(model, "heads", None), head)
     where = f"set model.heads.{head}=true" if known else f"{model.name} can have none, unet can; choose another model"
     return (
-        f"stage {plan.name}: loss.{head} is {weight:g} but the network has no {HEADS[head]}; {where}, "
-        f"or stages.{plan.name}.loss.{head}=0"
+        f"stage {plan.name}: loss.heads.{head} is {weight:g} but the network has no head {head}; {where}, "
+        f"or stages.{plan.name}.loss.heads.{head}=0"
     )
 
 

@@ -105,9 +105,8 @@ class Parts:
         def blank(tensor: Tensor) -> Tensor:
             return torch.zeros_like(tensor[:count])
 
-        image = None if output.image is None else blank(output.image)
-        heads = {name: blank(tensor) for name, tensor in output.aux.items()}
-        return _sums(self._loss, Output(blank(output.logits), heads, image), self._forward.target(part))
+        heads = {name: blank(tensor) for name, tensor in output.heads.items()}
+        return _sums(self._loss, Output(blank(output.logits), heads), self._forward.target(part))
 
 
 def split(batch: Sample, count: int) -> list[Sample]:
@@ -118,7 +117,7 @@ def split(batch: Sample, count: int) -> list[Sample]:
 
 
 def _sums(loss: StageLoss, output: Output, target: Target) -> Sums:
-    return loss.sums(output.logits, output.aux, output.image, *target)
+    return loss.sums(output.logits, output.heads, *target)
 
 
 def _total(found: Iterable[Sums]) -> Sums:

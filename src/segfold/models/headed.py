@@ -1,0 +1,61 @@
+"""What networks with further heads have in common."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from pydantic import create_model
+from torch import Tensor, nn
+
+from segfold.models.heads import HEADS, Features, Of, Offer
+from segfold.schema import Settings
+
+
+def head_switches(title: str, levels: bool, further: Sequence[str] = ()) -> Any:
+    """Settings model of the heads that a network can have: one switch each, off unless it is set.
+
+    Args:
+        title: name of the new class, for messages.
+        levels: whether the network has decoder levels for its heads to see.
+        further: names of switches beside them.
+    """
+    names = [name for name, head in HEADS.items() if levels or not head.needs_levels]
+    fields: dict[str, Any] = dict.fromkeys([*names, *further], (bool, False))
+    return create_model(title, __base__=Settings, **fields)
+
+
+if TYPE_CHECKING:
+    DeepestHeads: TypeAlias = Settings
+else:
+    DeepestHeads = head_switches("DeepestHeads", levels=False)
+"""Heads of networks without decoder levels: those that see the deepest feature alone."""
+NO_HEADS = DeepestHeads()
+
+
+class Headed(nn.Module):
+    """A network of which each further head is a child under its own name.
+
+    Attributes:
+        head_names: of the heads that it has, in the order in which they run.
+    """
+
+    head_names: tuple[str, ...] = ()
+
+    def add_heads(self, switches: Settings, offer: Offer) -> None:
+        """Builds the heads that are switched on, in the order of ``HEADS``.
+
+        Raises:
+            SegfoldError: a head that cannot be built from the offer.
+        """
+        wanted = [name for name in HEADS if getattr(switches, name, False)]
+        for name in wanted:
+            self.add_module(name, HEADS[name](offer))  # type: ignore[arg-type]
+        self.head_names = tuple(sorted(wanted))
+
+    def head_logits(self, features: Features, of: Of | None = None) -> dict[str, Tensor]:
+        """Logits by the heads' names, only those of pixels or of images if so asked; in eval mode what inference uses."""
+        found = {}
+        for name in self.head_names:
+            head: Any = getattr(self, name)
+            if of in (None, head.of) and (self.training or head.in_inference):
+                found[name] = head(features)
+        return found

@@ -1,0 +1,17 @@
+"""A second pixel head, to be trained on the images that are not empty."""
+
+from typing import ClassVar
+
+from segfold.models.heads.base import Of, Offer
+from segfold.models.heads.pixel import PixelHead
+
+
+class NonemptyHead(PixelHead):
+    """As the main pixel head, but without the image head's feature; the fourth place of TGS salt had one (SeuTao)."""
+
+    of: ClassVar[Of] = "pixels"
+    needs_levels = True
+    in_inference = False
+
+    def __init__(self, offer: Offer) -> None:
+        super().__init__(offer.levels, offer.classes, offer.form, offer.hidden, offer.dropout)
