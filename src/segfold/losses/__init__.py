@@ -1,5 +1,7 @@
 """Losses: functions of logits and targets that add up exactly over steps and processes."""
 
+from typing import Any
+
 from segfold.losses.base import Loss, MovingLoss
 from segfold.losses.bootstrapped import Bootstrapped
 from segfold.losses.boundary import Boundary
@@ -9,6 +11,7 @@ from segfold.losses.lovasz_softmax import LovaszSoftmax
 from segfold.losses.pixel import BCE, Focal
 from segfold.losses.region import Dice, Jaccard, Tversky
 from segfold.losses.weighted import WeightedBCE
+from segfold.schema import build
 
 __all__ = [
     "BCE",
@@ -26,4 +29,14 @@ __all__ = [
     "Term",
     "Tversky",
     "WeightedBCE",
+    "build_loss",
 ]
+
+
+def build_loss(name: str, **settings: Any) -> Loss:
+    """The loss ``LOSSES[name]`` with its settings.
+
+    Raises:
+        SegfoldError: a setting is out of range, or two do not go together.
+    """
+    return build(f"loss.mask.{name}", LOSSES[name], settings)

@@ -8,7 +8,6 @@ import torch.nn.functional as F
 from annotated_types import Ge, Le
 from torch import Tensor, nn
 
-from segfold.errors import SegfoldError
 from segfold.models.blocks import upsample
 from segfold.models.heads import last_layer
 from segfold.models.image_head import NO_HEADS, ImageOnly, optional_image_head
@@ -80,16 +79,13 @@ class FRRN(nn.Module):
         in_channels: channels of the image.
         classes: logits a pixel.
         variant: ``A`` goes down to 1/16, ``B`` to 1/32.
-        channels: at full resolution; the pooled stream has up to eight times as many.
-        residual_channels: of the residual stream.
+        channels: channels at full resolution; the pooled stream has up to eight times as many.
+        residual_channels: channels of the residual stream.
         heads: the image-level head, on the pooled stream where it is smallest.
-        head_channels: of its feature.
+        head_channels: channels of the image head's feature.
 
     Attributes:
         stride: height and width of the input must be multiples of it.
-
-    Raises:
-        SegfoldError: streams without channels.
     """
 
     def __init__(
@@ -104,10 +100,6 @@ class FRRN(nn.Module):
         head_channels: HeadChannels = 64,
     ) -> None:
         super().__init__()
-        if min(channels, residual_channels) < 1:
-            raise SegfoldError(
-                f"model.channels {channels} and model.residual_channels {residual_channels} must be at least 1"
-            )
         self.in_channels = in_channels
         self.stride = 2 ** len(_DOWN[variant])
         self.input = plain_input(in_channels)
