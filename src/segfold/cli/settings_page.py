@@ -62,11 +62,10 @@ def _nearest(keys: Sequence[str]) -> str:
 
 def _alike(found: Sequence[Setting]) -> list[list[Setting]]:
     """The settings of several models, those together that say the same."""
-    groups: dict[tuple[str, ...], list[Setting]] = {}
+    groups: dict[tuple[Any, ...], list[Setting]] = {}
     for setting in found:
-        rows = [part.dotted for part in setting.below()]
-        key = (setting.may_be, setting.default_words, setting.description, *rows)
-        groups.setdefault(key, []).append(setting)
+        rows = [_cells(part) for part in setting.below()]
+        groups.setdefault((setting.description, *_cells(setting), *rows) if setting.path else (), []).append(setting)
     return list(groups.values())
 
 

@@ -1,4 +1,4 @@
-"""Numbers that a model can be built with, and one line about any other."""
+"""Numbers that a model can be built with."""
 
 from collections.abc import Mapping
 from typing import Annotated, Any

@@ -80,7 +80,7 @@ class Setting:
                     yield Setting((*self.path, key), annotation, PydanticUndefined, summary(builder), builder, variant)
                     continue
                 owner = getattr(form, "builder", None) or form
-                default = field.get_default(call_default_factory=True, validated_data={})
+                default = field.get_default(call_default_factory=True)
                 said = field.description or descriptions(owner).get(key, "")
                 yield Setting((*self.path, key), annotation, default, said, owner, variant)
 
