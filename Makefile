@@ -13,7 +13,7 @@ venv := .venv
 run := $(venv)/bin/python -m segfold
 export NO_ALBUMENTATIONS_UPDATE := 1
 
-.PHONY: help setup demo test test-slow check data folds look bench zoo train cv submit check-csv score clean
+.PHONY: help setup demo settings test test-slow check data folds look bench zoo train cv submit check-csv score clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  \1 — /'
@@ -34,6 +34,9 @@ $(venv)/.ready: requirements.txt requirements-dev.txt requirements-bench.txt pyp
 
 demo: setup ## the whole road on an embedded data set, with its score against the known answer
 	@$(run) demo
+
+settings: setup ## docs/settings.md from the code
+	@$(run) explain --markdown >docs/settings.part && mv docs/settings.part docs/settings.md || { rm -f docs/settings.part; exit 1; }
 
 test: setup ## the test suite
 	@OMP_NUM_THREADS=1 $(venv)/bin/python -m pytest -n 2 --dist loadfile -m "not slow"

@@ -6,7 +6,7 @@ import torch.nn.functional as F
 
 from loss_cases import Y, Z, random_batch, value, value_and_gradient
 from segfold.errors import SegfoldError
-from segfold.losses import BCE, Bootstrapped, StageLoss
+from segfold.losses import BCE, Bootstrapped, StageLoss, build_loss
 from segfold.losses.bootstrapped import hardest_mean
 
 
@@ -157,15 +157,15 @@ def test_a_stage_moves_the_warm_up():
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"pixels": 0}, "loss.mask.bootstrapped.pixels is 0: use a number of at least 1"),
-        ({"fraction": 0.0}, "loss.mask.bootstrapped.fraction is 0.0: use a number from 1e-06 to 1"),
-        ({"fraction": 1.5}, "loss.mask.bootstrapped.fraction is 1.5"),
-        ({"below": 1.5}, "loss.mask.bootstrapped.below is 1.5: use a number from 1e-06 to 1"),
-        ({"warmup": -0.1}, "loss.mask.bootstrapped.warmup is -0.1: use a number from 0 to 1"),
+        ({"pixels": 0}, "loss.mask.bootstrapped.pixels: Input should be"),
+        ({"fraction": 0.0}, "loss.mask.bootstrapped.fraction: Input should be"),
+        ({"fraction": 1.5}, "loss.mask.bootstrapped.fraction: Input should be"),
+        ({"below": 1.5}, "loss.mask.bootstrapped.below: Input should be"),
+        ({"warmup": -0.1}, "loss.mask.bootstrapped.warmup: Input should be"),
         ({"pixels": 5, "fraction": 0.5}, "loss.mask.bootstrapped.pixels is 5 and fraction is 0.5: give one of the two"),
     ],
 )
 def test_settings_that_cannot_be_are_refused(settings, message):
     with pytest.raises(SegfoldError) as error:
-        Bootstrapped(**settings)
+        build_loss("bootstrapped", **settings)
     assert str(error.value).startswith(message) and "\n" not in str(error.value)

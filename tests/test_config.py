@@ -161,16 +161,16 @@ def test_old_and_new_place_of_one_head_are_refused(tmp_path: Path) -> None:
 
 
 def test_another_choice_replaces_the_first() -> None:
-    assert merge({"schedule": {"cosine": {"end": 0.1}}}, {"schedule": {"onecycle": {}}}) == {
-        "schedule": {"onecycle": {}}
-    }
-    assert merge({"schedule": {"cosine": {"end": 0.1}}}, {"schedule": {"cosine": {}}}) == {
-        "schedule": {"cosine": {"end": 0.1}}
-    }
+    def stage(schedule: dict[str, object]) -> dict[str, object]:
+        return {"stages": {"any": {"schedule": schedule}}}
+
+    assert merge(stage({"cosine": {"end": 0.1}}), stage({"onecycle": {}})) == stage({"onecycle": {}})
+    assert merge(stage({"cosine": {"end": 0.1}}), stage({"cosine": {}})) == stage({"cosine": {"end": 0.1}})
 
 
 def test_another_centre_replaces_the_first() -> None:
-    assert merge({"centre": {"dblock": {"dilations": [1, 2]}}}, {"centre": {"psp": {}}}) == {"centre": {"psp": {}}}
+    dblock, psp = ({"model": {"centre": centre}} for centre in ({"dblock": {"dilations": [1, 2]}}, {"psp": {}}))
+    assert merge(dblock, psp) == psp
 
 
 def test_another_model_keeps_what_both_have(tmp_path: Path) -> None:
@@ -251,7 +251,7 @@ def test_extends_one_level(tmp_path: Path) -> None:
         ("optimizer={adamw: {}, sgd: {}}", "one of adamw, rmsprop, sgd, timm"),
         ("stages.a.epochs=-1", "greater than or equal to 0"),
         ("stages.a.loss.mask.bce=null", "no loss is named"),
-        ("predict.tta=[hflop]", "identity, hflip"),
+        ("predict.tta=[hflop]", "predict.tta.0: Input should be 'identity', 'hflip'"),
         ("batch_size=many", "batch_size"),
         ("seed", "expected key.sub=value"),
         ("seed=${oc.env:HOME}", "not supported"),
@@ -289,10 +289,13 @@ def test_extends_one_level(tmp_path: Path) -> None:
         ("stages.a.size=100000", "stages.a.size: Input should be less than or equal to 16384 or a list, found 100000"),
         (
             "input.channels=[image, z]",
-            "input.channels: expected some of image, y, image_y, depth, found ['image', 'z']",
+            "input.channels.1: Input should be 'image', 'y', 'image_y' or 'depth', found 'z'",
         ),
         ("predict.tta=[hflip, hflip]", "predict.tta: expected each transform once"),
-        ("predict.weights=[snapshot9999999]", "predict.weights: expected some of model"),
+        (
+            "predict.weights=[snapshot9999999]",
+            "predict.weights.0: Input should be model, best, swa, snapshots, snapshot1, snapshot2, …, found 'snapshot9999999'",
+        ),
         ("batch_size=true", "batch_size: expected a number, found True"),
         ("input.size=[64, true]", "input.size: expected a number"),
         ("stages.a.loss.heads.levels=true", "stages.a.loss.heads.levels.weight: expected a number, found True"),
@@ -308,6 +311,9 @@ def test_extends_one_level(tmp_path: Path) -> None:
             "stages.a.loss.mask.focal.gamma: Input should be greater than or equal to 0",
         ),
         ("stages={a b: {epochs: 1, loss: {mask: {bce: 1}}}}", "stages.a b: String should match pattern"),
+        ("machine.device=tpu", "machine.device: Input should be auto, cpu, cuda, cuda:N, mps or xpu, found 'tpu'"),
+        ("machine.device=meta", "machine.device: Input should be auto, cpu"),
+        ("model.encoder=" + "x" * 5000, "model.encoder: String should have at most 4096 characters"),
         ("init=" + "x" * 300, "init: expected a path that a file system takes"),
         ("seed=" + "9" * 5000, "seed: "),
         ("seed=" + "9" * 21, "seed: Input should be less than or equal to 4294967295, found 999"),

@@ -182,7 +182,7 @@ def test_images_of_the_store_are_not_changed() -> None:
 @pytest.mark.parametrize("name", MIXES)
 @pytest.mark.parametrize(("key", "value"), [("alpha", 0.0), ("alpha", float("nan")), ("p", 1.5)])
 def test_settings_out_of_range_are_refused(name: str, key: str, value: float) -> None:
-    with pytest.raises(SegfoldError, match=rf"^augment\.{name}\.{key} is [^\n]*$"):
+    with pytest.raises(SegfoldError, match=rf"^augment\.{name}\.{key}: Input should be [^\n]*, found {value}$"):
         training_set(image_set(2), mix={name: {key: value}})
 
 

@@ -78,9 +78,9 @@ def test_any_size(height: int, width: int) -> None:
 def test_sizes_of_which_nothing_is_left_are_refused() -> None:
     with pytest.raises(SegfoldError, match=r"31×64.*at least 32"):
         meta(1)(torch.empty(1, 3, 31, 64, device="meta"))
-    for wrong in ({"bottleneck": 0}, {"layers": (4, 0)}, {"growth": 0}):
-        with pytest.raises(SegfoldError, match="must all be at least 1"):
-            meta(1, **wrong)
+    for key, wrong in {"bottleneck": 0, "layers": (4, 0), "growth": 0}.items():
+        with pytest.raises(SegfoldError, match=rf"^model\.{key}\S*: Input should be .*, found 0$"):
+            meta(1, **{key: wrong})
 
 
 def test_a_dense_block_by_hand() -> None:

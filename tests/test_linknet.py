@@ -81,7 +81,7 @@ def test_encoders_of_other_scales_are_refused() -> None:
     for name in ("linknet", "dlinknet"):
         with pytest.raises(SegfoldError, match=r"resnet18 gives features at strides 2, 4, 8; .*choose another"):
             meta(name, encoder="resnet18", encoder_options={"output_stride": 8})
-    with pytest.raises(SegfoldError, match=r"centre_channels is 0"):
+    with pytest.raises(SegfoldError, match=r"^model\.centre_channels: Input should be .*, found 0$"):
         meta("dlinknet", centre_channels=0)
 
 

@@ -5,7 +5,6 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from segfold.errors import SegfoldError
 from segfold.models.object_context import AspOC, BaseOC, ObjectContext, PyramidOC, attend, attend_within, conv_abn
 
 
@@ -180,15 +179,3 @@ def test_every_weight_learns_once_the_projection_has_moved() -> None:
         awake(block).train()(torch.randn(2, 8, 6, 6)).square().mean().backward()
         assert [n for n, p in block.named_parameters() if p.grad is None or not p.grad.isfinite().all()] == []
         assert all(p.grad.any() for n, p in block.named_parameters() if n.endswith(("keys.0.weight", "values.weight")))
-
-
-def test_settings_that_cannot_be() -> None:
-    for build in (
-        lambda: BaseOC(8, scales=(0,)),
-        lambda: BaseOC(8, scales=()),
-        lambda: PyramidOC(8, sizes=()),
-        lambda: PyramidOC(8, sizes=(2, -1)),
-        lambda: AspOC(8, 4, (2, 0)),
-    ):
-        with pytest.raises(SegfoldError, match=r"give|must be"):
-            build()

@@ -197,8 +197,8 @@ def test_attention_at_chosen_stages_of_decoder_and_encoder() -> None:
         SegfoldError, match=r"model\.attention_stages names stage 6, but the decoder of resnet10t has 5"
     ):
         unet(attention="cse", attention_stages=(6,))
-    with pytest.raises(SegfoldError, match=r"encoder_attention_stages names stage 0, but encoder resnet10t has 5"):
-        unet(encoder_attention="cse", encoder_attention_stages=(0,))
+    with pytest.raises(SegfoldError, match=r"encoder_attention_stages names stage 6, but encoder resnet10t has 5"):
+        unet(encoder_attention="cse", encoder_attention_stages=(6,))
 
 
 def test_all_ways_to_combine_reach_decoder_and_encoder() -> None:

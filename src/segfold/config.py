@@ -11,7 +11,7 @@ from pydantic import BaseModel, ValidationError
 from segfold.errors import SegfoldError, shown
 from segfold.models import MODELS
 from segfold.paths import user_path
-from segfold.schema import Settings, explain
+from segfold.schema import Settings, descend, is_choice, member, problems
 from segfold.settings import Experiment
 from segfold.yaml_file import parse_yaml, read_yaml
 
@@ -21,16 +21,19 @@ NOT_IDENTITY = ("validate", "predict", "machine", "minutes")
 _DEEPEST_PATH = 16
 STAGE_ORDER = "stages (their order)"
 
-_CHOICES = ("schedule", "optimizer", "centre")
 
+def merge(base: Any, over: Any, place: Any = Experiment) -> Any:
+    """``over`` laid on ``base``: mappings merge by key, anything else replaces; another choice replaces whole.
 
-def merge(base: Any, over: Any, key: str = "") -> Any:
-    """``over`` laid on ``base``: mappings merge by key, anything else replaces; another choice replaces whole."""
+    Args:
+        place: annotation of the settings that both are; it says where a builder is chosen.
+    """
     if not isinstance(base, Mapping) or not isinstance(over, Mapping):
         return over
-    if key in _CHOICES and set(over) - set(base):
+    place = member(place, {**base, **over})
+    if is_choice(place) and set(over) - set(base):
         return over
-    return {**base, **{name: merge(base.get(name), value, name) for name, value in over.items()}}
+    return {**base, **{name: merge(base.get(name), value, descend(place, name)) for name, value in over.items()}}
 
 
 def lay(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
@@ -113,7 +116,7 @@ def check_experiment(values: Mapping[str, Any], source: str) -> Experiment:
     try:
         return Experiment.model_validate(values)
     except ValidationError as error:
-        raise SegfoldError(f"{source}: " + explain(error, Experiment, tuple(MODELS))) from None
+        raise SegfoldError(f"{source}: " + problems(error, Experiment, tuple(MODELS))) from None
 
 
 def dump(settings: Settings) -> dict[str, Any]:

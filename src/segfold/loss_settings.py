@@ -3,10 +3,10 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from pydantic import create_model, field_validator, model_validator
+from pydantic import Field, create_model, field_validator, model_validator
 
 from segfold.losses import LOSSES, HeadTerm, Over, StageLoss
-from segfold.models import HEADS
+from segfold.models.heads import HEADS, head_summary
 from segfold.schema import NamedMap, Settings, Weight, named_map, said
 
 _ONCE_BESIDE_MASK = ("levels", "nonempty", "image")
@@ -14,7 +14,11 @@ _ONCE_BESIDE_MASK = ("levels", "nonempty", "image")
 
 
 class HeadLoss(Settings):
-    """A further head's share of the loss; a number stands for ``{weight: number}``."""
+    """A further head's share of the loss; a number stands for ``{weight: number}``.
+
+    Attributes:
+        weight: factor of the head's loss; with 0 it is not trained.
+    """
 
     weight: Weight
 
@@ -25,7 +29,13 @@ class HeadLoss(Settings):
 
 
 class PixelHeadLoss(HeadLoss):
-    """A further pixel head's share of the loss, and the images that it is trained on."""
+    """A further pixel head's share of the loss, and the images that it is trained on.
+
+    Attributes:
+        weight: factor of the head's loss; with 0 it is not trained.
+        over: images in the mean: ``nonempty`` (those with foreground), ``all``, or ``zeroed``, where empty images have
+            loss 0 but count.
+    """
 
     over: Over = "nonempty"
 
@@ -41,7 +51,9 @@ def _head_losses() -> Any:
     """Settings model of ``loss.heads``: each head of the models by its name, pixel heads first; one of weight 0 is not used."""
     forms = {"pixels": PixelHeadLoss, "image": HeadLoss}
     ordered = sorted(HEADS, key=lambda name: (HEADS[name].of == "image", name))
-    fields: dict[str, Any] = {name: (forms[HEADS[name].of] | None, None) for name in ordered}
+    fields: dict[str, Any] = {
+        name: (forms[HEADS[name].of] | None, Field(default=None, description=head_summary(name))) for name in ordered
+    }
     return create_model("heads", __base__=_HeadLosses, **fields)
 
 
@@ -54,7 +66,13 @@ else:
 
 
 class LossTerms(Settings):
-    """A stage's loss: ``mask`` on the main logits, the same form on further pixel heads, cross-entropy on image heads."""
+    """A stage's loss: ``mask`` on the main logits, the same form on further pixel heads, cross-entropy on image heads.
+
+    Attributes:
+        mask: the losses of the pixel heads, with their weights; a number is a weight.
+        heads: what the model's further heads weigh; a number is a weight.
+        unpadded: pixels of the border around an image do not count.
+    """
 
     mask: MaskLosses
     heads: HeadLosses = HeadLosses()

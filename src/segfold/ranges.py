@@ -1,9 +1,18 @@
 """What the numbers and texts of an experiment may be; a builder's ranges stand in its own signature."""
 
+from dataclasses import dataclass
 from typing import Annotated
 
 from annotated_types import Ge, Le
 from pydantic import AfterValidator, StringConstraints
+
+
+@dataclass(frozen=True)
+class Form:
+    """Beside a type: words for what a pattern or a function allows."""
+
+    words: str
+
 
 MOST = 1_000_000
 Count = Annotated[int, Ge(1), Le(MOST)]
@@ -13,7 +22,11 @@ Share = Annotated[float, Ge(0), Le(1)]
 Seed = Annotated[int, Ge(-(2**31)), Le(2**32 - 1)]
 Side = Annotated[int, Ge(1), Le(16_384)]
 Size = Side | tuple[Side, Side]
-StageName = Annotated[str, StringConstraints(pattern=r"^[^\s.=]+$", max_length=60)]
+StageName = Annotated[
+    str,
+    StringConstraints(pattern=r"^[^\s.=]+$", max_length=60),
+    Form("a name of up to 60 characters, no space, dot or ="),
+]
 
 
 def _short(path: str) -> str:
@@ -22,4 +35,4 @@ def _short(path: str) -> str:
     return path
 
 
-PathText = Annotated[str, AfterValidator(_short)]
+PathText = Annotated[str, AfterValidator(_short), Form("path")]

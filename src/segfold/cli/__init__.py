@@ -20,6 +20,7 @@ VERBS = {
     "submit": "blend finished runs into a checked submission CSV",
     "check-csv": "check a submission CSV",
     "score": "score a submission CSV against known masks",
+    "explain": "what a setting does, what it may be, and its default",
     "demo": "the whole road on an embedded synthetic competition",
 }
 

@@ -27,6 +27,7 @@ _NEEDED = (
     "sklearn",
     "numba",
     "pydantic",
+    "docstring_parser",
     "omegaconf",
     "rich",
 )

@@ -1,6 +1,7 @@
 """What the network's input is made of: the image's own channels, and planes beside them."""
 
 from collections.abc import Sequence
+from typing import Literal, get_args
 
 import numpy as np
 
@@ -9,7 +10,8 @@ from segfold.data.images import ImageSet
 from segfold.errors import SegfoldError
 from segfold.layouts.table import shorten
 
-CHANNELS = ("image", "y", "image_y", "depth")
+Channel = Literal["image", "y", "image_y", "depth"]
+CHANNELS: tuple[Channel, ...] = get_args(Channel)
 """The image's own channels; the height in the image, 0 at its top and 255 at its bottom; the image times that height
 as a share; and one value an image, its depth by the competition's table of that name. The first three are the
 planes I, y and I·y of the first place of the TGS competition (T §2)."""

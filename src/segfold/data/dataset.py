@@ -24,6 +24,7 @@ from segfold.data.images import ImageSet
 from segfold.data.keys import sample_key
 from segfold.data.sampling import Key
 from segfold.errors import SegfoldError
+from segfold.schema import build
 
 __all__ = ["PredictionSample", "PredictionSet", "Sample", "TrainingSet"]
 
@@ -102,7 +103,7 @@ class TrainingSet(Dataset[Sample]):
         self._random_offset = random_offset
         self._planes = InputPlanes(images, channels)
         self._seed = seed
-        self._mixes = {name: MIXES[name](**settings) for name, settings in (mix or {}).items()}
+        self._mixes = {name: build(f"augment.{name}", MIXES[name], settings) for name, settings in (mix or {}).items()}
         self._soft = any(chosen.soft for chosen in self._mixes.values())
         self._chances = np.cumsum(np.ones(len(self._rows)) if chances is None else chances)
 

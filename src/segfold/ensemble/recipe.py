@@ -13,7 +13,7 @@ from segfold.ensemble.members import Entry, Predicted
 from segfold.ensemble.search import Fitted
 from segfold.errors import SegfoldError
 from segfold.post import POST, Decision
-from segfold.schema import Settings, Weight, explain, named_map
+from segfold.schema import Settings, Weight, named_map, problems
 from segfold.yaml_file import read_yaml, yaml_text
 
 _STEPS = named_map("steps", POST)
@@ -68,7 +68,7 @@ class Recipe(Settings):
         try:
             checked = dict(_STEPS.model_validate(values).items())
         except ValidationError as error:
-            raise ValueError(explain(error, _STEPS)) from None
+            raise ValueError(problems(error, _STEPS)) from None
         return {name: checked[name].model_dump() for name in values if name in checked}
 
     @property
@@ -113,7 +113,7 @@ def read_recipe(path: Path) -> Recipe:
     try:
         return Recipe.model_validate(read_yaml(path))
     except ValidationError as error:
-        raise SegfoldError(f"{path}: " + explain(error, Recipe)) from None
+        raise SegfoldError(f"{path}: " + problems(error, Recipe)) from None
 
 
 def members_of(recipe: Recipe, entries: Sequence[Entry], source: str) -> tuple[list[Entry], list[str]]:

@@ -3,7 +3,7 @@
 from segfold.losses.base import Loss, MovingLoss
 from segfold.losses.bootstrapped import Bootstrapped
 from segfold.losses.boundary import Boundary
-from segfold.losses.combine import LOSSES, HeadTerm, Over, StageLoss
+from segfold.losses.combine import LOSSES, HeadTerm, Over, StageLoss, build_loss
 from segfold.losses.lovasz import Lovasz
 from segfold.losses.lovasz_softmax import LovaszSoftmax
 from segfold.losses.pixel import BCE, Focal
@@ -27,4 +27,5 @@ __all__ = [
     "StageLoss",
     "Tversky",
     "WeightedBCE",
+    "build_loss",
 ]

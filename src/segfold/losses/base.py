@@ -1,13 +1,10 @@
 """What every loss has in common: its two methods, its inputs, and the mean over images."""
 
-import math
 from typing import Annotated, NamedTuple, Protocol, runtime_checkable
 
 import torch
 from annotated_types import Ge, Le
 from torch import Tensor
-
-from segfold.errors import SegfoldError
 
 Price = Annotated[float, Ge(0), Le(100)]
 """Of a mistake, or the exponent that one is raised to."""
@@ -102,15 +99,3 @@ def mean_value(sums: Tensor) -> Tensor:
     """The mean whose parts ``mean_sums`` gave; 0 if nothing was counted."""
     numerator, denominator = sums.unbind()
     return numerator / torch.where(denominator == 0, 1.0, denominator)
-
-
-def in_range(name: str, value: float, low: float = 0.0, high: float = math.inf) -> float:
-    """``value`` of the setting ``loss.<name>``.
-
-    Raises:
-        SegfoldError: it is not a finite number from ``low`` to ``high``.
-    """
-    if not (math.isfinite(value) and low <= value <= high):
-        bounds = f"of at least {low:g}" if high == math.inf else f"from {low:g} to {high:g}"
-        raise SegfoldError(f"loss.{name} is {value}: use a number {bounds}")
-    return value

@@ -10,7 +10,7 @@ from annotated_types import Ge, Le
 from torch import Tensor
 
 from segfold.errors import SegfoldError
-from segfold.losses.base import flatten, in_range, mean_sums, mean_value
+from segfold.losses.base import flatten, mean_sums, mean_value
 from segfold.ranges import Share
 
 _SHARE = 1 / 16
@@ -25,17 +25,17 @@ class Bootstrapped:
     pixels tie for the last places they share them, and the gradient does not depend on their order.
 
     Args:
-        pixels: K.
+        pixels: K, the number of hardest pixels.
         fraction: K as a share of an image's valid pixels, rounded, at least one pixel; 1/16 if neither is given,
             as for FRRN-B (32,768 of 512×1024).
         warmup: share of the stage over which K falls, in a straight line, from all pixels to its own value; a
             network that knows nothing yet has no hard pixels.
         below: every pixel whose class gets less than this probability teaches too, so that K is the least number
-            (online hard example mining, OHEM; 0.7 for OCNet); None: K pixels, no more. The class of a soft target goes
+            (online hard example mining, OHEM; 0.7 for OCNet); null: K pixels, no more. The class of a soft target goes
             by ``> 0.5``.
 
     Raises:
-        SegfoldError: a setting out of range, or both ``pixels`` and ``fraction``.
+        SegfoldError: both ``pixels`` and ``fraction``.
 
     Reference:
         Wu et al., Bridging category-level and instance-level semantic image segmentation, 2016 (arXiv 1605.06885);
@@ -58,13 +58,11 @@ class Bootstrapped:
             raise SegfoldError(
                 f"loss.mask.bootstrapped.pixels is {pixels} and fraction is {fraction:g}: give one of the two"
             )
-        if pixels is not None:
-            in_range("mask.bootstrapped.pixels", pixels, 1)
         self.pixels = pixels
-        self.fraction = in_range("mask.bootstrapped.fraction", _SHARE if fraction is None else fraction, 1e-6, 1)
-        self.warmup = in_range("mask.bootstrapped.warmup", warmup, 0, 1)
+        self.fraction = _SHARE if fraction is None else fraction
+        self.warmup = warmup
         self._warm = 0.0 if self.warmup else 1.0
-        self.below = None if below is None else in_range("mask.bootstrapped.below", below, 1e-6, 1)
+        self.below = below
 
     def at(self, done: float) -> "Bootstrapped":
         """The loss when a share ``done`` of the stage is over (0 to 1)."""

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from segfold.errors import SegfoldError
 from segfold.losses.base import Loss, MovingLoss, mean_sums, mean_value
+from segfold.schema import build
 
 _PLACES = {
     "bce": "pixel:BCE",
@@ -99,7 +100,7 @@ class StageLoss:
         self._spans = _spans(mask, ramp or {})
         for name, span in self._spans.items():
             if max(span) > 0:
-                self._losses[name] = LOSSES[name](**mask[name][1])
+                self._losses[name] = build_loss(name, **mask[name][1])
         self.additive = all(loss.additive for loss in self._losses.values())
         self.linear = all(loss.linear for loss in self._losses.values())
         self.exclusive = any(getattr(loss, "exclusive", False) for loss in self._losses.values())
@@ -195,6 +196,15 @@ class StageLoss:
                 parts[head] = parts[head] * mean_value(sums["images"])
         total = torch.stack([self.factors[name] * part for name, part in parts.items()]).sum()
         return total, {name: part.detach() for name, part in parts.items()}
+
+
+def build_loss(name: str, **settings: Any) -> Loss:
+    """The loss ``LOSSES[name]`` with its settings.
+
+    Raises:
+        SegfoldError: a setting that it does not have, or a value out of its range.
+    """
+    return build(f"loss.mask.{name}", LOSSES[name], settings)
 
 
 def _spans(

@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from segfold.losses.base import Price, flatten, in_range, mean_over_pixels, mean_sums, mean_value
+from segfold.losses.base import Price, flatten, mean_over_pixels, mean_sums, mean_value
 from segfold.ranges import Share
 
 
@@ -14,7 +14,7 @@ class BCE:
     Targets may be soft. Every image counts the same, however much of it is valid.
 
     Args:
-        smoothing: label smoothing ε, from 0 to 1: a target y is taken as ``y (1 - ε) + ε/2``. (Where a library
+        smoothing: label smoothing ε: a target y is taken as ``y (1 - ε) + ε/2``. (Where a library
             takes 1 as 1 - s and 0 as s, its s is ε/2.)
 
     Reference:
@@ -25,7 +25,7 @@ class BCE:
     linear = True
 
     def __init__(self, *, smoothing: Share = 0.0) -> None:
-        self.smoothing = in_range("mask.bce.smoothing", smoothing, 0, 1)
+        self.smoothing = smoothing
 
     def sums(self, logits: Tensor, target: Tensor, valid: Tensor | None = None, weight: Tensor | None = None) -> Tensor:
         """Weighted sum of the images' losses, and sum of the weights (2). See ``Loss.sums``."""
@@ -47,9 +47,9 @@ class Focal:
     images with little object loud.
 
     Args:
-        gamma: γ, at least 0; 0 is cross-entropy.
-        alpha: weight of object pixels, those of the background weigh 1 - α; None: 1 each.
-        smoothing: label smoothing as in ``BCE``.
+        gamma: exponent γ; the larger, the less sure pixels count, 0 is cross-entropy.
+        alpha: weight of object pixels, those of the background weigh 1 - α; null: 1 each.
+        smoothing: label smoothing ε: a target y is taken as ``y (1 - ε) + ε/2``.
 
     Reference:
         Lin et al., Focal loss for dense object detection, 2017 (arXiv 1708.02002), there γ = 2 and α = 0.25.
@@ -59,9 +59,9 @@ class Focal:
     linear = True
 
     def __init__(self, *, gamma: Price = 2.0, alpha: Share | None = None, smoothing: Share = 0.0) -> None:
-        self.gamma = in_range("mask.focal.gamma", gamma)
-        self.alpha = None if alpha is None else in_range("mask.focal.alpha", alpha, 0, 1)
-        self.smoothing = in_range("mask.focal.smoothing", smoothing, 0, 1)
+        self.gamma = gamma
+        self.alpha = alpha
+        self.smoothing = smoothing
 
     def sums(self, logits: Tensor, target: Tensor, valid: Tensor | None = None, weight: Tensor | None = None) -> Tensor:
         """Weighted sum of the images' losses, and sum of the weights (2). See ``Loss.sums``."""

@@ -13,7 +13,7 @@ import torch
 from annotated_types import Ge, Le
 from torch import Tensor
 
-from segfold.losses.base import Price, Smooth, flatten, in_range, mean_sums, mean_value
+from segfold.losses.base import Price, Smooth, flatten, mean_sums, mean_value
 
 Mode = Literal["image", "batch"]
 
@@ -29,11 +29,11 @@ class Tversky:
     Args:
         mode: ``image`` sums over the pixels of each image and takes the mean over images; ``batch`` sums over
             the whole batch, so large masks weigh more and empty ones less.
-        alpha: price of a false positive, at least 0.
-        beta: price of a false negative, at least 0; above ``alpha`` it asks for recall.
-        gamma: exponent, at least 0.01, applied to each class: above 1 teaches most where overlap is poor, below 1 where it
-            is nearly right (the paper writes 1/γ for it, and recommends 0.75).
-        smooth: ``s``, in pixels. With 0 an image with an empty mask has loss 1 unless nothing at all is
+        alpha: price of a false positive.
+        beta: price of a false negative; above ``alpha`` it asks for recall.
+        gamma: exponent, applied to each class: above 1 teaches most where overlap is poor, below 1 where it is nearly
+            right (the paper writes 1/γ for it, and recommends 0.75).
+        smooth: added to both sides of the fraction, in pixels. With 0 an image with an empty mask has loss 1 unless nothing at all is
             predicted, so it teaches nothing; anything above 0 rewards predicting little.
 
     Reference:
@@ -54,10 +54,10 @@ class Tversky:
     ) -> None:
         self.mode = mode
         self.linear = mode == "image"
-        self.alpha = in_range("mask.tversky.alpha", alpha)
-        self.beta = in_range("mask.tversky.beta", beta)
-        self.gamma = in_range("mask.tversky.gamma", gamma, 0.01)
-        self.smooth = in_range("mask.tversky.smooth", smooth)
+        self.alpha = alpha
+        self.beta = beta
+        self.gamma = gamma
+        self.smooth = smooth
 
     def sums(self, logits: Tensor, target: Tensor, valid: Tensor | None = None, weight: Tensor | None = None) -> Tensor:
         """``image``: loss and weight (2); ``batch``: what is right of each class, then what is wrong (2C)."""
@@ -97,27 +97,27 @@ class Dice(Tversky):
     nothing; any ``smooth > 0`` rewards predicting little.
 
     Args:
-        mode: as in ``Tversky``.
-        smooth: ``s``, in pixels.
+        mode: ``image``: mean over images; ``batch``: one region of the whole batch, see ``tversky``.
+        smooth: added to both sides of the fraction, in pixels.
 
     Reference:
         Milletari et al., V-Net, 2016 (arXiv 1606.04797).
     """
 
     def __init__(self, *, mode: Mode = "image", smooth: Smooth = 1.0) -> None:
-        super().__init__(mode=mode, alpha=0.5, beta=0.5, smooth=in_range("mask.dice.smooth", smooth) / 2)
+        super().__init__(mode=mode, alpha=0.5, beta=0.5, smooth=smooth / 2)
 
 
 class Jaccard(Tversky):
     """Soft Jaccard loss ``1 - (TP + s) / (TP + FP + FN + s)``; mean over classes.
 
     Args:
-        mode: as in ``Tversky``.
-        smooth: ``s``, in pixels; for 0 see ``Dice``.
+        mode: ``image``: mean over images; ``batch``: one region of the whole batch, see ``tversky``.
+        smooth: added to both sides of the fraction, in pixels; for 0 see ``dice``.
 
     Reference:
         Rahman and Wang, Optimizing intersection-over-union in deep neural networks, 2016.
     """
 
     def __init__(self, *, mode: Mode = "image", smooth: Smooth = 1.0) -> None:
-        super().__init__(mode=mode, alpha=1.0, beta=1.0, smooth=in_range("mask.jaccard.smooth", smooth))
+        super().__init__(mode=mode, alpha=1.0, beta=1.0, smooth=smooth)

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from annotated_types import Ge, Le
 from torch import Tensor
 
-from segfold.losses.base import flatten, in_range, mean_sums, mean_value
+from segfold.losses.base import flatten, mean_sums, mean_value
 from segfold.losses.mask_maps import BACKGROUND, OBJECT, MaskMaps, distance_to
 
 
@@ -20,14 +20,14 @@ class WeightedBCE:
     which class a pixel has goes by ``> 0.5``.
 
     Args:
-        positive: w_c of the object, that of the background is 1.
+        positive: weight w_c of object pixels, those of the background weigh 1.
         balance: divides w_c by twice the share of the class's pixels in the image, so that object and background weigh
             alike (before ``positive`` and ``border``) however small the object is. An image with one class only has the
             plain mean.
-        border: w0, for pixels of the background between two objects, d1 and d2 away from the nearest and second nearest;
-            0: none; U-Net has 10. Objects are the 8-connected parts of the mask, so those that touch are one.
-            A mask with fewer than two objects has no such pixels.
-        sigma: σ in pixels.
+        border: weight w0 that is added for pixels of the background between two objects, d1 and d2 away from the
+            nearest and second nearest; 0: none; U-Net has 10. Objects are the 8-connected parts of the mask, so those
+            that touch are one. A mask with fewer than two objects has no such pixels.
+        sigma: width σ of the borders, in pixels.
 
     The maps of the borders are made on the CPU, by one exact distance transform an object; on a GPU that waits
     for the masks.
@@ -47,10 +47,10 @@ class WeightedBCE:
         border: Annotated[float, Ge(0), Le(1e6)] = 0.0,
         sigma: Annotated[float, Ge(1e-6), Le(1e6)] = 5.0,
     ) -> None:
-        self.positive = in_range("mask.weighted.positive", positive, 1e-6)
+        self.positive = positive
         self.balance = balance
-        self.border = in_range("mask.weighted.border", border)
-        self.sigma = in_range("mask.weighted.sigma", sigma, 1e-6)
+        self.border = border
+        self.sigma = sigma
         self._gaps = MaskMaps(gaps)
 
     def sums(self, logits: Tensor, target: Tensor, valid: Tensor | None = None, weight: Tensor | None = None) -> Tensor:

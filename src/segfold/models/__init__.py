@@ -12,6 +12,7 @@ from torch import nn
 from segfold.models.heads import HEADS
 from segfold.models.output import Output
 from segfold.models.unet import UNet
+from segfold.schema import build
 
 _PLACES = {
     "unet": "unet:UNet",
@@ -28,5 +29,9 @@ __all__ = ["HEADS", "MODELS", "Output", "UNet", "build_model"]
 
 
 def build_model(name: str, in_channels: int, classes: int, **settings: Any) -> nn.Module:
-    """The model ``MODELS[name]``; ``weights="none"`` builds it for weights that are loaded afterwards."""
-    return MODELS[name](in_channels=in_channels, classes=classes, **settings)
+    """The model ``MODELS[name]``; ``weights="none"`` builds it for weights that are loaded afterwards.
+
+    Raises:
+        SegfoldError: a setting is out of range, or some do not go together.
+    """
+    return build("model", MODELS[name], settings, in_channels=in_channels, classes=classes)

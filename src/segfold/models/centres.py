@@ -17,7 +17,8 @@ from segfold.models.blocks import conv_bn, conv_bn_relu
 from segfold.models.dblock import DBlock
 from segfold.models.object_context import AspOC, BaseOC, PyramidOC, conv_abn
 from segfold.models.pyramid import FeaturePyramidAttention, PyramidPooling
-from segfold.models.ranges import Channels, Dilation, Dropout, Parts, positive, share
+from segfold.models.ranges import Channels, Dilation, Dropout, Parts
+from segfold.schema import build
 
 Dilations = Annotated[tuple[Dilation, ...], MinLen(1), MaxLen(16)]
 
@@ -49,15 +50,21 @@ PLAIN_CHANNELS = (512, 256)
 
 def plain(inputs: int, channels: tuple[int, int] = PLAIN_CHANNELS, bias: bool = False) -> Centre:
     """Two conv-BN-ReLU and a max-pool, as in the fourth place of TGS salt (SeuTao)."""
-    positive("centre_channels", *channels)
     hidden, outputs = channels
     module = nn.Sequential(conv_bn_relu(inputs, hidden, bias), conv_bn_relu(hidden, outputs, bias), nn.MaxPool2d(2))
     return Centre(module, outputs, halves=True, drawn_last=True)
 
 
 def dblock(inputs: int, *, dilations: Dilations = (1, 2, 4), channels: Channels = 512, pool: bool = False) -> Centre:
-    """D-LinkNet's dilated block; a feature of more than ``channels`` is first reduced to them by 1×1-BN-ReLU."""
-    narrow, width = _narrow("dblock.channels", inputs, channels)
+    """D-LinkNet's dilated block; a feature of more than ``channels`` is first reduced to them by 1×1-BN-ReLU.
+
+    Args:
+        inputs: channels that come in.
+        dilations: dilations of the 3×3 convolutions in turn, in positions of the map.
+        channels: most channels of the block.
+        pool: a 2×2 max-pool behind it, so that the decoder begins one scale deeper.
+    """
+    narrow, width = _narrow(inputs, channels)
     return _pooled([*narrow, DBlock(width, dilations)], width, pool)
 
 
@@ -67,18 +74,29 @@ def base_oc(
     """OCNet's 3×3 to ``channels`` and base-OC, after the ninth place of TGS salt (tugstugi).
 
     There the result was also the deepest skip and what the image head saw; here both see the encoder's own feature.
+
+    Args:
+        inputs: channels that come in.
+        channels: channels of the attention and of its result.
+        scales: attention on the map made smaller by each of these; the contexts are summed.
+        dropout: share of the result's channels dropped in training.
+        pool: a 2×2 max-pool behind it, so that the decoder begins one scale deeper.
     """
-    positive("centre.base_oc.channels", channels)
-    share("centre.base_oc.dropout", dropout)
     return _pooled([conv_abn(inputs, channels, 3), BaseOC(channels, scales, dropout)], channels, pool)
 
 
 def pyramid_oc(
     inputs: int, *, channels: Channels = 512, sizes: Parts = (1, 2, 3, 6), dropout: Dropout = 0.05, pool: bool = True
 ) -> Centre:
-    """OCNet's 3×3 to ``channels`` and pyramid-OC: attention within parts of the map, ``sizes`` a side."""
-    positive("centre.pyramid_oc.channels", channels)
-    share("centre.pyramid_oc.dropout", dropout)
+    """OCNet's 3×3 to ``channels`` and pyramid-OC: attention within parts of the map, ``sizes`` a side.
+
+    Args:
+        inputs: channels that come in.
+        channels: channels of each attention and of the result.
+        sizes: parts a side of the map, for each attention.
+        dropout: share of the result's channels dropped in training.
+        pool: a 2×2 max-pool behind it, so that the decoder begins one scale deeper.
+    """
     return _pooled([conv_abn(inputs, channels, 3), PyramidOC(channels, sizes, dropout)], channels, pool)
 
 
@@ -93,16 +111,27 @@ def asp_oc(
     """OCNet's 3×3 and ASP-OC, ``channels`` a branch and twice as many of the result.
 
     A U-Net's deepest map has 4 to 16 positions a side, where the published dilations 12, 24, 36 see only padding.
+
+    Args:
+        inputs: channels that come in.
+        channels: channels of each branch, half of the result's.
+        dilations: dilations of the 3×3 branches, in positions of the map.
+        dropout: share of the result's channels dropped in training.
+        pool: a 2×2 max-pool behind it, so that the decoder begins one scale deeper.
     """
-    positive("centre.asp_oc.channels", channels)
-    share("centre.asp_oc.dropout", dropout)
     wide = 2 * channels
     return _pooled([conv_abn(inputs, wide, 3), AspOC(wide, channels, dilations, dropout)], wide, pool)
 
 
 def psp(inputs: int, *, bins: Parts = (1, 2, 3, 6), channels: Channels = 256, pool: bool = False) -> Centre:
-    """Pyramid pooling and a 3×3 to ``channels``, as in the fifteenth place of TGS salt (adam9500370)."""
-    positive("centre.psp.channels", channels)
+    """Pyramid pooling and a 3×3 to ``channels``, as in the fifteenth place of TGS salt (adam9500370).
+
+    Args:
+        inputs: channels that come in.
+        bins: cells a side of each grid of means.
+        channels: channels of the result.
+        pool: a 2×2 max-pool behind it, so that the decoder begins one scale deeper.
+    """
     pooling = PyramidPooling(inputs, bins)
     fuse = conv_bn(pooling.outputs, channels, 3, nn.ReLU(inplace=True))
     return _pooled([pooling, fuse], channels, pool)
@@ -111,11 +140,15 @@ def psp(inputs: int, *, bins: Parts = (1, 2, 3, 6), channels: Channels = 256, po
 def fpa(inputs: int, *, channels: Channels = 256, width: Channels = 512, pool: bool = True) -> Centre:
     """Feature pyramid attention, as in the first place of TGS salt (phalanx).
 
-    A feature of more than ``width`` is first reduced to them by 1×1-BN-ReLU: the block's weights grow with the
-    square of its width (13.6 million at 512, 161 million at the 2048 of the larger encoders).
+    Args:
+        inputs: channels that come in.
+        channels: channels of the result.
+        width: most channels inside the block, to which a feature of more is first reduced by 1×1-BN-ReLU: the
+            block's weights grow with the square of its width (13.6 million at 512, 161 million at the 2048 of the
+            larger encoders).
+        pool: a 2×2 max-pool behind it, so that the decoder begins one scale deeper.
     """
-    positive("centre.fpa.channels", channels)
-    narrow, inside = _narrow("fpa.width", inputs, width)
+    narrow, inside = _narrow(inputs, width)
     return _pooled([*narrow, FeaturePyramidAttention(inside, channels)], channels, pool)
 
 
@@ -154,12 +187,11 @@ def build_centre(centre: CentreChoice, inputs: int, channels: tuple[int, int], b
         raise SegfoldError(
             f"model.centre_channels is for centre plain, but the centre is {name}; leave it out, or see the settings of {name}"
         )
-    return CENTRES[name](inputs, **settings)
+    return build(f"model.centre.{name}", CENTRES[name], settings or {}, inputs)
 
 
-def _narrow(setting: str, inputs: int, width: int) -> tuple[list[nn.Module], int]:
+def _narrow(inputs: int, width: int) -> tuple[list[nn.Module], int]:
     """What brings ``inputs`` channels down to ``width``, if they are more, and how many there are then."""
-    positive(f"centre.{setting}", width)
     if inputs <= width:
         return [], inputs
     return [conv_bn(inputs, width, 1, nn.ReLU(inplace=True))], width

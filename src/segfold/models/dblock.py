@@ -5,8 +5,6 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from segfold.errors import SegfoldError
-
 
 class DBlock(nn.Module):
     """3×3 convolutions one after another with growing dilation, all their results added to the input.
@@ -18,15 +16,10 @@ class DBlock(nn.Module):
         channels: of the input and the result.
         dilations: of each convolution. 1, 2, 4 see 15×15 positions, enough for features of 8×8; D-LinkNet34
             takes 1, 2, 4, 8 (31×31) and the deeper ones 1, 2, 4, 8, 16 (63×63) for images of 1024×1024.
-
-    Raises:
-        SegfoldError: no dilation, or one below 1.
     """
 
     def __init__(self, channels: int, dilations: Sequence[int] = (1, 2, 4)) -> None:
         super().__init__()
-        if not dilations or min(dilations) < 1:
-            raise SegfoldError(f"the dilations of a dblock are {list(dilations)}; give one or more, each 1 or above")
         self.convs = nn.ModuleList(nn.Conv2d(channels, channels, 3, padding=d, dilation=d) for d in dilations)
         for conv in self.convs:
             nn.init.zeros_(conv.bias)  # type: ignore[arg-type]

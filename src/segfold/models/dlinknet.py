@@ -11,7 +11,7 @@ from segfold.models.encoders import Encoder
 from segfold.models.headed import NO_HEADS, DeepestHeads
 from segfold.models.heads import Offer
 from segfold.models.link_blocks import LinkDecoder, LinkForm, check_scales, deconvolution, start_undecided
-from segfold.models.ranges import Channels, Dilation, EncoderOptions, HeadChannels, positive
+from segfold.models.ranges import Channels, Dilation, EncoderOptions, HeadChannels
 
 
 class DLinkNet(LinkForm):
@@ -23,23 +23,23 @@ class DLinkNet(LinkForm):
     Args:
         in_channels: channels of the image.
         classes: logits a pixel.
-        encoder: a timm model; ResNet34, 50 or 101 in the paper.
-        weights: ``imagenet``, ``none``, or a file.
-        stem_pool: ``False`` removes the stem's max-pool: twice the resolution at four times the cost. The last
+        encoder: name of a timm model; ResNet34, 50 or 101 in the paper.
+        weights: what the encoder starts from: ``imagenet``, ``none``, or a file.
+        stem_pool: ``false`` removes the stem's max-pool: twice the resolution at four times the cost. The last
             decoder block then keeps the size.
         encoder_options: further arguments of timm's ``create_model``.
-        dilations: of the centre's convolutions; 1, 2, 4, 8 with ResNet34 and also 16 with ResNet50 and 101, for
+        dilations: dilations of the centre's convolutions in turn; 1, 2, 4, 8 with ResNet34 and also 16 with ResNet50 and 101, for
             images of 1024². None at all is the paper's LinkNet34.
-        centre_channels: to which a 1×1 convolution brings the deepest feature before the centre. Without it the
+        centre_channels: channels to which a 1×1 convolution brings the deepest feature before the centre. Without it the
             centre of a ResNet50 alone has 189 million parameters.
         heads: further heads on the deepest feature.
-        head_channels: within them.
+        head_channels: channels within the heads.
 
     Attributes:
         stride: height and width of the input must be multiples of it.
 
     Raises:
-        SegfoldError: an encoder without four scales, or a centre without channels.
+        SegfoldError: an encoder without four scales.
     """
 
     def __init__(
@@ -66,7 +66,6 @@ class DLinkNet(LinkForm):
 
         self.reduce = nn.Sequential()
         if centre_channels is not None:
-            positive("centre_channels", centre_channels)
             self.reduce.append(nn.Conv2d(channels[3], centre_channels, 1, bias=False))
             self.reduce.append(nn.BatchNorm2d(centre_channels)).append(nn.ReLU(inplace=True))
             channels[3] = centre_channels

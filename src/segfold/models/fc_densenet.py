@@ -10,12 +10,11 @@ from annotated_types import Ge, Le, MaxLen
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from segfold.errors import SegfoldError
 from segfold.models.headed import NO_HEADS, DeepestHeads, Headed
 from segfold.models.heads import Features, Offer, last_layer
 from segfold.models.output import Output
 from segfold.models.pixels import check_pixels, plain_input
-from segfold.models.ranges import Channels, Dropout, HeadChannels, share
+from segfold.models.ranges import Channels, Dropout, HeadChannels
 
 Layers = Annotated[int, Ge(1), Le(64)]
 
@@ -105,22 +104,19 @@ class FCDenseNet(Headed):
     Args:
         in_channels: channels of the image.
         classes: logits a pixel.
-        layers: in the dense blocks on the way down, and in reverse on the way up.
-        bottleneck: layers of the block between.
+        layers: how many in each dense block on the way down, and in reverse on the way up.
+        bottleneck: layers of the dense block between.
         growth: new maps of each layer.
-        first_channels: of the first convolution.
-        dropout: in training, after every convolution but the first, the transposed ones and the last.
+        first_channels: channels of the first convolution.
+        dropout: share of values dropped in training, after every convolution but the first, the transposed ones and the last.
         checkpoint: saves memory at the price of a second forward pass, with the same result. Where the network is
             compiled, the compiler decides that by itself.
         heads: further heads, on the deepest block.
-        head_channels: within them.
+        head_channels: channels within the heads.
 
     Attributes:
         stride: 1, as height and width are free from ``smallest`` on.
         smallest: least height and width, of which one pixel reaches the bottleneck.
-
-    Raises:
-        SegfoldError: blocks without layers, a dropout that is no share.
     """
 
     def __init__(
@@ -138,12 +134,6 @@ class FCDenseNet(Headed):
         head_channels: HeadChannels = 64,
     ) -> None:
         super().__init__()
-        share("dropout", dropout)
-        if min((*layers, bottleneck, growth, first_channels)) < 1:
-            raise SegfoldError(
-                f"model.layers {list(layers)}, model.bottleneck {bottleneck}, model.growth {growth} and "
-                f"model.first_channels {first_channels} must all be at least 1"
-            )
         self.in_channels = in_channels
         self.stride = 1
         self.smallest = 2 ** len(layers)

@@ -8,7 +8,6 @@ import torch.nn.functional as F
 from annotated_types import Ge, Le
 from torch import Tensor, nn
 
-from segfold.errors import SegfoldError
 from segfold.models.blocks import upsample
 from segfold.models.headed import NO_HEADS, DeepestHeads, Headed
 from segfold.models.heads import Features, Offer, last_layer
@@ -80,16 +79,13 @@ class FRRN(Headed):
         in_channels: channels of the image.
         classes: logits a pixel.
         variant: ``A`` goes down to 1/16, ``B`` to 1/32.
-        channels: at full resolution; the pooled stream has up to eight times as many.
-        residual_channels: of the residual stream.
+        channels: channels at full resolution; the pooled stream has up to eight times as many.
+        residual_channels: channels of the residual stream.
         heads: further heads, on the pooled stream where it is smallest.
-        head_channels: within them.
+        head_channels: channels within the heads.
 
     Attributes:
         stride: height and width of the input must be multiples of it.
-
-    Raises:
-        SegfoldError: streams without channels.
     """
 
     def __init__(
@@ -104,10 +100,6 @@ class FRRN(Headed):
         head_channels: HeadChannels = 64,
     ) -> None:
         super().__init__()
-        if min(channels, residual_channels) < 1:
-            raise SegfoldError(
-                f"model.channels {channels} and model.residual_channels {residual_channels} must be at least 1"
-            )
         self.in_channels = in_channels
         self.stride = 2 ** len(_DOWN[variant])
         self.input = plain_input(in_channels)

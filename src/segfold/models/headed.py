@@ -1,25 +1,27 @@
 """What networks with further heads have in common."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from pydantic import create_model
+from pydantic import Field, create_model
 from torch import Tensor, nn
 
-from segfold.models.heads import HEADS, Features, Of, Offer
+from segfold.models.heads import HEADS, Features, Of, Offer, head_summary
 from segfold.schema import Settings
 
 
-def head_switches(title: str, levels: bool, further: Sequence[str] = ()) -> Any:
+def head_switches(title: str, levels: bool, further: Mapping[str, str] = {}) -> Any:
     """Settings model of the heads that a network can have: one switch each, off unless it is set.
 
     Args:
         title: name of the new class, for messages.
         levels: whether the network has decoder levels for its heads to see.
-        further: names of switches beside them.
+        further: switches beside them by name, and what each does.
     """
-    names = [name for name, head in HEADS.items() if levels or not head.needs_levels]
-    fields: dict[str, Any] = dict.fromkeys([*names, *further], (bool, False))
+    names = {name: head_summary(name) for name, head in HEADS.items() if levels or not head.needs_levels}
+    fields: dict[str, Any] = {
+        name: (bool, Field(default=False, description=text)) for name, text in {**names, **further}.items()
+    }
     return create_model(title, __base__=Settings, **fields)
 
 

@@ -22,13 +22,13 @@ class LinkNet(LinkForm):
     Args:
         in_channels: channels of the image.
         classes: logits a pixel.
-        encoder: a timm model; ResNet18 in the paper.
-        weights: ``imagenet``, ``none``, or a file.
-        stem_pool: ``False`` removes the stem's max-pool: twice the resolution at four times the cost. The first
+        encoder: name of a timm model; ResNet18 in the paper.
+        weights: what the encoder starts from: ``imagenet``, ``none``, or a file.
+        stem_pool: ``false`` removes the stem's max-pool: twice the resolution at four times the cost. The first
             transposed convolution after the decoder then keeps the size.
         encoder_options: further arguments of timm's ``create_model``.
         heads: further heads on the deepest feature.
-        head_channels: within them.
+        head_channels: channels within the heads.
 
     Attributes:
         stride: height and width of the input must be multiples of it.

@@ -11,7 +11,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from segfold.errors import SegfoldError
 from segfold.models.blocks import conv_bn, resize
 
 
@@ -69,8 +68,6 @@ class ObjectContext(nn.Module):
 
     def __init__(self, channels: int, keys: int, values: int, scale: int = 1, regions: int = 1) -> None:
         super().__init__()
-        if scale < 1 or regions < 1:
-            raise SegfoldError(f"object context has scale {scale} and {regions} regions a side; give 1 or more")
         self.scale = scale
         self.regions = regions
         self.keys = conv_abn(channels, keys)
@@ -100,8 +97,6 @@ class BaseOC(nn.Module):
         super().__init__()
         half = max(1, channels // 2)
         self.contexts = nn.ModuleList(ObjectContext(channels, half, half, scale) for scale in scales)
-        if not self.contexts:
-            raise SegfoldError("base-OC has no scale; give one or more, such as 1")
         self.fuse = conv_abn(2 * channels, channels).append(nn.Dropout2d(dropout))
 
     def forward(self, x: Tensor) -> Tensor:
@@ -125,8 +120,6 @@ class PyramidOC(nn.Module):
         super().__init__()
         half = max(1, channels // 2)
         self.contexts = nn.ModuleList(ObjectContext(channels, half, channels, regions=size) for size in sizes)
-        if not self.contexts:
-            raise SegfoldError("pyramid-OC has no size; give one or more, such as 1")
         wide = len(self.contexts) * channels
         self.widen = conv_abn(channels, wide)
         self.fuse = conv_abn(2 * wide, channels).append(nn.Dropout2d(dropout))
@@ -151,8 +144,6 @@ class AspOC(nn.Module):
         self, inputs: int, channels: int = 256, dilations: Sequence[int] = (12, 24, 36), dropout: float = 0.1
     ) -> None:
         super().__init__()
-        if any(d < 1 for d in dilations):
-            raise SegfoldError(f"the dilations of ASP-OC are {list(dilations)}; each must be 1 or above")
         self.context = nn.Sequential(
             conv_abn(inputs, channels, 3),
             ObjectContext(channels, max(1, channels // 2), channels, scale=2),

@@ -6,7 +6,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from segfold.errors import SegfoldError
 from segfold.models.blocks import conv_bn, kaiming, resize
 
 
@@ -25,8 +24,6 @@ class PyramidPooling(nn.Module):
 
     def __init__(self, channels: int, bins: Sequence[int] = (1, 2, 3, 6)) -> None:
         super().__init__()
-        if not bins or min(bins) < 1:
-            raise SegfoldError(f"the bins of pyramid pooling are {list(bins)}; give one or more, each 1 or above")
         self.bins = tuple(bins)
         part = max(1, channels // len(self.bins))
         self.parts = nn.ModuleList(conv_bn(channels, part, 1, nn.ReLU(inplace=True)) for _ in self.bins)

@@ -1,12 +1,10 @@
-"""Numbers that a model can be built with, and one line about any other."""
+"""Numbers that a model can be built with."""
 
 from collections.abc import Mapping
 from typing import Annotated, Any
 
 from annotated_types import Ge, Le, Lt, MaxLen, MinLen
 from pydantic import AfterValidator
-
-from segfold.errors import SegfoldError
 
 Channels = Annotated[int, Ge(1), Le(8192)]
 HeadChannels = Annotated[int, Ge(0), Le(8192)]
@@ -25,24 +23,3 @@ def _rates(options: Mapping[str, Any]) -> Mapping[str, Any]:
 
 EncoderOptions = Annotated[dict[str, bool | int | float | str], AfterValidator(_rates)]
 """Further arguments of timm's ``create_model``, which takes any rate of dropping and fails in training."""
-
-
-def positive(setting: str, *values: int) -> None:
-    """Refuses a count below 1, of channels for example.
-
-    Raises:
-        SegfoldError: names ``model.<setting>`` and the number.
-    """
-    for value in values:
-        if value < 1:
-            raise SegfoldError(f"model.{setting} is {value}; it must be 1 or more")
-
-
-def share(setting: str, value: float) -> None:
-    """Refuses a share of channels to drop that is below 0, or leaves none.
-
-    Raises:
-        SegfoldError: names ``model.<setting>`` and the number.
-    """
-    if not 0 <= value < 1:
-        raise SegfoldError(f"model.{setting} is {value:g}; it must be at least 0 and less than 1")

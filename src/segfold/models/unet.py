@@ -23,13 +23,15 @@ from segfold.models.heads import Features, Form, ImageHead, Offer, PixelHead
 from segfold.models.object_context import BaseOC
 from segfold.models.output import Output
 from segfold.models.pixels import check_pixels
-from segfold.models.ranges import Channels, Dropout, EncoderOptions, HeadChannels, positive, share
+from segfold.models.ranges import Channels, Dropout, EncoderOptions, HeadChannels
 from segfold.schema import Settings
 
 if TYPE_CHECKING:
     Heads: TypeAlias = Settings
 else:
-    Heads = head_switches("Heads", levels=True, further=("fuse_image",))
+    Heads = head_switches(
+        "Heads", levels=True, further={"fuse_image": "The main pixel head sees the image head's feature."}
+    )
 NO_HEADS = Heads()
 
 
@@ -42,17 +44,18 @@ class UNet(Headed):
     Args:
         in_channels: channels of the image.
         classes: logits a pixel.
-        encoder: a timm model.
-        weights: ``imagenet``, ``none``, or a file.
-        stem_pool: ``False`` removes the stem's max-pool: twice the resolution at four times the cost.
+        encoder: name of a timm model.
+        weights: what the encoder starts from: ``imagenet``, ``none``, or a file.
+        stem_pool: ``false`` removes the stem's max-pool: twice the resolution at four times the cost.
         encoder_options: further arguments of timm's ``create_model``, such as ``drop_path_rate``.
         encoder_attention: gate after the encoder's stages.
-        encoder_attention_stages: which ones: ``all``, or numbers of its features from 1, the finest.
+        encoder_attention_stages: the encoder's stages that are gated: ``all``, or numbers of its features from 1, the
+            finest.
         attention: gate after the decoder's blocks.
-        attention_stages: which ones: ``all``, or numbers from 1, the finest.
+        attention_stages: the decoder's blocks that are gated: ``all``, or numbers from 1, the finest.
         attention_combine: how scSE joins its two gated maps.
-        reduction: of the channel gates; 2 in the paper, 16 in most Kaggle code.
-        decoder_channels: of every block, or of each block from the deepest.
+        reduction: factor by which the channel gates narrow their channels inside; 2 in the paper, 16 in most Kaggle code.
+        decoder_channels: channels of every block of the decoder, or of each block from the deepest.
         decoder_hidden: between a block's two convolutions as many channels as it gives (``out``), or as its
             skip has (``skip``; half of ``out`` where there is none).
         finest_stride: the decoder stops at this stride and the logits are upsampled from there. 2 leaves out
@@ -64,16 +67,15 @@ class UNet(Headed):
             ``dblock``, ``base_oc``, ``pyramid_oc``, ``asp_oc``, ``psp`` and ``fpa``, perhaps with its settings.
         centre_skip: with a centre that halves the size, the first decoder block sees the encoder's deepest feature
             as well.
-        centre_channels: of ``plain``'s two convolutions; no other centre has them.
+        centre_channels: channels of ``plain``'s two convolutions; no other centre has them.
         hypercolumn: logits from all decoder levels: ``factorised`` (or true) by one 1×1 convolution,
             ``concat`` by 3×3, ReLU, 1×1; false from the finest level alone.
-        heads: further heads; a stage's loss says what they weigh. With ``fuse_image`` the main head sees the image
-            head's feature.
-        head_channels: of the 3×3 convolutions in the heads and of the image head's feature; 0 leaves the
+        heads: further heads beside the main one, each to be weighed by a stage's loss.
+        head_channels: channels of the 3×3 convolutions in the heads and of the image head's feature; 0 leaves the
             heads of ``levels`` without a 3×3.
-        dropout: of channels, in decoder blocks and before heads, in training only.
-        conv_bias: biases before batch norms, which undo them, in the decoder and in ``plain``; SeuTao's published
-            networks have them.
+        dropout: share of channels dropped, in decoder blocks and before heads, in training only.
+        conv_bias: convolutions have biases before batch norms, which undo them, in the decoder and in ``plain``;
+            SeuTao's published networks have them.
 
     Attributes:
         stride: height and width of the input must be multiples of it.
@@ -114,11 +116,6 @@ class UNet(Headed):
         form: Form = "finest" if hypercolumn is False else "factorised" if hypercolumn is True else hypercolumn
         if switches.fuse_image and not switches.image:
             raise SegfoldError("model.heads.fuse_image needs the image head's feature; set model.heads.image=true")
-        positive("reduction", reduction)
-        positive("decoder_channels", *([decoder_channels] if isinstance(decoder_channels, int) else decoder_channels))
-        share("dropout", dropout)
-        if head_channels < 0:
-            raise SegfoldError(f"model.head_channels is {head_channels}; it must be 0 or more")
         if head_channels < 1 and form == "concat":
             raise SegfoldError(f"model.head_channels is {head_channels}; model.hypercolumn=concat needs at least 1")
 

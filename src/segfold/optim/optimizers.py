@@ -16,6 +16,7 @@ from torch.optim import Optimizer
 
 from segfold.errors import SegfoldError
 from segfold.optim.groups import ParameterGroup, parameter_groups
+from segfold.schema import build
 
 WeightDecay = Annotated[float, Ge(0), Le(100)]
 Momentum = Annotated[float, Ge(0), Le(0.99999)]
@@ -33,7 +34,14 @@ def adamw(
     beta1: Momentum = 0.9,
     beta2: Momentum = 0.999,
 ) -> Optimizer:
-    """Adam with decoupled weight decay (arXiv 1711.05101)."""
+    """Adam with decoupled weight decay (arXiv 1711.05101).
+
+    Args:
+        groups: parameters, each group with its weight decay and ``lr_factor``.
+        weight_decay: share of each weight, times the learning rate, that a step takes away.
+        beta1: share of the gradient's running mean that a step keeps.
+        beta2: share of the squared gradient's running mean that a step keeps.
+    """
     return torch.optim.AdamW(groups, lr=0.0, betas=(beta1, beta2), weight_decay=weight_decay, fused=_fusible(groups))
 
 
@@ -45,6 +53,12 @@ def sgd(
     nesterov: bool = False,
 ) -> Optimizer:
     """Stochastic gradient descent; the TGS winners' choice was momentum 0.9 and decay 1e-4 to 2e-4.
+
+    Args:
+        groups: parameters, each group with its weight decay and ``lr_factor``.
+        momentum: share of the last step that the next one keeps.
+        weight_decay: factor of each weight that is added to its gradient.
+        nesterov: takes the gradient's step once more beyond the momentum's; needs a momentum.
 
     Raises:
         SegfoldError: Nesterov's form without a momentum.
@@ -79,7 +93,15 @@ def rmsprop(
     weight_decay: WeightDecay = 0.0,
     eps: Annotated[float, Ge(1e-12), Le(1)] = 1e-7,
 ) -> Optimizer:
-    """RMSprop; the defaults are Keras's, with which the first place of TGS trained at a rate of 1e-4."""
+    """RMSprop; the defaults are Keras's, with which the first place of TGS trained at a rate of 1e-4.
+
+    Args:
+        groups: parameters, each group with its weight decay and ``lr_factor``.
+        alpha: share of the squared gradient's running mean that a step keeps.
+        momentum: share of the last step that the next one keeps.
+        weight_decay: factor of each weight that is added to its gradient.
+        eps: added to the root of the squared gradient's mean, which a step is divided by.
+    """
     return torch.optim.RMSprop(groups, lr=0.0, alpha=alpha, momentum=momentum, weight_decay=weight_decay, eps=eps)
 
 
@@ -93,8 +115,10 @@ def timm(
     """Any optimiser of ``timm.optim``.
 
     Args:
-        opt: its name in ``timm.optim.list_optimizers()``; ``lookahead_`` before it wraps it (arXiv 1907.08610).
-        options: further arguments of its class. The rate ``lr`` is the stage's and not among them, except for the
+        groups: parameters, each group with its weight decay and ``lr_factor``.
+        opt: the optimiser's name in ``timm.optim.list_optimizers()``; ``lookahead_`` before it wraps it (arXiv 1907.08610).
+        weight_decay: weight decay, as the optimiser understands it.
+        options: further arguments of the optimiser's class. The rate ``lr`` is the stage's and not among them, except for the
             optimisers with corrected weight decay (arXiv 2506.02285), which must know the peak rate.
 
     Raises:
@@ -172,7 +196,7 @@ def build_optimizer(
     builder = OPTIMIZERS[name]
     weight_decay = settings.get("weight_decay", inspect.signature(builder).parameters["weight_decay"].default)
     groups = parameter_groups(network, weight_decay, encoder_lr=encoder_lr, decay_norms=decay_norms)
-    return builder(groups, **settings)
+    return build(f"optimizer.{name}", builder, settings, groups)
 
 
 def check_settings(name: str, settings: Mapping[str, Any]) -> None:

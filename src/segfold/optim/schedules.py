@@ -15,6 +15,7 @@ from annotated_types import Ge, Gt, Le, Lt
 
 from segfold.errors import SegfoldError
 from segfold.ranges import Share
+from segfold.schema import build
 
 # A boundary computed as k / cycles may miss k by a rounding; no stage has as many steps as this would confuse.
 _BOUNDARY = 1e-9
@@ -43,14 +44,7 @@ def _cycle(done: float, cycles: int) -> tuple[int, float]:
     return cycle, max(position - cycle, 0.0)
 
 
-def _check(schedule: str, setting: str, value: float, good: bool, expected: str) -> None:
-    if not good:
-        raise SegfoldError(f"schedule {schedule}: {setting} is {value}; {expected} is needed")
-
-
 def _check_cycles(schedule: str, end: float, cycles: int, decay: float) -> None:
-    _check(schedule, "cycles", cycles, cycles >= 1, "at least 1")
-    _check(schedule, "decay", decay, decay > 0, "a number above 0")
     if decay ** (cycles - 1) < end:
         raise SegfoldError(
             f"schedule {schedule}: the last of {cycles} cycles would rise, from {decay ** (cycles - 1):.3g} to "
@@ -71,7 +65,7 @@ def cosine(*, end: Factor = 0.0, cycles: Cycles = 1, decay: Decay = 1.0) -> Sche
     """Down to ``end`` along half a cosine, with warm restarts (SGDR, Loshchilov & Hutter, arXiv 1608.03983).
 
     Args:
-        end: factor at the end of every cycle.
+        end: factor on the stage's ``lr`` at the end of every cycle.
         cycles: number of cycles, all of one length; cycle k, from 0, starts at ``decay ** k``.
         decay: factor from one cycle's peak to the next.
     """
@@ -92,12 +86,11 @@ def poly(
     The second place of TGS restarted every 50 epochs at half the rate: ``decay=0.5``.
 
     Args:
-        power: 1 is a straight line; below 1 the rate stays high for longer.
-        end: factor at the end of every cycle.
+        power: exponent of the fall: 1 is a straight line; below 1 the rate stays high for longer.
+        end: factor on the stage's ``lr`` at the end of every cycle.
         cycles: number of cycles, all of one length; cycle k, from 0, starts at ``decay ** k``.
         decay: factor from one cycle's peak to the next.
     """
-    _check("poly", "power", power, power > 0, "a number above 0")
     _check_cycles("poly", end, cycles, decay)
 
     def factor(done: float, scores: Sequence[float] = ()) -> float:
@@ -115,12 +108,9 @@ def exponential(
     FC-DenseNet (arXiv 1611.09326): ×0.995 an epoch, which over 750 epochs is ``end=0.0233``.
 
     Args:
-        end: factor at the end, above 0 and at most 1.
-        drops: how many drops, so that there are ``drops + 1`` rates; None: smoothly.
+        end: factor on the stage's ``lr`` at its end.
+        drops: how many drops, so that there are ``drops + 1`` rates; null: smoothly.
     """
-    _check("exponential", "end", end, 0 < end <= 1, "a number above 0 and at most 1")
-    if drops is not None:
-        _check("exponential", "drops", drops, drops >= 1, "at least 1")
 
     def factor(done: float, scores: Sequence[float] = ()) -> float:
         share = done if drops is None else _cycle(done, drops + 1)[0] / drops
@@ -132,9 +122,11 @@ def exponential(
 def onecycle(*, warmup: Share = 0.3, start: Factor = 0.04, end: Factor = 1e-4) -> Schedule:
     """One cycle (Smith, arXiv 1708.07120): ``start`` up to 1 over the share ``warmup``, then down to ``end``.
 
-    With ``warmup=1`` the last step has the full rate, and ``end`` is never reached.
+    Args:
+        warmup: share of the stage until the full rate; with 1 the last step has it, and ``end`` is never reached.
+        start: factor on the stage's ``lr`` at the first step.
+        end: factor on the stage's ``lr`` at the last step.
     """
-    _check("onecycle", "warmup", warmup, 0 <= warmup <= 1, "a share of the stage")
 
     def factor(done: float, scores: Sequence[float] = ()) -> float:
         if done < warmup:
@@ -147,9 +139,9 @@ def onecycle(*, warmup: Share = 0.3, start: Factor = 0.04, end: Factor = 1e-4) -
 def noam(*, warmup: Annotated[float, Gt(0), Le(1)] = 0.04) -> Schedule:
     """Linear from 0 to 1 over the share ``warmup``, then with the inverse square root (arXiv 1706.03762, 5.3).
 
-    The ninth place of TGS warmed up for 10 of 250 epochs.
+    Args:
+        warmup: share of the stage until the full rate; the ninth place of TGS took 10 of 250 epochs.
     """
-    _check("noam", "warmup", warmup, 0 < warmup <= 1, "a share of the stage above 0")
 
     def factor(done: float, scores: Sequence[float] = ()) -> float:
         return done / warmup if done < warmup else math.sqrt(warmup / done)
@@ -171,13 +163,11 @@ def plateau(
     network is. ×0.25 after 10 is the first place of TGS.
 
     Args:
-        factor: what the rate is multiplied by, between 0 and 1.
+        factor: what the rate is multiplied by, each time that it is lowered.
         patience: validations, not epochs, without a new best that are put up with.
         minimum: factor on the stage's ``lr`` below which the rate is not lowered.
         threshold: by how much a score must exceed the best to be a new best.
     """
-    _check("plateau", "factor", factor, 0 < factor < 1, "a number between 0 and 1")
-    _check("plateau", "patience", patience, patience >= 0, "0 or more")
 
     def present(done: float, scores: Sequence[float] = ()) -> float:
         rate, best, waited = 1.0, -math.inf, 0
@@ -210,7 +200,7 @@ def build_schedule(name: str, **settings: Any) -> Schedule:
     Raises:
         SegfoldError: a setting is out of range.
     """
-    return SCHEDULES[name](**settings)
+    return build(f"schedule.{name}", SCHEDULES[name], settings)
 
 
 def with_warmup(schedule: Schedule, share: float, start: float = 0.0) -> Schedule:

@@ -15,6 +15,7 @@ import numpy as np
 
 from segfold.data.keys import sample_key
 from segfold.errors import SegfoldError
+from segfold.schema import build
 
 _PLACES = {
     "hflip": "geometric:hflip",
@@ -56,7 +57,9 @@ class Augmenter:
             raise SegfoldError(f"no augmentation {unknown[0]!r}; there are {', '.join(AUGMENTATIONS)}")
         self._settings = {name: dict(settings) for name, settings in steps.items()}
         self._seed = seed
-        self._steps = [AUGMENTATIONS[name](**settings) for name, settings in self._settings.items()]
+        self._steps = [
+            build(f"augment.{name}", AUGMENTATIONS[name], settings) for name, settings in self._settings.items()
+        ]
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Steps may be of a class made at run time; a worker process that is spawned builds its own.

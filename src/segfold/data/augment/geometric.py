@@ -13,21 +13,27 @@ import numpy as np
 from annotated_types import Ge, Le
 
 from segfold.data.augment.library import library
-from segfold.data.augment.step import Step, check
+from segfold.data.augment.step import Step
 from segfold.ranges import Share
 
 _BORDER = cv2.BORDER_REFLECT_101
 
 
 def hflip(*, p: Share = 0.5) -> Any:
-    """Mirrors left and right with probability ``p``."""
-    check("hflip", p=(p, 0, 1))
+    """Mirrors left and right.
+
+    Args:
+        p: probability of the step.
+    """
     return library().HorizontalFlip(p=p)
 
 
 def vflip(*, p: Share = 0.5) -> Any:
-    """Mirrors top and bottom with probability ``p``."""
-    check("vflip", p=(p, 0, 1))
+    """Mirrors top and bottom.
+
+    Args:
+        p: probability of the step.
+    """
     return library().VerticalFlip(p=p)
 
 
@@ -44,12 +50,10 @@ def affine(
     Args:
         shift: largest move along either axis, as a share of its length.
         scale: zoom between 1 - scale and 1 + scale, the same for both axes.
-        rotate: largest angle in degrees.
-        shear: largest angle in degrees, drawn for each axis.
+        rotate: largest angle of the turn, in degrees.
+        shear: largest angle of the lean, in degrees, drawn for each axis.
         p: probability of the step.
     """
-    limits = {"shift": (shift, 0, 1), "scale": (scale, 0, 0.9), "rotate": (rotate, 0, 180), "shear": (shear, 0, 45)}
-    check("affine", p=(p, 0, 1), **limits)
     return _affine_class()(
         translate_percent={"x": (-shift, shift), "y": (-shift, shift)},
         scale=(1 - scale, 1 + scale),
@@ -72,7 +76,6 @@ def shear(*, limit: Share = 0.07, p: Share = 0.5) -> Step:
         limit: largest move of the top edge, as a share of the width.
         p: probability of the step.
     """
-    check("shear", p=(p, 0, 1), limit=(limit, 0, 1))
     return _Shear(limit, p)
 
 
@@ -87,7 +90,6 @@ def crop(
             this, as far as the window's area leaves room for it.
         p: probability of the step.
     """
-    check("crop", p=(p, 0, 1), scale=(scale, 0.01, 1), ratio=(ratio, 1, 10))
     return _Crop(scale, ratio, p)
 
 
@@ -102,7 +104,6 @@ def elastic(
             ``limit`` the image may fold over itself.
         p: probability of the step.
     """
-    check("elastic", p=(p, 0, 1), limit=(limit, 0, 0.5), smooth=(smooth, 0.01, 1))
     return _Elastic(limit, smooth, p)
 
 
@@ -113,11 +114,10 @@ def grid_distortion(
 
     Args:
         steps: number of columns, and of rows.
-        limit: a column's width and a row's height change by a factor between 1 - limit and 1 + limit, before all
-            are scaled to fill the image.
+        limit: largest change of a column's width or a row's height: a factor between 1 - limit and 1 + limit, before
+            all are scaled to fill the image.
         p: probability of the step.
     """
-    check("grid_distortion", p=(p, 0, 1), steps=(steps, 1, 100), limit=(limit, 0, 0.9))
     return _GridDistortion(steps, limit, p)
 
 

@@ -12,11 +12,10 @@ from typing import Annotated, NamedTuple
 import numpy as np
 from annotated_types import Ge, Le
 
-from segfold.errors import SegfoldError
+from segfold.ranges import Share
 
 Alpha = Annotated[float, Ge(1e-3), Le(100)]
 """Of a beta distribution; much smaller ones are 0 or 1, which Python's own generator does not always draw."""
-Probability = Annotated[float, Ge(0), Le(1)]
 
 
 class MaskedImage(NamedTuple):
@@ -62,28 +61,30 @@ class Mix(ABC):
         """Mixes two samples of the same shapes and types, of which the first has the given share of the result."""
 
 
-def mixup(*, alpha: Alpha = 0.2, p: Probability = 0.5) -> Mix:
+def mixup(*, alpha: Alpha = 0.2, p: Share = 0.5) -> Mix:
     """Weighted mean of two images and of their masks (arXiv 1710.09412); valid is what is valid in both.
 
     The second place of the TGS competition lost 0.005 with it.
 
     Args:
-        alpha: near 0, mostly one of the two; 1, all shares are equally likely.
+        alpha: of the beta distribution that the share is drawn from: near 0, mostly one of the two; 1, all shares are
+            equally likely.
         p: probability that a sample is mixed.
     """
-    return _Mixup(*_checked("mixup", alpha, p))
+    return _Mixup(alpha, p)
 
 
-def cutmix(*, alpha: Alpha = 1.0, p: Probability = 0.5) -> Mix:
+def cutmix(*, alpha: Alpha = 1.0, p: Share = 0.5) -> Mix:
     """A rectangle of one image with its mask, pasted into another (arXiv 1905.04899).
 
     The rectangle lies wholly inside, so that its area is the drawn share; the paper cuts it off at the border.
 
     Args:
-        alpha: near 0, mostly tiny or huge rectangles; 1, all areas are equally likely.
+        alpha: of the beta distribution that the rectangle's area is drawn from: near 0, mostly tiny or huge ones; 1,
+            all areas are equally likely.
         p: probability that a sample is mixed.
     """
-    return _Cutmix(*_checked("cutmix", alpha, p))
+    return _Cutmix(alpha, p)
 
 
 MIXES: dict[str, Callable[..., Mix]] = {"mixup": mixup, "cutmix": cutmix}
@@ -110,11 +111,3 @@ class _Cutmix(Mix):
         for part, source in zip(mixed, second, strict=True):
             part[rows, columns] = source[rows, columns]
         return mixed
-
-
-def _checked(name: str, alpha: float, p: float) -> tuple[float, float]:
-    if not 0 < alpha <= 100:
-        raise SegfoldError(f"augment.{name}.alpha is {alpha}; it must be above 0 and at most 100")
-    if not 0 <= p <= 1:
-        raise SegfoldError(f"augment.{name}.p is {p}; it must be between 0 and 1")
-    return alpha, p

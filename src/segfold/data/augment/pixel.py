@@ -6,31 +6,46 @@ import numpy as np
 from annotated_types import Ge, Le
 
 from segfold.data.augment.library import library
-from segfold.data.augment.step import Step, check
+from segfold.data.augment.step import Step
 from segfold.ranges import Share
 
 
 def brightness(*, limit: Share = 0.1, p: Share = 0.5) -> Any:
-    """Adds up to ±``limit`` of the full range to every pixel."""
-    check("brightness", p=(p, 0, 1), limit=(limit, 0, 1))
+    """Adds one number to every pixel.
+
+    Args:
+        limit: largest number, of either sign, as a share of the full range.
+        p: probability of the step.
+    """
     return library().RandomBrightnessContrast((-limit, limit), (0.0, 0.0), p=p)
 
 
 def contrast(*, limit: Share = 0.1, p: Share = 0.5) -> Any:
-    """Multiplies every pixel by a factor between 1 - ``limit`` and 1 + ``limit``."""
-    check("contrast", p=(p, 0, 1), limit=(limit, 0, 1))
+    """Multiplies every pixel by one factor.
+
+    Args:
+        limit: largest distance of the factor from 1, up or down.
+        p: probability of the step.
+    """
     return library().RandomBrightnessContrast((0.0, 0.0), (-limit, limit), p=p)
 
 
 def gamma(*, limit: Annotated[float, Ge(0), Le(10)] = 0.2, p: Share = 0.5) -> Any:
-    """Raises every pixel, as a share of the full range, to a power from 1 / (1 + ``limit``) to 1 + ``limit``."""
-    check("gamma", p=(p, 0, 1), limit=(limit, 0, 10))
+    """Raises every pixel, as a share of the full range, to one power.
+
+    Args:
+        limit: the power is drawn from 1 / (1 + limit) to 1 + limit.
+        p: probability of the step.
+    """
     return library().RandomGamma((100 / (1 + limit), 100 * (1 + limit)), p=p)
 
 
 def invert(*, p: Share = 0.5) -> Any:
-    """Takes every pixel from the full range: white becomes black (11th place of the TGS competition)."""
-    check("invert", p=(p, 0, 1))
+    """Takes every pixel from the full range: white becomes black (11th place of the TGS competition).
+
+    Args:
+        p: probability of the step.
+    """
     return library().InvertImg(p=p)
 
 
@@ -41,7 +56,6 @@ def blur(*, sigma: Annotated[float, Ge(0.1), Le(50)] = 1.5, p: Share = 0.5) -> A
         sigma: largest deviation in pixels; the smallest is 0.3, or this if it is less, which changes next to nothing.
         p: probability of the step.
     """
-    check("blur", p=(p, 0, 1), sigma=(sigma, 0.1, 50))
     return library().GaussianBlur(blur_limit=0, sigma_limit=(min(0.3, sigma), sigma), p=p)
 
 
@@ -52,7 +66,6 @@ def noise(*, sigma: Share = 0.05, p: Share = 0.5) -> Step:
         sigma: largest deviation, as a share of the full range; it is drawn up to this.
         p: probability of the step.
     """
-    check("noise", p=(p, 0, 1), sigma=(sigma, 0, 1))
     return _Noise(sigma, p)
 
 
@@ -68,12 +81,9 @@ def cutout(
     Args:
         holes: number of rectangles, which may overlap.
         size: height and width of each, as a share of the image's; it lies wholly inside.
-        fill: value in the rectangles, as a share of the full range; None for the mean of each channel.
+        fill: value in the rectangles, as a share of the full range; null for the mean of each channel.
         p: probability of the step.
     """
-    check("cutout", p=(p, 0, 1), holes=(holes, 0, 1000), size=(size, 0, 1))
-    if fill is not None:
-        check("cutout", fill=(fill, 0, 1))
     return _Cutout(holes, size, fill, p)
 
 

@@ -10,8 +10,6 @@ from abc import ABC, abstractmethod
 
 import numpy as np
 
-from segfold.errors import SegfoldError
-
 
 class Step(ABC):
     """One step, called as albumentations' transforms are.
@@ -51,14 +49,3 @@ class Step(ABC):
         Returns:
             Arrays of the same shapes, types and ranges.
         """
-
-
-def check(step: str, **limits: tuple[float, float, float]) -> None:
-    """Checks settings, each given with its smallest and largest value.
-
-    Raises:
-        SegfoldError: one is out of its range, or not a number.
-    """
-    for name, (value, least, most) in limits.items():
-        if not least <= value <= most:
-            raise SegfoldError(f"augment.{step}.{name} is {value}; it must be between {least:g} and {most:g}")

@@ -21,6 +21,12 @@ _PLACES = {
 
 HEADS: dict[str, type[Head]] = {name: resolve_name(f"{__name__}.{place}") for name, place in _PLACES.items()}
 
+
+def head_summary(name: str) -> str:
+    """What the head gives, the first line of its class."""
+    return (HEADS[name].__doc__ or "").strip().splitlines()[0]
+
+
 __all__ = [
     "HEADS",
     "Features",
@@ -31,6 +37,7 @@ __all__ = [
     "Of",
     "Offer",
     "PixelHead",
+    "head_summary",
     "hypercolumn",
     "last_layer",
 ]

@@ -1,35 +1,22 @@
-"""The signature of a builder is its schema: pydantic models made from keyword-only arguments.
+"""Models of settings, made from the signatures of builders."""
 
-An argument's range stands in its annotation: ``Annotated[float, Ge(0), Le(1)]``.
-
-A family is a dict of builders by name (losses, schedules, augmentations, …). In YAML a family appears
-either as a *mapping* (several builders, each with its settings: ``{bce: 1, dice: {weight: 1, mode: batch}}``)
-or as a *choice* (exactly one: ``onecycle`` or ``{cosine: {end: 0.1}}``). An argument annotated with a family,
-``part: Annotated[…, PARTS] = "name"``, is a choice within its builder's settings.
-"""
-
-import difflib
 import inspect
-import re
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping
 from functools import partial
-from types import UnionType
-from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, ClassVar, Literal, get_args, get_origin, get_type_hints
 
 from annotated_types import Ge, Le
 from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
-    Tag,
-    ValidationError,
     ValidationInfo,
     create_model,
     field_validator,
     model_validator,
 )
 
-from segfold.errors import SegfoldError, shown
+from segfold.errors import SegfoldError
 
 Family = Mapping[str, Callable[..., Any]]
 Check = Callable[[str, Mapping[str, Any]], object]
@@ -40,7 +27,12 @@ Weight = Annotated[float, Ge(0), Le(1e6)]
 class Settings(BaseModel):
     """Base of every settings model: unknown keys are errors, numbers are finite, values do not change after checking."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, allow_inf_nan=False)
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, validate_default=True, allow_inf_nan=False, str_max_length=4096
+    )
+
+    builder: ClassVar[Callable[..., Any] | None] = None
+    """Whose signature the model was made from; None for a class that lists its settings itself."""
 
     @field_validator("*", mode="before")
     @classmethod
@@ -93,7 +85,9 @@ def settings_model(
         if parameter.default is inspect.Parameter.empty:
             raise TypeError(f"{title}: setting {parameter.name} needs a default")
         fields[parameter.name] = (_field_type(f"{title}.{parameter.name}", hints[parameter.name]), parameter.default)
-    return create_model(title, __base__=Settings, **fields)
+    model = create_model(title, __base__=Settings, **fields)
+    model.builder = builder
+    return model
 
 
 def _field_type(title: str, hint: Any) -> Any:
@@ -170,11 +164,25 @@ def _checked_by(check: Check, name: str, extra: Collection[str]) -> Callable[...
     return checked
 
 
+def _weight_and_end() -> dict[str, Any]:
+    """Fields of a builder whose result enters a sum."""
+    return {
+        "weight": (Weight, Field(1.0, description="Factor in the sum when the stage begins; 0 leaves it out.")),
+        "end": (
+            Weight | None,
+            Field(
+                None,
+                description="Factor in the sum when the stage ends, reached in a straight line; null keeps ``weight``.",
+            ),
+        ),
+    }
+
+
 def _family_model(
     name: str, family: Family, base: type[_Named], skip: tuple[str, ...], weighted: bool, check: Check | None
 ) -> type[Any]:
     fields: dict[str, Any] = {}
-    extra: dict[str, Any] = {"weight": (Weight, 1.0), "end": (Weight | None, None)} if weighted else {}
+    extra: dict[str, Any] = _weight_and_end() if weighted else {}
     for key, builder in family.items():
         model = settings_model(f"{name}.{key}", builder, skip, extra)
         validators = {"_short_forms": model_validator(mode="before")(_fill(weighted))}
@@ -199,73 +207,3 @@ def named_map(
 def choice(name: str, family: Family, skip: tuple[str, ...] = (), check: Check | None = None) -> type[Any]:
     """Model of a choice of one builder; a plain name stands for the name with its defaults. ``check`` as above."""
     return _family_model(name, family, Choice, skip, False, check)
-
-
-def explain(error: ValidationError, root: type[BaseModel], tags: Sequence[str] = ()) -> str:
-    """All that is wrong with some settings in one line; an unknown key or name comes with the nearest valid one.
-
-    Args:
-        root: the model that was to be filled.
-        tags: names of union members, which pydantic puts into the location but no user has written.
-    """
-    by_path: dict[str, list[Any]] = {}
-    for item in error.errors():
-        parts = [str(part) for part in item["loc"] if part not in tags and not _FORM.fullmatch(str(part))]
-        by_path.setdefault(".".join(parts), []).append(item)
-    # A value of several allowed forms has an error for each; one within it says more than those about the whole.
-    paths = [path for path in by_path if not any(other.startswith(f"{path}.") for other in by_path)]
-    return "; ".join(_explain(path, by_path[path], root, tags) for path in paths)
-
-
-_FORM = re.compile(r"(?:constrained-)?(?:int|float|str)|bool|none|\[key\]|(?:literal|tuple|list|dict)\[.*\]")
-"""What pydantic calls the allowed forms of a value, in the location of an error."""
-
-
-def _explain(path: str, items: Sequence[Any], root: type[BaseModel], tags: Sequence[str]) -> str:
-    first = items[0]
-    match first["type"]:
-        case "extra_forbidden":
-            return f"unknown key {path}; {_near(path.rpartition('.')[2], _fields_at(root, first['loc'][:-1]))}"
-        case "union_tag_invalid":
-            return f"unknown {path} {first['ctx']['tag']!r}; {_near(first['ctx']['tag'], tags)}"
-        case "missing":
-            return f"{path} is missing"
-        case _:
-            found = first["input"]
-            seen = "" if isinstance(found, Mapping | BaseModel) else f", found {shown(found)}"
-            said = [item["msg"].removeprefix("Value error, ").partition(", unable to ")[0] for item in items]
-            wanted = " or ".join([said[0], *(text.removeprefix("Input should be ") for text in said[1:])])
-            wanted = re.sub(r"valid dictionary or instance of \S+", "mapping", wanted).replace("valid tuple", "list")
-            return f"{path}: {wanted}{seen}".removeprefix(": ")
-
-
-def _near(name: str, known: Sequence[str]) -> str:
-    if not known:
-        return "there are no settings here"
-    near = difflib.get_close_matches(name, known, n=1)
-    return f"did you mean {near[0]}?" if near else f"known here: {', '.join(known)}"
-
-
-def _fields_at(model: Any, location: Sequence[Any]) -> list[str]:
-    """Names that are valid under a location of the settings."""
-    for part in location:
-        model = _descend(model, part)
-    return [field.alias or name for name, field in getattr(_settings_in(model), "model_fields", {}).items()]
-
-
-def _settings_in(annotation: Any) -> Any:
-    """The settings model in an annotation such as ``X | None`` or ``Annotated[X, …]``."""
-    if get_origin(annotation) in (Annotated, Union, UnionType):
-        found = [_settings_in(part) for part in get_args(annotation)]
-        return next((part for part in found if isinstance(part, type) and issubclass(part, BaseModel)), None)
-    return annotation
-
-
-def _descend(annotation: Any, part: Any) -> Any:
-    for member in get_args(annotation):
-        if Tag(part) in getattr(member, "__metadata__", ()):
-            return member
-    if get_origin(annotation) is dict:
-        return get_args(annotation)[1]
-    fields = getattr(_settings_in(annotation), "model_fields", {})
-    return fields[part].annotation if part in fields else None
