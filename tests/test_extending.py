@@ -58,7 +58,8 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_the_page_adds_one_file_and_one_line_each() -> None:
-    folders = ["src/segfold/models", "src/segfold/models/heads", "src/segfold/losses", "src/segfold/data/augment"]
+    rooms = ("models", "models/heads", "losses", "data/augment", "post")
+    folders = [f"src/segfold/{room}" for room in rooms]
     code = [path for path, _ in FILES if path.endswith(".py")]
     assert [str(Path(path).parent) for path in code] == [str(Path(path).parent) for path, _, _ in LINES] == folders
     assert len(COMMANDS) == 2 and len(CASES) == 1
@@ -109,6 +110,34 @@ assert any(name.startswith("auxiliary.") for name in state)
     python(home, code)
 
 
+def test_the_post_step_is_tried_and_applied(home: Path) -> None:
+    """Stars and what they are filled to: no other step makes a mask convex."""
+    code = """
+import cv2, numpy as np
+from segfold.ensemble.blend import Blended
+from segfold.ensemble.evidence import Images, score_table
+from segfold.ensemble.fit import Wanted
+from segfold.ensemble.search import Search
+from segfold.metrics import METRICS
+from segfold.post import MaskSizes
+
+star = np.zeros((40, 40), np.uint8)
+star[18:22, 5:35] = star[5:35, 18:22] = 1
+truth = np.zeros_like(star)
+cv2.fillConvexPoly(truth, cv2.convexHull(np.argwhere(star)[:, ::-1].astype(np.int32)), 1)
+ids = [str(number) for number in range(9)]
+images = Images(
+    lambda: (Blended(name, star[None] * np.uint16(60000), None) for name in ids),
+    lambda name: truth, lambda name: star[:, :, None], {name: int(name) % 3 for name in ids}, METRICS["iou"],
+)
+axes = Wanted(steps=["hull"]).axes(MaskSizes(1600, int(truth.sum())), has_gate=False)
+found = Search(images, axes, score_table(images, axes)).fitted("3 folds")
+assert set(found.decision.settings) == {"hull"} and found.nested.mean == 1 > found.plain.mean
+assert found.trials[-1].name == "hull" and found.trials[-1].kept
+"""
+    python(home, code)
+
+
 def test_what_was_added_trains(home: Path) -> None:
     config, (last,) = trained(home, COMMANDS[1])
     assert "log_cosh_dice" in str(last)
@@ -120,11 +149,11 @@ def test_what_was_added_trains(home: Path) -> None:
 def test_the_suite_holds_what_was_added_to_its_laws(home: Path) -> None:
     shutil.copytree(ROOT / "tests", home / "tests", ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(ROOT / "pyproject.toml", home)
-    laws = ["comparison_models", "heads", "losses", "loss_sharding", "augment", "setting_bounds"]
+    laws = ["comparison_models", "heads", "losses", "loss_sharding", "augment", "setting_bounds", "post"]
     command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *(f"tests/test_{law}.py" for law in laws)]
     command += [
         "-k",
-        "thumbnail or auxiliary or log_cosh or log-cosh or posterise or held_to_these_laws or cases or exceptions",
+        "thumbnail or auxiliary or log_cosh or log-cosh or posterise or hull or held_to_these_laws or cases or exceptions",
     ]
     done = run(home, command, PYTHONPATH="src")
     failed = re.findall(r"^FAILED (\S+)", done.stdout, re.MULTILINE)

@@ -10,7 +10,7 @@ from segfold.models.heads.base import Features, Of, Offer, last_layer
 
 
 class ImageHead(nn.Module):
-    """Whether the mask is empty, from the mean of the encoder's deepest feature.
+    """One logit an image, above 0 where its mask is not empty, from the mean of the encoder's deepest feature.
 
     Dropout, ``hidden`` channels, ReLU, then scores of "empty" and "not empty" like the published heads; their
     difference is the logit of one sigmoid.

@@ -10,7 +10,10 @@ from segfold.models.heads.base import Features, Of, Offer, last_layer
 
 
 class LevelHeads(nn.Module):
-    """Deep supervision: dropout, conv-BN-ReLU and 1×1 on each level, upsampled. ``hidden`` 0 leaves the 1×1 alone."""
+    """Logits of every decoder level, each upsampled (deep supervision).
+
+    Dropout, conv-BN-ReLU and 1×1 on each level; ``hidden`` 0 leaves the 1×1 alone.
+    """
 
     of: ClassVar[Of] = "pixels"
     needs_levels = True

@@ -7,7 +7,10 @@ from segfold.models.heads.pixel import PixelHead
 
 
 class NonemptyHead(PixelHead):
-    """As the main pixel head, but without the image head's feature; the fourth place of TGS salt had one (SeuTao)."""
+    """A second pixel head, to be trained on images that are not empty.
+
+    As the main one, but without the image head's feature; the fourth place of TGS salt had one (SeuTao).
+    """
 
     of: ClassVar[Of] = "pixels"
     needs_levels = True
