@@ -104,7 +104,7 @@ def test_descriptions_are_those_of_the_docstring() -> None:
 @pytest.mark.parametrize(
     ("path", "said"),
     [
-        ("input.fit", ["pad or resize", "default: pad", "segfold/settings.py: Input"]),
+        ("input.fit", ["pad or resize", "default: pad", "segfold/settings/data.py: Input"]),
         (
             "stages.any.schedule.cosine.end",
             ["number 0 … 1", "default: 0.0", "end of every cycle", "schedules.py: cosine"],
@@ -114,7 +114,7 @@ def test_descriptions_are_those_of_the_docstring() -> None:
         ("model.centre.dblock.dilations", ["of unet", "[1, 2, 4]", "centres.py: dblock"]),
         ("model.encoder_options.drop_rate", ["true, false, whole number, number or text"]),
         ("competition", ["may be:  path"]),
-        ("stages.a.loss", ["mask ", "levels ", "image ", "unpadded"]),
+        ("stages.a.loss", ["mask ", "heads ", "image ", "unpadded"]),
         ("", ["competition", "batch_size", "validate", "machine"]),
     ],
 )

@@ -11,8 +11,7 @@ SOURCE = Path(__file__).parents[1] / "src" / "segfold"
 
 GROUND = "errors faults paths cores stopping observer disk locks files environment yaml_file ranges schema"
 WORK = (
-    "layouts competition data importing loss_settings settings config machine store runs inference training post "
-    "ensemble submission"
+    "layouts competition data importing settings config machine store runs inference training post ensemble submission"
 )
 ROOMS = [*GROUND.split(), "models", "losses", "metrics", "optim", *WORK.split(), "road", "demo", "cli"]
 """From the ground up: a module or package imports only what stands before it."""

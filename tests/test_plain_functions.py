@@ -23,7 +23,7 @@ from segfold.runs.folder import RunFolder
 from segfold.runs.record import read_done, read_record, read_run
 from segfold.store import open_store
 from segfold.submission.blended import SubmissionOptions
-from small_project import make_project
+from small_project import TRAIN, make_project
 
 HEADS = ("model.heads={image: true}", "stages.warm.loss={mask: {bce: 1, dice: 1}, heads: {image: 0.1}}")
 
@@ -89,13 +89,13 @@ def test_an_observer_is_told_of_everything(made: tuple[Path, Notes]) -> None:
     assert [moment.steps_done for moment in notes.moments] == [1, 2, 3, 4, 5, 6] * 2
     assert {moment.stage for moment in notes.moments} == {"warm", "lovasz"}
     assert [line["epoch"] for line in notes.lines] == [1, 2, 3] * 2
-    assert len(notes.predicted) == 4 and all(steps[-1][0] == steps[-1][1] for steps in notes.predicted.values())
+    assert len(notes.predicted) == 5 and all(steps[-1][0] == steps[-1][1] for steps in notes.predicted.values())
     said = [line.split()[0] for line in notes.said]
     # Of its ten images with a disc, two coverage classes are too small for two folds.
     assert (
         said[0] == "decoding" and set(said[1:-3]) <= {"masks"} and said[-3:] == ["decoding", "predicting", "predicting"]
     )
-    assert (home / "submissions/all.csv").exists()
+    assert (home / "submissions/all.csv").exists() and f"choosing on {TRAIN} images" in notes.predicted
 
 
 def test_nothing_is_done_twice(made: tuple[Path, Notes], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -267,7 +267,7 @@ def submit(
     if not members:
         raise nothing_left(paths, skipped)
     if recipe is None:
-        recipe = fit_recipe(members, competition, train, test, options, observer.say)
+        recipe = fit_recipe(members, competition, train, test, options, observer)
     return write_blend(members, competition, train, test, recipe, options, home)
 
 

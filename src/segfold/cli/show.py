@@ -111,7 +111,7 @@ def _print_scores(console: Console, scores: Mapping[str, Any], metric: str) -> N
     table.add_row("all that stays", "", f"{scores['tuned']['mean']:.4f}", _score(scores["nested"]), "", style="bold")
     console.print(table)
     if scores["nested"] is None:
-        print(f"no nested score, over {scores['nested_over']}: any decision has seen what it is scored on")
+        print(f"no nested score ({scores['nested_over']}): any choice has seen what it is scored on")
     else:
         print(f"nested, the score to believe: chosen on the others, and scored on each, of {scores['nested_over']}")
 

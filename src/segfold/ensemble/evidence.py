@@ -35,6 +35,7 @@ class Images:
         pixels: the H×W×C image of an id.
         part: of the nested estimate that an id belongs to, a number from 0.
         metric: (intersection, union, predicted area, true area) to scores, as in ``METRICS``.
+        on_image: told how many images of a pass are done.
     """
 
     blended: Callable[[], Iterable[Blended]]
@@ -42,6 +43,7 @@ class Images:
     pixels: Callable[[str], npt.NDArray[Any]]
     part: Mapping[str, int]
     metric: Metric
+    on_image: Callable[[int], None] = lambda done: None
 
     @property
     def parts(self) -> int:
@@ -69,11 +71,13 @@ class Images:
     def each(self, work: Callable[[Blended], Result]) -> Iterator[tuple[int, Result]]:
         """The part and the result of each image in order; threads share the work."""
         threads = cores()
-        waiting = iter(self.blended())
+        waiting, done = iter(self.blended()), 0
         with ThreadPoolExecutor(threads) as pool:
             while chunk := list(islice(waiting, _AT_ONCE * threads)):
                 for blended, result in zip(chunk, pool.map(work, chunk)):
                     yield self.part[blended.id], result
+                done += len(chunk)
+                self.on_image(done)
 
 
 @dataclass(frozen=True)

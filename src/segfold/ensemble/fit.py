@@ -15,6 +15,7 @@ from segfold.ensemble.nested import parts_of
 from segfold.ensemble.search import Fitted, Search
 from segfold.errors import SegfoldError
 from segfold.metrics import METRICS
+from segfold.observer import SILENT, Observer
 from segfold.post import POST, MaskSizes
 
 GATE = "gate"
@@ -85,6 +86,7 @@ def fit_decision(
     metric: str,
     wanted: Wanted,
     mixed: bool,
+    observer: Observer = SILENT,
 ) -> tuple[Fitted, list[Axis]]:
     """The decision for a blend of members, chosen on their out-of-fold predictions, and what it was chosen among.
 
@@ -108,7 +110,7 @@ def fit_decision(
     fullest = round(float((train.coverage * pixels)[list(position.values())].max()))
     axes = wanted.axes(MaskSizes(int(max(pixels.max(), of_test.max())), fullest), has_gate)
     if mixed:
-        part, named = np.zeros(len(ids), np.int64), "nothing: the runs share no folds"
+        part, named = np.zeros(len(ids), np.int64), "the runs share no folds"
     else:
         fold_of = members[0].oof.fold_of
         part, named = parts_of(ids, [fold_of[name] for name in ids])
@@ -118,5 +120,6 @@ def fit_decision(
         lambda name: train.images[position[name]],
         dict(zip(ids, part.tolist())),
         METRICS[metric],
+        lambda done: observer.predicting(f"choosing on {len(ids):,} images", done, len(ids)),
     )
     return Search(images, axes, score_table(images, axes), has_parts=not mixed).fitted(named), axes

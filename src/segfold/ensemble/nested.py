@@ -51,7 +51,7 @@ def parts_of(ids: Sequence[str], folds: npt.ArrayLike) -> tuple[npt.NDArray[np.i
         folds: (N,) fold of each.
 
     Returns:
-        (N,) numbers from 0, and a text.
+        (N,) numbers from 0, all 0 of too few images, and a text.
     """
     by_fold = np.unique(np.asarray(folds, np.int64), return_inverse=True)[1].reshape(-1)
     count = int(by_fold.max()) + 1
@@ -61,6 +61,7 @@ def parts_of(ids: Sequence[str], folds: npt.ArrayLike) -> tuple[npt.NDArray[np.i
     digests = (hashlib.sha256(image_id.encode()).digest() for image_id in ids)
     cut = np.array([int.from_bytes(digest[:4], "big") % pieces for digest in digests])
     _, part = np.unique(by_fold * pieces + cut, return_inverse=True)
-    part = part.reshape(-1)
-    named = "one fold" if count == 1 else "2 folds"
-    return part, f"{int(part.max()) + 1} parts of {named}"
+    part, found = part.reshape(-1), int(part.max()) + 1
+    if found < 2:
+        return part, "too few images"
+    return part, f"{found} parts of {'one fold' if count == 1 else '2 folds'}"

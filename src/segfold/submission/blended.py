@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -19,6 +19,7 @@ from segfold.ensemble.recipe import Recipe, recipe_of, recipe_text
 from segfold.errors import SegfoldError
 from segfold.inference.stored import PIPELINE, prediction_meta
 from segfold.layouts.ids import one_form
+from segfold.observer import SILENT, Observer
 from segfold.post import Decision, Seen
 from segfold.submission.check import csv_problems, sample_ids, shapes_by_id
 from segfold.submission.names import Taken, recipe_path
@@ -103,12 +104,12 @@ def fit_recipe(
     train: ImageSet,
     test: ImageSet,
     options: SubmissionOptions,
-    say: Callable[[str], None],
+    observer: Observer = SILENT,
 ) -> Recipe:
     """The recipe for some members, chosen on their out-of-fold blend.
 
     Args:
-        say: told of images that a run has not predicted out of fold.
+        observer: told of images that a run has not predicted out of fold, and of the search.
 
     Raises:
         SegfoldError: runs of different fold files, options that do not fit.
@@ -116,9 +117,9 @@ def fit_recipe(
     mixed = _mixed_folds(members, options)
     common = common_ids([member.oof for member in members])
     for line in common.lines():
-        say(line)
+        observer.say(line)
     wanted = Wanted(options.threshold, options.min_area, options.gate, options.steps)
-    fitted, axes = fit_decision(members, train, test, common.ids, competition.metric, wanted, mixed)
+    fitted, axes = fit_decision(members, train, test, common.ids, competition.metric, wanted, mixed, observer)
     return recipe_of(competition.name, members, fitted, axes)
 
 

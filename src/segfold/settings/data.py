@@ -1,0 +1,76 @@
+"""What the network sees: the folds, the images that are drawn, and how they come to its size."""
+
+from typing import Annotated, Literal
+
+from annotated_types import Ge, Le, MaxLen, MinLen
+
+from segfold.data.channels import Channel
+from segfold.data.geometry.sizing import Sizing
+from segfold.ranges import PathText, Seed, Share, Size
+from segfold.schema import Settings
+
+
+class Input(Settings):
+    """From an image of any size to the network's input.
+
+    Attributes:
+        size: height and width of the network's input in pixels, or one number for both.
+        resize: size that an image is brought to inside the input; null: its own, or as ``fit`` says.
+        fit: how an image comes to the input's size: ``pad`` puts borders around it, ``resize`` stretches it.
+        border: what stands in the borders: the image reflected, its edge repeated, or zeros.
+        random_offset: the image lies anywhere within the borders in training, and in the middle in prediction.
+        channels: what the network sees of an image, in this order. ``image`` is its own channels, ``y`` the height in
+            the image, ``image_y`` their product, ``depth`` one number an image from the competition's table.
+    """
+
+    size: Size = 128
+    resize: Size | None = None
+    fit: Literal["pad", "resize"] = "pad"
+    border: Literal["reflect", "edge", "zero"] = "reflect"
+    random_offset: bool = True
+    channels: Annotated[tuple[Channel, ...], MinLen(1), MaxLen(16)] = ("image",)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Height and width in pixels."""
+        return (self.size, self.size) if isinstance(self.size, int) else self.size
+
+    def sizing(self, size: Size | None = None) -> Sizing:
+        """To this size, or to another.
+
+        Raises:
+            SegfoldError: ``resize`` does not fit into it.
+        """
+        settings = self if size is None else self.model_copy(update={"size": size})
+        resize = (self.resize, self.resize) if isinstance(self.resize, int) else self.resize
+        return Sizing(*settings.shape, self.fit, self.border, resize)
+
+
+class Sampling(Settings):
+    """Which images an epoch draws: by default each one once.
+
+    Attributes:
+        nonempty: share of drawn images that have foreground; null: as in the data.
+        area: power of the covered share that a non-empty image is drawn in proportion to; 0: all alike.
+        skip_constant: leaves out images of a single value, in training only.
+        images: how many images an epoch draws; null: as many as there are.
+    """
+
+    nonempty: Share | None = None
+    area: Annotated[float, Ge(-10), Le(10)] = 0.0
+    skip_constant: bool = False
+    images: Annotated[int, Ge(2), Le(10_000_000)] | None = None
+
+
+class Folds(Settings):
+    """The fold file, at ``folds/<competition>-<k>.csv`` unless named.
+
+    Attributes:
+        k: how many folds.
+        seed: random seed that the folds are drawn with.
+        file: a fold file of one's own, which then says how many folds there are; null: made where it is not there yet.
+    """
+
+    k: Annotated[int, Ge(2), Le(1000)] = 5
+    seed: Seed = 0
+    file: PathText | None = None

@@ -1,0 +1,92 @@
+"""The stages of a training, and what is kept of its weights."""
+
+from typing import Annotated
+
+from annotated_types import Ge, Gt, Le, Lt
+from pydantic import Field, model_validator
+
+from segfold.optim import cycle_count
+from segfold.ranges import MOST, Batch, Count, Epochs, Size
+from segfold.schema import Settings
+from segfold.settings.data import Sampling
+from segfold.settings.families import Augmentations, OptimizerChoice, ScheduleChoice
+from segfold.settings.loss import LossTerms
+
+
+class Stage(Settings):
+    """A part of the training with its own loss, learning rate and schedule.
+
+    Attributes:
+        epochs: how many epochs the stage lasts; 0 leaves it out.
+        loss: what the stage minimises.
+        lr: learning rate where the schedule's factor is 1.
+        schedule: how the learning rate moves over the stage.
+        warmup: epochs of a linear rise to ``lr`` before the schedule begins.
+        freeze_encoder: epochs at the stage's beginning in which only the rest of the network learns.
+        early_stop: validations without a new best score after which the stage ends; null: never.
+        snapshots: keeps the weights at the end of each of the schedule's cycles.
+        size: ``input.size`` for this stage; null: as there.
+        batch_size: ``batch_size`` for this stage; null: as there.
+        augment: ``augment`` for this stage; null: as there.
+        sample: ``sample`` for this stage; null: as there.
+        optimizer: ``optimizer`` for this stage; null: as there.
+    """
+
+    epochs: Epochs
+    loss: LossTerms
+    lr: Annotated[float, Gt(0), Le(1000)] = 1e-3
+    schedule: ScheduleChoice = Field(default="cosine", validate_default=True)
+    warmup: Annotated[float, Ge(0), Le(MOST)] = 0.0
+    freeze_encoder: Epochs = 0
+    early_stop: Count | None = None
+    snapshots: bool = False
+    size: Size | None = None
+    batch_size: Batch | None = None
+    augment: Augmentations | None = None
+    sample: Sampling | None = None
+    optimizer: OptimizerChoice | None = None
+
+    @model_validator(mode="after")
+    def _whole_cycles(self) -> "Stage":
+        cycles = cycle_count(self.schedule.name, self.schedule.settings)
+        if self.warmup >= max(self.epochs, 1):
+            raise ValueError(f"a warm-up of {self.warmup:g} epochs leaves nothing of {self.epochs} for the schedule")
+        if self.snapshots and (self.epochs - self.warmup) % cycles:
+            raise ValueError(
+                f"{self.epochs - self.warmup:g} epochs are not {cycles} whole cycles; snapshots are taken at their ends"
+            )
+        return self
+
+
+class Ema(Settings):
+    """Exponential moving average of the weights; the first steps use a shorter memory.
+
+    Attributes:
+        decay: share of the average that a step keeps.
+    """
+
+    decay: Annotated[float, Ge(0), Lt(1)] = 0.999
+
+
+class Swa(Settings):
+    """Stochastic weight averaging: the mean of the weights after every ``every`` epochs of the last stage's end.
+
+    Batch-norm statistics are estimated anew for the mean.
+
+    Attributes:
+        start: share of the last stage after which the averaging begins.
+        every: epochs from one set of weights to the next.
+    """
+
+    start: Annotated[float, Ge(0), Lt(1)] = 0.75
+    every: Count = 1
+
+
+class Validation(Settings):
+    """How often the validation fold is predicted during training; the last epoch always is.
+
+    Attributes:
+        every: epochs from one validation to the next.
+    """
+
+    every: Count = 1
