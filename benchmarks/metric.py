@@ -9,9 +9,10 @@ import numpy as np
 from benchmarks.measure import Effort, Row, interleave, rate, spread
 from benchmarks.peers import numpy_metric
 from segfold.demo.synthetic import areas_of, draw_mask
-from segfold.ensemble.grid import AREAS, THRESHOLDS
+from segfold.ensemble.axes import THRESHOLDS
 from segfold.ensemble.sweep import Sweep
 from segfold.metrics import METRICS
+from segfold.post.areas import AREAS
 from segfold.post.threshold import threshold_code
 
 IMAGES, IMAGES_OF_PEER = 400, 10

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from segfold.errors import SegfoldError
-from segfold.post import POST, EmptyingStep, MaskSizes, ProbabilityStep
+from segfold.post import POST, MaskSizes, works_on
 from segfold.post.threshold import threshold_code
 
 THRESHOLDS: tuple[float, ...] = tuple(percent / 100 for percent in range(20, 81))
@@ -45,13 +45,8 @@ class Axis:
 
     @property
     def where(self) -> str:
-        """In which room of the search: ``probabilities``, ``masks``, ``images`` (which a step empties), or ``sweep``."""
-        if self.name in (THRESHOLD, SWEPT):
-            return "sweep"
-        step = POST[self.name]
-        if issubclass(step, EmptyingStep):
-            return "images"
-        return "probabilities" if issubclass(step, ProbabilityStep) else "masks"
+        """What it works on, see ``works_on``; ``sweep`` of the threshold and the smallest component."""
+        return "sweep" if self.name in (THRESHOLD, SWEPT) else works_on(self.name)
 
 
 def threshold_axis(fixed: float | None = None) -> Axis:

@@ -16,7 +16,7 @@ from segfold.ensemble.score import ScoreSums
 from segfold.ensemble.sweep import Sweep
 from segfold.errors import SegfoldError
 from segfold.metrics import Metric
-from segfold.post import POST, Decision, Seen
+from segfold.post import POST, Decision, Seen, works_on
 from segfold.post.threshold import threshold_code
 
 Floats = npt.NDArray[np.float64]
@@ -207,18 +207,15 @@ def decision_sums(images: Images, decisions: Sequence[Decision]) -> dict[Decisio
 
 def _mask(decision: Decision, codes: npt.NDArray[np.uint16], seen: Seen, done: dict[Any, Any]) -> npt.NDArray[Any]:
     """The mask of a decision; ``done`` holds what was made of this image by the steps of others."""
-    masks = tuple(step for step in decision.steps if _after(step[0]))
-    key: tuple[Any, ...] = (tuple(step for step in decision.steps if not _after(step[0])), decision.code)
+    before = tuple(step for step in decision.steps if works_on(step[0]) == "probabilities")
+    after = [step for step in decision.steps if works_on(step[0]) != "probabilities"]
+    key: tuple[Any, ...] = (before, decision.code)
     if key not in done:
-        done[key] = Decision(decision.threshold, key[0])(codes, seen)
+        done[key] = Decision(decision.threshold, before)(codes, seen)
     mask = done[key]
-    for step, build in zip(masks, decision.after):
-        key = (*key, step)
+    for settings, step in zip(after, decision.after):
+        key = (*key, settings)
         if key not in done:
-            done[key] = build(mask, seen)
+            done[key] = step(mask, seen)
         mask = done[key]
     return np.asarray(mask)
-
-
-def _after(name: str) -> bool:
-    return Axis(name, (None,), (0,), 0).where != "probabilities"

@@ -1,8 +1,9 @@
 """From members to the decision: what is worth a try for these masks, and what a user has fixed."""
 
 import difflib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -47,15 +48,15 @@ class Wanted:
             SegfoldError: a number that no mask can be made with, a gate that nothing feeds, a step that does not exist.
         """
         self._check(sizes, has_gate)
-        fixed = {
-            SWEPT: None if self.min_area is None else {"min_area": self.min_area} if self.min_area else {},
-            GATE: None if self.gate is None else {"least": self.gate} if self.gate else {},
-        }
+        fixed: dict[str, Mapping[str, Any] | None] = {}
+        if self.min_area is not None:
+            fixed[SWEPT] = {"min_area": self.min_area} if self.min_area else None
+        if self.gate is not None:
+            fixed[GATE] = {"least": self.gate} if self.gate else None
         axes = [threshold_axis(self.threshold)]
         for name in POST:
-            settings = fixed.get(name)
-            if settings is not None:
-                axes.append(fixed_step(name, settings or None))
+            if name in fixed:
+                axes.append(fixed_step(name, fixed[name]))
             elif (self.steps is None or name in self.steps) and (name != GATE or has_gate):
                 axes.append(step_axis(name, sizes))
             elif name == SWEPT:  # the sweep needs it, as left out

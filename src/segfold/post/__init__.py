@@ -6,7 +6,7 @@ A step is a class with keyword-only, typed, ranged arguments, which are its sett
 
 from segfold.post.decision import Decision, StepSettings
 from segfold.post.step import EmptyingStep, MaskSizes, MaskStep, PostStep, ProbabilityStep, Seen
-from segfold.post.steps import POST
+from segfold.post.steps import POST, works_on
 
 __all__ = [
     "POST",
@@ -18,4 +18,5 @@ __all__ = [
     "ProbabilityStep",
     "Seen",
     "StepSettings",
+    "works_on",
 ]

@@ -1,8 +1,11 @@
 """The post steps by name."""
 
 from pkgutil import resolve_name
+from typing import Literal
 
-from segfold.post.step import PostStep
+from segfold.post.step import EmptyingStep, PostStep, ProbabilityStep
+
+Room = Literal["probabilities", "images", "masks"]
 
 _PLACES = {
     "components": "components:MinArea",
@@ -15,3 +18,11 @@ _PLACES = {
 """A step's name in recipes, its file in this folder, and its class there; ``submit`` tries them in this order."""
 
 POST: dict[str, type[PostStep]] = {name: resolve_name(f"segfold.post.{place}") for name, place in _PLACES.items()}
+
+
+def works_on(name: str) -> Room:
+    """What a step changes: probabilities before the decision, masks after it, or ``images``, whose masks it empties."""
+    step = POST[name]
+    if issubclass(step, EmptyingStep):
+        return "images"
+    return "probabilities" if issubclass(step, ProbabilityStep) else "masks"
