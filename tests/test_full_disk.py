@@ -217,9 +217,9 @@ def test_submission_on_a_disk_that_fills(disk: Disk) -> None:
     before = contents(disk.seen / "submissions") | contents(disk.seen / "runs")
     assert {"good.csv", "good.json"} <= before.keys()
     for name in ("good.json", "good.csv"):
-        refused(disk.segfold(*SUBMIT, "--threshold", "0.9", "--force", full_at=name))
+        refused(disk.segfold(*SUBMIT, "--threshold", "0.001", "--steps", "--force", full_at=name))
         disk.free()
         assert contents(disk.seen / "submissions") | contents(disk.seen / "runs") == before
-    done = disk.segfold(*SUBMIT, "--threshold", "0.9", "--force")
+    done = disk.segfold(*SUBMIT, "--threshold", "0.001", "--steps", "--force")
     assert done.returncode == 0, done.stderr
     assert contents(disk.seen / "submissions")["good.csv"] != before["good.csv"]
