@@ -325,7 +325,7 @@ def test_steps_of_masks_are_chosen_on_what_stayed_before_them() -> None:
     given = [threshold_axis(0.5), step_axis(SWEPT, SIZES), step_axis("holes", SIZES), step_axis("largest", SIZES)]
     found = Search(images, given, score_table(images, given)).fitted("3 folds")
     # The smallest settings that do it; of one object there is then nothing left to choose.
-    assert found.decision.settings == {"components": {"min_area": 10}, "holes": {"max_area": 24}}
+    assert found.decision.settings == {"components": {"min_area": 10}, "holes": {"max_area": 120}}
     assert found.tuned.mean == found.nested.mean == 1 and found.plain.mean < 1
     assert [(trial.name, trial.kept) for trial in found.trials] == [
         ("components", True),
@@ -364,7 +364,7 @@ def test_what_is_wanted_is_tried() -> None:
     assert everything["threshold"] == 61 and everything["gate"] == 20 and everything["constant"] == 2
     assert "gate" not in names(has_gate=False)
     assert names(steps=[]) == {"threshold": 61, "components": 1}
-    assert names(steps=["holes"], gate=0.3) == {"threshold": 61, "components": 1, "gate": 1, "holes": 6}
+    assert names(steps=["holes"], gate=0.3) == {"threshold": 61, "components": 1, "gate": 1, "holes": 4}
     fixed = {axis.name: axis for axis in Wanted(gate=0.3, min_area=0).axes(SIZES, True)}
     assert fixed["gate"].values[fixed["gate"].rest] == {"least": 0.3}
     assert fixed["components"].values[fixed["components"].rest] is None

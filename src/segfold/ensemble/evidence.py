@@ -183,11 +183,10 @@ def decision_sums(images: Images, decisions: Sequence[Decision]) -> dict[Decisio
     def work(blended: Blended) -> npt.NDArray[np.float32]:
         truth, seen = images.checked(blended) > 0, images.seen(blended)
         done: dict[Any, Any] = {}
-        areas = np.empty((3, len(decisions)), np.int64)
+        inter, predicted, true = np.full((3, len(decisions)), np.count_nonzero(truth))
         for number, decision in enumerate(decisions):
             mask = _mask(decision, blended.codes[0], seen, done)
-            areas[:, number] = np.count_nonzero(mask & truth), np.count_nonzero(mask), np.count_nonzero(truth)
-        inter, predicted, true = areas
+            inter[number], predicted[number] = np.count_nonzero(mask & truth), np.count_nonzero(mask)
         return np.asarray(images.metric(inter, predicted + true - inter, predicted, true), np.float32)
 
     shape = images.parts, len(decisions)

@@ -23,8 +23,8 @@ class Holes(MaskStep):
 
     @classmethod
     def grid(cls, sizes: MaskSizes) -> Sequence[Mapping[str, Any]]:
-        """Five areas up to the fullest true mask."""
-        return [{"max_area": area} for area in even_ratios(5, max(sizes.fullest, 5), 5)]
+        """Three areas up to the fullest true mask."""
+        return [{"max_area": area} for area in even_ratios(5, max(sizes.fullest, 5), 3)]
 
     def __call__(self, mask: Mask, seen: Seen) -> Mask:
         """H×W mask with its small holes filled."""

@@ -24,8 +24,8 @@ class Largest(MaskStep):
 
     @classmethod
     def grid(cls, sizes: MaskSizes) -> Sequence[Mapping[str, Any]]:
-        """Three, two, one."""
-        return [{"count": count} for count in (3, 2, 1)]
+        """Two, one."""
+        return [{"count": count} for count in (2, 1)]
 
     def __call__(self, mask: Mask, seen: Seen) -> Mask:
         """H×W mask of at most ``count`` components."""
@@ -33,6 +33,9 @@ class Largest(MaskStep):
         if count - 1 <= self.count:
             return mask
         areas = stats[1:, cv2.CC_STAT_AREA]
-        firsts = np.unique(labels, return_index=True)[1][-len(areas) :]
-        kept = np.lexsort((firsts, -areas))[: self.count] + 1
-        return np.isin(labels, kept).astype(np.uint8)
+        order = np.argsort(-areas, kind="stable")
+        if areas[order[self.count - 1]] == areas[order[self.count]]:  # OpenCV numbers components block by block
+            order = np.lexsort((np.unique(labels, return_index=True)[1][-len(areas) :], -areas))
+        keep = np.zeros(count, np.uint8)
+        keep[order[: self.count] + 1] = 1
+        return keep[labels]
