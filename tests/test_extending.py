@@ -132,8 +132,8 @@ images = Images(
 )
 axes = Wanted(steps=["hull"]).axes(MaskSizes(1600, int(truth.sum())), has_gate=False)
 found = Search(images, axes, score_table(images, axes)).fitted("3 folds")
-assert set(found.decision.settings) == {"hull"} and found.nested.mean == 1 > found.plain.mean
-assert found.trials[-1].name == "hull" and found.trials[-1].kept
+assert set(found.decision.settings) == {"hull"} and found.scores.nested.mean == 1 > found.scores.plain.mean
+assert found.scores.trials[-1].name == "hull" and found.scores.trials[-1].kept
 """
     python(home, code)
 

@@ -1,6 +1,8 @@
 """The recipe: written by a submission, read by another process, and applied to the bit."""
 
+import json
 import shutil
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -93,9 +95,9 @@ def test_what_is_written_reads_back(home: Path) -> None:
     assert (home / "again.yaml").read_bytes() == path.read_bytes()
     assert "python submit.py --recipe submissions/first.recipe.yaml" in path.read_text()
     scores = read_json(home / "submissions/first.json")["cv"]
-    assert recipe.scores == scores and [trial["name"] for trial in scores["trials"]] == [
-        *("threshold", "components", "gate", "constant", "smooth", "holes", "largest")
-    ]
+    assert json.loads(json.dumps(asdict(recipe.scores))) == scores and [
+        trial["name"] for trial in scores["trials"]
+    ] == [*("threshold", "components", "gate", "constant", "smooth", "holes", "largest")]
     assert scores["nested"]["mean"] > scores["plain"]["mean"]
 
 
@@ -144,6 +146,10 @@ def test_a_recipe_by_hand_takes_its_steps_in_their_order(home: Path) -> None:
         ({"format": 2}, "format: Input should be 1, found 2"),
         ({"member": {}}, "unknown key member; did you mean members?"),
         ({"members": {}}, "members: "),
+        ({"members": [1]}, "members: "),
+        ({"steps": [1]}, "steps: "),
+        ({"steps": {"gate": 3}}, "steps: gate"),
+        ({"scores": {"plain": 1}}, "scores."),
     ],
 )
 def test_a_recipe_that_is_wrong_is_one_line(

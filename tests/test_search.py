@@ -189,14 +189,14 @@ def test_the_best_is_chosen_where_it_is_better_for_everybody() -> None:
     scores[:, 3, 1] += 0.9
     found = chosen(scores, np.arange(40) % 4)
     assert found.decision == Decision.of(0.55, {"components": {"min_area": 5}})
-    assert found.plain.mean == pytest.approx(scores[:, 2, 0].mean())
-    assert found.plain.standard_error == pytest.approx(scipy.stats.sem(scores[:, 2, 0].astype(float)))
-    assert found.tuned.mean == pytest.approx(scores[:, 3, 1].mean()) and found.tuned.images == 40
-    assert found.nested.mean == pytest.approx(found.tuned.mean)  # every part chooses the same here
-    assert [(trial.name, trial.kept) for trial in found.trials] == [("threshold", True), ("components", True)]
-    assert found.trials[0].setting == 0.55 and found.trials[1].setting == {"min_area": 5}
-    assert found.trials[0].tuned.mean == pytest.approx(scores[:, 3, 0].mean())
-    assert found.nested_over == "these" and found.as_record()["at_edge"] == ()
+    assert found.scores.plain.mean == pytest.approx(scores[:, 2, 0].mean())
+    assert found.scores.plain.standard_error == pytest.approx(scipy.stats.sem(scores[:, 2, 0].astype(float)))
+    assert found.scores.tuned.mean == pytest.approx(scores[:, 3, 1].mean()) and found.scores.tuned.images == 40
+    assert found.scores.nested.mean == pytest.approx(found.scores.tuned.mean)  # every part chooses the same here
+    assert [(trial.name, trial.kept) for trial in found.scores.trials] == [("threshold", True), ("components", True)]
+    assert found.scores.trials[0].setting == 0.55 and found.scores.trials[1].setting == {"min_area": 5}
+    assert found.scores.trials[0].tuned.mean == pytest.approx(scores[:, 3, 0].mean())
+    assert found.scores.nested_over == "these" and found.scores.at_edge == ()
 
 
 def test_what_is_better_only_as_tuned_is_left_out() -> None:
@@ -207,10 +207,10 @@ def test_what_is_better_only_as_tuned_is_left_out() -> None:
         scores[(part + 1) % 3 :: 3, row, 0] = 0.2
         scores[(part + 2) % 3 :: 3, row, 0] = 0.43
     found = chosen(scores, np.arange(6) % 3)
-    (trial, _) = found.trials
+    (trial, _) = found.scores.trials
     assert trial.tuned.mean > 0.5 > trial.nested.mean and not trial.kept
-    assert found.decision == Decision() and found.tuned == found.plain
-    assert found.nested.mean == 0.5
+    assert found.decision == Decision() and found.scores.tuned == found.scores.plain
+    assert found.scores.nested.mean == 0.5
 
 
 @pytest.mark.parametrize(
@@ -231,7 +231,7 @@ def test_the_simplest_of_equals_is_chosen(ties: list[tuple[int, int]], expected:
         scores[:, t, a] = rng.permutation(values)
     found = chosen(scores, np.zeros(500, int), has_parts=False)
     assert found.decision == Decision.of(expected[0], {"components": expected[1]})
-    assert found.nested is None and found.trials == ()
+    assert found.scores.nested is None and found.scores.trials == ()
 
 
 def test_rounding_of_the_scores_breaks_no_tie() -> None:
@@ -284,8 +284,8 @@ def test_what_is_fixed_is_chosen_and_nested_by_the_rules_of_the_free_choice(seed
     (row, column), nested = greedy(scores, part, given)
     settings = given[1].values[column]
     assert found.decision == Decision.of(given[0].values[row], {} if settings is None else {"components": settings})
-    assert found.tuned.mean == pytest.approx(scores[:, row, column].astype(float).mean())
-    assert found.nested.mean == pytest.approx(nested)
+    assert found.scores.tuned.mean == pytest.approx(scores[:, row, column].astype(float).mean())
+    assert found.scores.nested.mean == pytest.approx(nested)
 
 
 def test_the_whole_choice_is_honest_on_noise() -> None:
@@ -294,8 +294,8 @@ def test_the_whole_choice_is_honest_on_noise() -> None:
     tuned, nested = [], []
     for _ in range(200):
         found = chosen(rng.standard_normal((60, 5, 3)) / 4, np.arange(60) % 5)
-        tuned.append(found.tuned.mean / found.tuned.standard_error)
-        nested.append(found.nested.mean / found.nested.standard_error)
+        tuned.append(found.scores.tuned.mean / found.scores.tuned.standard_error)
+        nested.append(found.scores.nested.mean / found.scores.nested.standard_error)
     assert np.mean(tuned) > 0.5 and abs(np.mean(nested)) < 0.2
 
 
@@ -303,7 +303,7 @@ def test_a_choice_at_an_end_of_the_grid_says_so() -> None:
     def at(t: int, a: int, given: Sequence[Axis] = GRID) -> tuple[str, ...]:
         scores = np.zeros((6, len(given[0].values), len(given[1].values)), np.float32)
         scores[:, t, a] = 1
-        return tuple(chosen(scores, [0, 1, 2] * 2, given, has_parts=False).at_edge)
+        return tuple(chosen(scores, [0, 1, 2] * 2, given, has_parts=False).scores.at_edge)
 
     assert at(2, 0) == at(2, 1) == at(1, 1) == ()
     assert at(0, 0) == at(4, 1) == ("threshold",) and at(2, 2) == ("components",)
@@ -326,15 +326,15 @@ def test_steps_of_masks_are_chosen_on_what_stayed_before_them() -> None:
     found = Search(images, given, score_table(images, given)).fitted("3 folds")
     # The smallest settings that do it; of one object there is then nothing left to choose.
     assert found.decision.settings == {"components": {"min_area": 10}, "holes": {"max_area": 120}}
-    assert found.tuned.mean == found.nested.mean == 1 and found.plain.mean < 1
-    assert [(trial.name, trial.kept) for trial in found.trials] == [
+    assert found.scores.tuned.mean == found.scores.nested.mean == 1 and found.scores.plain.mean < 1
+    assert [(trial.name, trial.kept) for trial in found.scores.trials] == [
         ("components", True),
         ("holes", True),
         ("largest", False),
     ]
     given = [threshold_axis(0.5), fixed_step(SWEPT, None), step_axis("holes", SIZES), step_axis("largest", SIZES)]
     found = Search(images, given, score_table(images, given)).fitted("3 folds")
-    assert set(found.decision.settings) == {"holes", "largest"} and found.nested.mean == 1
+    assert set(found.decision.settings) == {"holes", "largest"} and found.scores.nested.mean == 1
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from segfold.cli.progress import duration
-from segfold.ensemble import MeanScore
+from segfold.ensemble import Scores
 from segfold.runs.folder import RunFolder
 from segfold.runs.identity import comparable_folds
 from segfold.submission.blended import Submitted
@@ -78,10 +78,7 @@ def submission_tables(made: Submitted) -> None:
         scores = [done["score"] for done in entry.done.values()]
         runs.add_row(entry.label, ",".join(map(str, sorted(entry.done))), f"{entry.weight:g}", f"{np.mean(scores):.4f}")
     console.print(runs)
-    steps = {
-        "threshold": f"{recipe.threshold:.2f}",
-        **{name: _settings(values) for name, values in recipe.steps.items()},
-    }
+    steps = {"threshold": _setting(recipe.threshold)} | {name: _setting(part) for name, part in recipe.steps.items()}
     if recipe.scores is not None:
         _print_scores(console, recipe.scores, competition.metric)
         for line in _edge_lines(recipe.scores, steps):
@@ -95,39 +92,36 @@ def submission_tables(made: Submitted) -> None:
     )
 
 
-def _print_scores(console: Console, scores: Mapping[str, Any], metric: str) -> None:
+def _print_scores(console: Console, scores: Scores, metric: str) -> None:
     """Plain, each trial on top of what stayed before it, and all that stayed: as tuned, which flatters, and nested."""
-    table = Table(title=f"out of fold, {scores['plain']['images']:,} images, {metric}", title_justify="left")
+    table = Table(title=f"out of fold, {scores.plain.images:,} images, {metric}", title_justify="left")
     for name in ("", "setting", "as tuned", "nested ± se", ""):
         table.add_column(name, justify="left" if not name else "right")
-    table.add_row("plain", "0.50", "", _score(scores["plain"]), "")
-    for trial in scores["trials"]:
-        setting = trial["setting"]
-        text = (
-            "left out" if setting is None else _settings(setting) if isinstance(setting, Mapping) else f"{setting:.2f}"
-        )
-        stays = "stays" if trial["kept"] else "no better"
-        table.add_row(f"+ {trial['name']}", text, f"{trial['tuned']['mean']:.4f}", _score(trial["nested"]), stays)
-    table.add_row("all that stays", "", f"{scores['tuned']['mean']:.4f}", _score(scores["nested"]), "", style="bold")
+    table.add_row("plain", "0.50", "", str(scores.plain), "")
+    for trial in scores.trials:
+        stays = "stays" if trial.kept else "no better"
+        row = f"+ {trial.name}", _setting(trial.setting), f"{trial.tuned.mean:.4f}", str(trial.nested), stays
+        table.add_row(*row)
+    nested = "" if scores.nested is None else str(scores.nested)
+    table.add_row("all that stays", "", f"{scores.tuned.mean:.4f}", nested, "", style="bold")
     console.print(table)
-    if scores["nested"] is None:
-        print(f"no nested score ({scores['nested_over']}): any choice has seen what it is scored on")
+    if scores.nested is None:
+        print(f"no nested score ({scores.nested_over}): any choice has seen what it is scored on")
     else:
-        print(f"nested, the score to believe: chosen on the others, and scored on each, of {scores['nested_over']}")
+        print(f"nested, the score to believe: chosen on the others, and scored on each, of {scores.nested_over}")
 
 
-def _settings(values: Mapping[str, Any]) -> str:
-    return " ".join(f"{name} {value:g}" for name, value in values.items())
+def _setting(value: Any) -> str:
+    """Of a threshold or a step, for people."""
+    if isinstance(value, Mapping):
+        return " ".join(f"{name} {part:g}" for name, part in value.items())
+    return "left out" if value is None else f"{value:.2f}"
 
 
-def _score(values: Mapping[str, Any] | None) -> str:
-    return "" if values is None else str(MeanScore(**values))
-
-
-def _edge_lines(scores: Mapping[str, Any], steps: Mapping[str, str]) -> Iterator[str]:
-    for name in scores["at_edge"]:
+def _edge_lines(scores: Scores, steps: Mapping[str, str]) -> Iterator[str]:
+    for name in scores.at_edge:
         option = {"threshold": "set it with --threshold", "components": "set it with --min-area"}
         yield (
-            f"the best {name}, {steps[name]}, is at the end of what was tried: a better one may lie beyond, "
+            f"the best {name}, {steps.get(name, '')}, is at the end of what was tried: a better one may lie beyond, "
             f"{option.get(name, 'set it in the recipe and apply that with --recipe')}"
         )

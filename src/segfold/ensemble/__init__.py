@@ -3,7 +3,7 @@
 from segfold.ensemble.blend import Blended, Member, OofMember, TestMember, blend, check_same_folds, common_ids
 from segfold.ensemble.nested import nested
 from segfold.ensemble.score import MeanScore, ScoreSums
-from segfold.ensemble.search import Fitted, Search, Trial
+from segfold.ensemble.search import Fitted, Scores, Search, Trial
 
 __all__ = [
     "Blended",
@@ -12,6 +12,7 @@ __all__ = [
     "Member",
     "OofMember",
     "ScoreSums",
+    "Scores",
     "Search",
     "TestMember",
     "Trial",

@@ -10,7 +10,7 @@ from pydantic import ValidationError, field_validator
 
 from segfold.ensemble.axes import Axis
 from segfold.ensemble.members import Entry, Predicted
-from segfold.ensemble.search import Fitted
+from segfold.ensemble.search import Fitted, Scores
 from segfold.errors import SegfoldError
 from segfold.post import POST, Decision
 from segfold.schema import Settings, Weight, named_map, problems
@@ -60,7 +60,7 @@ class Recipe(Settings):
     threshold: Annotated[float, Gt(0), Le(1)] = 0.5
     steps: dict[str, dict[str, Any]] = {}  # noqa: RUF012
     tried: dict[str, list[Any]] = {}  # noqa: RUF012
-    scores: dict[str, Any] | None = None
+    scores: Scores | None = None
 
     @field_validator("steps", mode="before")
     @classmethod
@@ -94,7 +94,7 @@ def recipe_of(competition: str, members: Sequence[Predicted], fitted: Fitted, ax
         threshold=fitted.decision.threshold,
         steps=fitted.decision.settings,
         tried={axis.name: [axis.values[i] for i in axis.open] for axis in axes},
-        scores=fitted.as_record(),
+        scores=fitted.scores,
     )
 
 

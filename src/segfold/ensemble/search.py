@@ -4,7 +4,7 @@ What is chosen, how, and which steps stay is one ``fit``; the nested estimate ma
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
@@ -40,8 +40,8 @@ class Trial:
 
 
 @dataclass(frozen=True)
-class Fitted:
-    """A decision and what it scores out of fold.
+class Scores:
+    """What a decision scores out of fold.
 
     Attributes:
         plain: threshold 0.5, no post step.
@@ -53,7 +53,6 @@ class Fitted:
         at_edge: names of what lies at an end of what was tried, where a better one may lie beyond.
     """
 
-    decision: Decision
     plain: MeanScore
     tuned: MeanScore
     nested: MeanScore | None
@@ -61,10 +60,13 @@ class Fitted:
     trials: tuple[Trial, ...] = ()
     at_edge: tuple[str, ...] = ()
 
-    def as_record(self) -> dict[str, Any]:
-        """For the manifest and the recipe: JSON throughout."""
-        values = asdict(self)
-        return {name: value for name, value in values.items() if name != "decision"}
+
+@dataclass(frozen=True)
+class Fitted:
+    """A decision and its scores."""
+
+    decision: Decision
+    scores: Scores
 
 
 @dataclass(frozen=True)
@@ -106,8 +108,7 @@ class Search:
         chosen = self._best(self.everything, names)
         scored = nested(self._fit, self._score, self.parts) if len(self.parts) > 1 else []
         plain = _Chosen(tuple(axis.plain for axis in self.table.axes))
-        return Fitted(
-            self.decision(chosen),
+        scores = Scores(
             plain=self._over(plain, self.everything),
             tuned=self._over(chosen, self.everything),
             nested=sum(scored, ScoreSums()).mean if scored else None,
@@ -115,6 +116,7 @@ class Search:
             trials=tuple(trials),
             at_edge=tuple(self._edges(chosen)),
         )
+        return Fitted(self.decision(chosen), scores)
 
     def decision(self, chosen: _Chosen) -> Decision:
         """Of a combination."""

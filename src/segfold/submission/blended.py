@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -140,7 +140,7 @@ def write_blend(
     order = sample_ids(competition, home)
     shapes = shapes_by_id(test, order)
     asked = {name: getattr(options, name) for name in _ASKED}
-    scores = recipe.scores or {}
+    scores = recipe.scores
     written = write_submission(
         home / "submissions" / f"{_stem(options, members)}.csv",
         _masks(members, [one_form(name) for name in order], recipe.decision, test),
@@ -153,12 +153,12 @@ def write_blend(
             "threshold": recipe.threshold,
             "steps": recipe.steps,
             "asked": {name: str(value) if isinstance(value, Path) else value for name, value in asked.items()},
-            "mixed_folds": options.mixed_folds and scores.get("nested") is None,
+            "mixed_folds": options.mixed_folds and (scores is None or scores.nested is None),
             "pipeline": PIPELINE,
             "data": {"train": train.fingerprint, "test": test.fingerprint},
             "metric": competition.metric,
-            "cv": scores,
-            "cv_images": scores["plain"]["images"] if scores else None,
+            "cv": None if scores is None else asdict(scores),
+            "cv_images": None if scores is None else scores.plain.images,
         },
         Taken.REPLACE if options.force else Taken.REFUSE if options.name else Taken.RENAME,
         lambda path: recipe_text(recipe, recipe_path(path).relative_to(home)),
