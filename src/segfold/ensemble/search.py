@@ -18,6 +18,7 @@ from segfold.ensemble.score import MeanScore, ScoreSums
 from segfold.post import POST, Decision
 
 _TIE = 1e-7  # means of float32 scores differ by less than this for no reason; one hit is far more
+_CHANCE = 0.1  # of a standard error: by less than this, nested scores of the same images are better by chance
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,7 @@ class Trial:
         setting: what it was set to; None where it was left out for the best.
         tuned: score of the choice on the images that it was made on, which flatters.
         nested: the choice made on the other parts, scored on each part.
-        kept: whether it stays: whether the nested score is better with it.
+        kept: whether it stays: whether the nested score is better with it, by a tenth of its standard error or more.
     """
 
     name: str
@@ -140,7 +141,7 @@ class Search:
                 continue
             with_it = (*names, name)
             found = self._nested(parts, with_it)
-            kept = found.mean > best.mean + _TIE
+            kept = found.mean > best.mean + max(_TIE, _CHANCE * (best.standard_error or 0.0))
             chosen = self._best(parts, with_it)
             setting = self._setting(chosen, name)
             trials.append(Trial(name, setting, self._over(chosen, parts), found, kept))
