@@ -121,16 +121,16 @@ from segfold.ensemble.search import Search
 from segfold.metrics import METRICS
 from segfold.post import MaskSizes
 
-star = np.zeros((40, 40), np.uint8)
-star[18:22, 5:35] = star[5:35, 18:22] = 1
+star = np.zeros((24, 24), np.uint8)
+star[10:14, 3:21] = star[3:21, 10:14] = 1
 truth = np.zeros_like(star)
 cv2.fillConvexPoly(truth, cv2.convexHull(np.argwhere(star)[:, ::-1].astype(np.int32)), 1)
-ids = [str(number) for number in range(9)]
+ids = [str(number) for number in range(6)]
 images = Images(
     lambda: (Blended(name, star[None] * np.uint16(60000), None) for name in ids),
     lambda name: truth, lambda name: star[:, :, None], {name: int(name) % 3 for name in ids}, METRICS["iou"],
 )
-axes = Wanted(steps=["hull"]).axes(MaskSizes(1600, int(truth.sum())), has_gate=False)
+axes = Wanted(steps=["hull"]).axes(MaskSizes(576, int(truth.sum())), has_gate=False)
 found = Search(images, axes, score_table(images, axes)).fitted("3 folds")
 assert set(found.decision.settings) == {"hull"} and found.scores.nested.mean == 1 > found.scores.plain.mean
 assert found.scores.trials[-1].name == "hull" and found.scores.trials[-1].kept

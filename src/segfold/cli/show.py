@@ -103,12 +103,14 @@ def _print_scores(console: Console, scores: Scores, metric: str) -> None:
         row = f"+ {trial.name}", _setting(trial.setting), f"{trial.tuned.mean:.4f}", str(trial.nested), stays
         table.add_row(*row)
     nested = "" if scores.nested is None else str(scores.nested)
-    table.add_row("all that stays", "", f"{scores.tuned.mean:.4f}", nested, "", style="bold")
+    table.add_row("the whole choice", "", f"{scores.tuned.mean:.4f}", nested, "", style="bold")
     console.print(table)
     if scores.nested is None:
         print(f"no nested score ({scores.nested_over}): any choice has seen what it is scored on")
     else:
-        print(f"nested, the score to believe: chosen on the others, and scored on each, of {scores.nested_over}")
+        print(f"nested, the score to believe: all chosen on the others, and scored on each, of {scores.nested_over}")
+        if scores.trials and not any(trial.kept for trial in scores.trials):
+            print("no step stays: what was not fixed is left plain")
 
 
 def _setting(value: Any) -> str:
