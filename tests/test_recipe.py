@@ -82,6 +82,7 @@ def test_another_process_with_the_runs_in_another_order_writes_the_same_file(
     assert again.returncode == 0, again.stderr
     first, second = (home / f"submissions/{name}.csv" for name in ("first", "mine"))
     assert first.read_bytes() == second.read_bytes() and len(first.read_bytes().split()) > 8
+    assert read_json(second.with_suffix(".json"))["cv"] == read_json(first.with_suffix(".json"))["cv"] is not None
     assert read_json(first.with_suffix(".json"))["recipe"] == read_json(second.with_suffix(".json"))["recipe"]
     # Without the runs' names those of the recipe are found, and nothing is written twice.
     capsys.readouterr()
@@ -122,8 +123,9 @@ def test_a_recipe_is_applied_to_runs_that_were_renamed_and_have_further_folds(ho
     ]
 
 
-def test_a_recipe_by_hand_takes_its_steps_in_their_order(home: Path) -> None:
+def test_a_recipe_by_hand_takes_its_steps_in_their_order(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert submit("--ensemble", "runs/one", "--name", "first", "--steps") == 0
+    capsys.readouterr()
     values = read_yaml(home / "submissions/first.recipe.yaml")
     assert values["steps"] == {}
     for name, steps in (
@@ -134,7 +136,11 @@ def test_a_recipe_by_hand_takes_its_steps_in_their_order(home: Path) -> None:
         (home / f"{name}.yaml").write_text(yaml_text(values))
         assert submit("--recipe", f"{name}.yaml") == 0
         assert list(read_yaml(home / f"submissions/{name}.recipe.yaml")["steps"]) == list(steps)
-        assert read_json(home / f"submissions/{name}.json")["threshold"] == 0.45
+        manifest = read_json(home / f"submissions/{name}.json")
+        # The scores in the file are of the fitted decision, which this is not.
+        assert manifest["threshold"] == 0.45 and manifest["cv"] is None
+        assert "no score" in capsys.readouterr().out
+        assert "nested" not in (home / f"submissions/{name}.recipe.yaml").read_text()
     texts = {name: (home / f"submissions/{name}.csv").read_bytes() for name in ("a", "b", "first")}
     assert len(set(texts.values())) >= 2
 

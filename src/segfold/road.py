@@ -240,9 +240,8 @@ def submit(
         paths = [home / user_path(member.run) for member in recipe.members.values()]
     wanted = options.competition if recipe is None else recipe.competition
     entries, lines = find_entries(paths, wanted, home, options.fast or recipe is not None)
-    if recipe is None:
-        skip(lines)
-    else:
+    skip(lines)
+    if recipe is not None:
         entries, left_out = members_of(recipe, entries, str(options.recipe))
         skip(left_out)
     competition = entries[0].competition

@@ -83,6 +83,8 @@ def submission_tables(made: Submitted) -> None:
         _print_scores(console, recipe.scores, competition.metric)
         for line in _edge_lines(recipe.scores, steps):
             print(line)
+    else:
+        print("no score: nothing was fitted for this recipe as it stands")
     print("masks: " + ", ".join(f"{name} {setting}".rstrip() for name, setting in steps.items()))
     share = written.manifest["empty_share"]
     print(f"empty masks: {share:.1%} predicted, {made.empty_truth:.1%} in the training set")

@@ -1,5 +1,7 @@
 """The recipe: all that turns stored predictions into masks, as a small YAML file that is written, read and applied again."""
 
+import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -51,6 +53,7 @@ class Recipe(Settings):
         steps: post steps by name with their settings, in the order in which they are taken.
         tried: for each step, and for the threshold, what was tried.
         scores: out of fold: plain, as tuned, and nested; of each trial too.
+        scored: hash of the members and the decision that the scores are of.
     """
 
     format: Literal[1]
@@ -61,6 +64,7 @@ class Recipe(Settings):
     steps: dict[str, dict[str, Any]] = {}  # noqa: RUF012
     tried: dict[str, list[Any]] = {}  # noqa: RUF012
     scores: Scores | None = None
+    scored: str | None = None
 
     @field_validator("steps", mode="before")
     @classmethod
@@ -76,10 +80,21 @@ class Recipe(Settings):
         """Threshold and post steps."""
         return Decision.of(self.threshold, self.steps)
 
+    @property
+    def digest(self) -> str:
+        """Hash of what its scores depend on; the order of the members is not among it, that of the steps is."""
+        members = {name: member.model_dump(mode="json") for name, member in self.members.items()}
+        made = [members, self.combine, self.threshold, list(self.steps.items())]
+        return hashlib.sha256(json.dumps(made, sort_keys=True).encode()).hexdigest()
+
+    def without_others_scores(self) -> "Recipe":
+        """The same, but without scores that are not its own: a recipe that was changed by hand has none."""
+        return self if self.scored == self.digest else self.model_copy(update={"scores": None, "scored": None})
+
 
 def recipe_of(competition: str, members: Sequence[Predicted], fitted: Fitted, axes: Sequence[Axis]) -> Recipe:
     """The recipe of members and the decision that was fitted for them."""
-    return Recipe(
+    recipe = Recipe(
         format=1,
         competition=competition,
         members={
@@ -96,6 +111,7 @@ def recipe_of(competition: str, members: Sequence[Predicted], fitted: Fitted, ax
         tried={axis.name: [axis.values[i] for i in axis.open] for axis in axes},
         scores=fitted.scores,
     )
+    return recipe.model_copy(update={"scored": recipe.digest})
 
 
 def recipe_text(recipe: Recipe, path: Path) -> str:
@@ -105,13 +121,13 @@ def recipe_text(recipe: Recipe, path: Path) -> str:
 
 
 def read_recipe(path: Path) -> Recipe:
-    """The recipe in a file.
+    """The recipe in a file; one that was changed by hand since it was fitted has no scores.
 
     Raises:
         SegfoldError: it cannot be read, or a key or value is wrong (the nearest valid one is named).
     """
     try:
-        return Recipe.model_validate(read_yaml(path))
+        return Recipe.model_validate(read_yaml(path)).without_others_scores()
     except ValidationError as error:
         raise SegfoldError(f"{path}: " + problems(error, Recipe)) from None
 

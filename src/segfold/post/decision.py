@@ -37,10 +37,6 @@ class Decision:
         """Of each step by its name."""
         return {name: dict(pairs) for name, pairs in self.steps}
 
-    def with_step(self, name: str, settings: Mapping[str, Any]) -> "Decision":
-        """The same with a further step behind the others."""
-        return Decision(self.threshold, (*self.steps, (name, tuple(settings.items()))))
-
     @cached_property
     def code(self) -> int:
         """Of the threshold."""
