@@ -107,8 +107,8 @@ def test_a_file_that_is_not_utf_8(tmp_path: Path) -> None:
 
 
 def test_all_faults_of_a_file_at_once(tmp_path: Path) -> None:
-    write(tmp_path, GOOD.replace("slug: mine-2024", "").replace("metric: dice", "metric: f2"))
-    with pytest.raises(SegfoldError, match=r"slug is missing.*metric is 'f2'"):
+    write(tmp_path, GOOD.replace("title: Mine", "").replace("metric: dice", "metric: f2"))
+    with pytest.raises(SegfoldError, match=r"title is missing.*metric is 'f2'"):
         load_competition("mine", tmp_path)
 
 

@@ -9,11 +9,11 @@ import pytest
 
 SOURCE = Path(__file__).parents[1] / "src" / "segfold"
 
-GROUND = "errors faults paths cores stopping observer disk locks files environment yaml_file ranges schema"
+GROUND = "errors faults paths cores stopping observer disk locks files environment yaml_file ranges resize schema"
 WORK = (
     "layouts competition data importing settings config machine store runs inference training post ensemble submission"
 )
-ROOMS = [*GROUND.split(), "models", "losses", "metrics", "optim", *WORK.split(), "road", "demo", "cli"]
+ROOMS = [*GROUND.split(), "models", "losses", "metrics", "optim", "tasks", *WORK.split(), "road", "demo", "cli"]
 """From the ground up: a module or package imports only what stands before it."""
 
 APART = [{"models", "losses", "metrics", "optim"}, {"training", "post"}, {"machine", "store", "runs"}]

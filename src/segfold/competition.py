@@ -1,6 +1,8 @@
 """What a competition is: its files, columns, mask encoding, task, classes and metric."""
 
 import difflib
+from dataclasses import dataclass
+from functools import cache
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Literal
 
@@ -8,6 +10,8 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from segfold.errors import SegfoldError, shown
 from segfold.paths import user_path
+from segfold.schema import said
+from segfold.tasks import Task, make_task
 from segfold.yaml_file import read_yaml
 
 
@@ -37,10 +41,74 @@ class ExtraTable(BaseModel):
     column: Text
 
 
+Side = Annotated[int, Field(ge=1, le=100_000)]
+Rows = Literal["image", "class", "instance"]
+
+
+class Submission(BaseModel):
+    """How a competition wants its predictions; what is left out is as in the train table.
+
+    Attributes:
+        form: a table of run lengths, or a zip of palette PNGs, one an image.
+        rows: a row for each image, each class of an image, or each object of an image.
+        key: the text that names a row's image, and its class where it has no column of its own: ``{id}.jpg_{class}``.
+        id_column: of the key.
+        class_column: of the class's name; null where there is none.
+        mask_column: of the run lengths.
+        empty: what stands for a mask without a pixel.
+        size: height and width of the masks; null for those of the image.
+        order: how pixels are numbered.
+        relative: each start counts from the end of the run before it.
+        sample: the sample submission; null where there is none.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    form: Literal["rle", "png"] = "rle"
+    rows: Rows | None = None
+    key: Text | None = None
+    id_column: Text | None = None
+    class_column: Text | None = None
+    mask_column: Text | None = None
+    empty: str | None = None
+    size: tuple[Side, Side] | None = None
+    order: Literal["column", "row"] | None = None
+    relative: bool | None = None
+    sample: RelativePath | None = None
+
+
+@dataclass(frozen=True)
+class Form:
+    """``Submission`` with everything filled in; see there."""
+
+    form: Literal["rle", "png"]
+    rows: Rows
+    key: str
+    id_column: str
+    class_column: str | None
+    mask_column: str
+    empty: str
+    size: tuple[int, int] | None
+    order: Literal["column", "row"]
+    relative: bool
+    sample: str | None
+
+
 class Competition(BaseModel):
     """One file of ``configs/competitions``. Paths are relative to the data folder, ``data_folder``.
 
     Attributes:
+        slug: Kaggle's name of it; null where it is not on Kaggle.
+        source: where it is described.
+        unconfirmed: what in this file could not be confirmed in a source.
+        void: value in mask files of pixels that do not count; null where every pixel counts.
+        background: index of the class that stands for "no object"; null where there is none.
+        submission: how predictions are wanted.
+        rows: what a row of the train table is.
+        class_column: of the train table; null where the key says it.
+        key: the text in the id column; with ``{class}`` it names the class too.
+        rle_relative: each start counts from the end of the run before it.
+        empty: what stands for a mask without a pixel in the train table.
         exif: what to do with images that are to be turned before they are shown. Masks are drawn on one of the two
             pictures, and their files do not say on which.
         white: the value of white in image files whose range is not all of their bits (4095 of 12 bits); what is read
@@ -50,15 +118,20 @@ class Competition(BaseModel):
             which 0 is the background.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
 
     name: Name
     title: Text
-    slug: Name
+    slug: Name | None = None
+    source: Text | None = None
+    unconfirmed: tuple[Text, ...] = ()
     layout: Literal["kaggle-rle"]
-    task: Literal["binary"]
+    task_name: Literal["binary", "multiclass", "multilabel"] = Field(alias="task")
     classes: tuple[Text, ...]
+    void: Annotated[int, Field(ge=0, le=65535)] | None = None
+    background: Annotated[int, Field(ge=0, le=254)] | None = None
     metric: Literal["precision", "iou", "dice"]
+    submission: Submission = Submission()
     train_images: RelativePath = "train/images"
     train_masks: RelativePath | None = "train/masks"
     test_images: RelativePath = "test/images"
@@ -73,21 +146,53 @@ class Competition(BaseModel):
     mask_palette: Literal["colours", "indices"] = "colours"
     id_column: Text = "id"
     mask_column: Text = "rle_mask"
+    class_column: Text | None = None
+    rows: Rows | None = None
+    key: Text = "{id}"
     rle_order: Literal["column", "row"] = "column"
+    rle_relative: bool = False
+    empty: str = ""
     group_column: Text | None = None
     tables: dict[Text, ExtraTable] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _fits(self) -> "Competition":
-        if len(self.classes) != 1:
-            named = f"names {len(self.classes)} ({', '.join(self.classes)})" if self.classes else "names none"
-            raise ValueError(f"task binary has one class, but classes {named}; name the foreground alone")
+        said(lambda: self.task)
         columns = {"mask_column": self.mask_column, "group_column": self.group_column}
         columns |= {f"tables.{name}.column": table.column for name, table in self.tables.items()}
         for key, column in columns.items():
             if column == self.id_column:
                 raise ValueError(f"{key} and id_column are both {column!r}; each is a column of its own")
         return self
+
+    @property
+    def task(self) -> Task:
+        """What its masks are."""
+        return _task(self.task_name, self.classes, self.background)
+
+    @property
+    def form(self) -> Form:
+        """How it wants its predictions."""
+        given = self.submission
+        several = len(self.task.rows) > 1 or "{class}" in self.key or self.class_column is not None
+        return Form(
+            form=given.form,
+            rows=given.rows or self.rows or ("class" if several else "image"),
+            key=given.key or self.key,
+            id_column=given.id_column or self.id_column,
+            class_column=given.class_column or self.class_column,
+            mask_column=given.mask_column or self.mask_column,
+            empty=self.empty if given.empty is None else given.empty,
+            size=given.size,
+            order=given.order or self.rle_order,
+            relative=self.rle_relative if given.relative is None else given.relative,
+            sample=given.sample or (self.sample_submission if given.form == "rle" else None),
+        )
+
+
+@cache
+def _task(name: str, classes: tuple[str, ...], background: int | None) -> Task:
+    return make_task(name, classes, background)
 
 
 def data_folder(competition: Competition, home: Path = Path()) -> Path:

@@ -49,11 +49,11 @@ def write_record(folder: RunFolder, record: RunRecord) -> None:
         folder.record_path,
         {
             "format": FORMAT,
-            "task": competition.task,
+            "task": competition.task.name,
             "classes": list(competition.classes),
             "image_channels": record.image_channels,
             "normalisation": {"mean": list(record.mean), "std": list(record.std)},
-            "competition": competition.model_dump(mode="json"),
+            "competition": competition.model_dump(mode="json", by_alias=True),
         },
     )
 

@@ -15,8 +15,8 @@ import cv2
 import numpy as np
 
 from segfold.errors import SegfoldError
-
-Shape = tuple[int, int]
+from segfold.resize import Shape, stretched
+from segfold.tasks import FOREGROUND, Task
 
 # ``edge`` repeats the last pixel; ``reflect`` mirrors without repeating it.
 _BORDERS = {"reflect": cv2.BORDER_REFLECT_101, "edge": cv2.BORDER_REPLICATE, "zero": cv2.BORDER_CONSTANT}
@@ -147,30 +147,29 @@ class Sizing:
         """
         sized = array
         if self._stretches:
-            sized = _stretched(sized, self._scaled((array.shape[0], array.shape[1])))
+            sized = stretched(sized, self._scaled((array.shape[0], array.shape[1])))
         if self.fit == "pad":
             sized = self._padded(sized, offset)
         return sized if sized.ndim == 3 else sized[:, :, np.newaxis]  # OpenCV drops a single channel
 
-    def mask(self, array: np.ndarray, offset: tuple[int, int] | None = None) -> np.ndarray:
-        """The target for a mask.
+    def mask(self, array: np.ndarray, offset: tuple[int, int] | None = None, task: Task = FOREGROUND) -> np.ndarray:
+        """A mask at the network's size.
 
-        The border of a padded mask continues the mask as the image's border continues the image. It is made
-        up, so losses and scores leave it out with ``valid``.
+        The border of a padded mask continues the mask as the image's border continues the image, or holds what the
+        task has for pixels that do not count. It is made up, so losses and scores leave it out with ``valid``.
 
         Args:
-            array: H×W of 0 and 1.
+            array: H×W as the task's masks are.
             offset: see the class.
+            task: whose mask it is.
 
         Returns:
-            height×width uint8 of 0 and 1.
+            height×width of the same type.
         """
-        sized = np.asarray(array, np.uint8)
+        sized = np.asarray(array, task.dtype)
         if self._stretches:
-            # In float: rounding of uint8 would count a pixel of exactly one half as foreground.
-            soft = _stretched(array.astype(np.float32), self._scaled((array.shape[0], array.shape[1])))
-            sized = (soft > 0.5).view(np.uint8)
-        return self._padded(sized, offset) if self.fit == "pad" else sized
+            sized = task.resized(sized, self._scaled((array.shape[0], array.shape[1])))
+        return self._padded(sized, offset, task.fill) if self.fit == "pad" else sized
 
     def valid(self, shape: Shape, offset: tuple[int, int] | None = None) -> np.ndarray:
         """Which pixels of the input come from the image: height×width bool."""
@@ -198,7 +197,7 @@ class Sizing:
         planes = inside.reshape(-1, *inside.shape[-2:]).astype(np.float32, copy=False)
         restored = np.empty((len(planes), *shape), np.float32)
         for plane, target in zip(planes, restored, strict=True):
-            target[...] = _stretched(plane, shape)
+            target[...] = stretched(plane, shape)
         return restored.reshape(*prob.shape[:-2], *shape)
 
     @property
@@ -211,26 +210,12 @@ class Sizing:
             return self.height, self.width
         return shape if self.resize is None else self.resize
 
-    def _padded(self, array: np.ndarray, offset: tuple[int, int] | None) -> np.ndarray:
+    def _padded(self, array: np.ndarray, offset: tuple[int, int] | None, fill: int | None = None) -> np.ndarray:
         window = self.window((array.shape[0], array.shape[1]), offset)  # stretched already, which stays as it is
-        if self.border == "zero":  # OpenCV fills constant borders of at most four channels
-            padded = np.zeros((self.height, self.width, *array.shape[2:]), array.dtype)
+        if fill is not None or self.border == "zero":  # OpenCV fills constant borders of at most four channels
+            padded = np.full((self.height, self.width, *array.shape[2:]), fill or 0, array.dtype)
             padded[window.slices] = array
             return padded
         bottom = self.height - window.top - window.height
         right = self.width - window.left - window.width
         return cv2.copyMakeBorder(array, window.top, bottom, window.left, right, _BORDERS[self.border])
-
-
-def _stretched(array: np.ndarray, shape: Shape) -> np.ndarray:
-    """Bilinear, but each axis that shrinks by more than 2 by the area that a new pixel covers: bilinear would leave
-    pixels out there. At 2 the two are the same."""
-    height, width = array.shape[:2]
-    between = (shape[0] if height > 2 * shape[0] else height, shape[1] if width > 2 * shape[1] else width)
-    if between != (height, width):
-        parts = [array] if array.ndim == 2 else np.split(array, range(4, array.shape[2], 4), axis=2)  # OpenCV takes 4
-        shrunk = [cv2.resize(np.ascontiguousarray(part), between[::-1], interpolation=cv2.INTER_AREA) for part in parts]
-        array = shrunk[0] if len(shrunk) == 1 else np.dstack(shrunk)
-        if between == shape:
-            return array
-    return cv2.resize(array, shape[::-1], interpolation=cv2.INTER_LINEAR)
