@@ -10,13 +10,14 @@ from segfold.errors import SegfoldError
 from segfold.layouts.ids import one_form
 
 
-def read_table(path: Path, columns: Sequence[str], spelled: bool = False) -> pd.DataFrame:
+def read_table(path: Path, columns: Sequence[str], spelled: bool = False, unique: bool = True) -> pd.DataFrame:
     """Reads some columns of a CSV, every value as text and a blank field as "".
 
     Args:
         path: the file.
-        columns: the columns to return, in this order; the first one is the id, which must be unique.
+        columns: the columns to return, in this order; the first one is the id.
         spelled: leave the ids as the file spells them, rather than in the one Unicode form of all ids.
+        unique: whether to refuse an id on two lines.
 
     Raises:
         SegfoldError: the file or a column is missing, an id is doubled or blank, or the file is no CSV.
@@ -31,7 +32,7 @@ def read_table(path: Path, columns: Sequence[str], spelled: bool = False) -> pd.
     table = table[names].set_axis(list(columns), axis=1)
     ids = table[columns[0]].map(one_form)
     doubled = ids[ids.duplicated()].unique()
-    if len(doubled):
+    if unique and len(doubled):
         shown = shorten([str(name) for name in doubled])
         raise SegfoldError(f"{path} has {columns[0]} {shown} more than once: expected one line an {columns[0]}")
     if (ids == "").any():
