@@ -3,14 +3,14 @@
 from segfold.metrics.areas import Counts, overlap
 from segfold.metrics.dice import dataset_dice, image_dice
 from segfold.metrics.iou import dataset_iou, image_iou
-from segfold.metrics.precision import Metric, counts, score, score_counts
+from segfold.metrics.precision import ImageScore, counts, score, score_counts
 
-METRICS: dict[str, Metric] = {"precision": score_counts, "iou": image_iou, "dice": image_dice}
+IMAGE_SCORES: dict[str, ImageScore] = {"precision": score_counts, "iou": image_iou, "dice": image_dice}
 
 __all__ = [
-    "METRICS",
+    "IMAGE_SCORES",
     "Counts",
-    "Metric",
+    "ImageScore",
     "counts",
     "dataset_dice",
     "dataset_iou",

@@ -13,7 +13,7 @@ from segfold.data.images import ImageSet
 from segfold.files import write_atomic
 from segfold.inference.predict import PredictionSettings, predict
 from segfold.machine import Runtime
-from segfold.metrics import METRICS, Counts, overlap
+from segfold.metrics import IMAGE_SCORES, Counts, overlap
 from segfold.store import HALF, Probabilities
 from segfold.training.plan import FoldJob
 from segfold.training.processes import ALONE, Group
@@ -40,9 +40,9 @@ def scores_of(counts: Counts, metric: str) -> FoldScores:
     """FoldScores of N images from their pixel counts.
 
     Args:
-        metric: name in ``METRICS``.
+        metric: name in ``IMAGE_SCORES``.
     """
-    scores = {name: METRICS[name](*counts) for name in {metric, "iou", "dice"}}
+    scores = {name: IMAGE_SCORES[name](*counts) for name in {metric, "iou", "dice"}}
     values = scores[metric]
     return FoldScores(
         score=float(values.mean()),
@@ -94,7 +94,7 @@ def store_counts(store: Probabilities, images: ImageSet) -> Counts:
 
 def write_scores(path: Path, fold: int, ids: Iterable[str], counts: Counts) -> None:
     """Write ``scores.csv``: for each image its id, fold, every metric at threshold 0.5, and its areas in pixels."""
-    metrics = {name: metric(*counts) for name, metric in METRICS.items()}
+    metrics = {name: metric(*counts) for name, metric in IMAGE_SCORES.items()}
     with write_atomic(path, "w") as file:
         rows = csv.writer(file, lineterminator="\n")
         rows.writerow(["id", "fold", *metrics, "intersection", "predicted_area", "true_area"])
