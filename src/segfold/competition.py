@@ -174,13 +174,14 @@ class Competition(BaseModel):
     def form(self) -> Form:
         """How it wants its predictions."""
         given = self.submission
+        key = given.key or self.key
         several = len(self.task.rows) > 1 or "{class}" in self.key or self.class_column is not None
         return Form(
             form=given.form,
             rows=given.rows or self.rows or ("class" if several else "image"),
-            key=given.key or self.key,
+            key=key,
             id_column=given.id_column or self.id_column,
-            class_column=given.class_column or self.class_column,
+            class_column=given.class_column or (None if "{class}" in key else self.class_column),
             mask_column=given.mask_column or self.mask_column,
             empty=self.empty if given.empty is None else given.empty,
             size=given.size,
