@@ -16,7 +16,7 @@ from segfold.competition import Competition, data_folder
 from segfold.data.cache import cache_folder, cached, decoded_shapes, find_source
 from segfold.errors import SegfoldError
 from segfold.layouts.table import read_table, shorten
-from segfold.tasks import FOREGROUND, Task
+from segfold.tasks import FOREGROUND, Strata, Task
 
 IN_MEMORY = 1 << 30  # bytes of images and masks up to which a split is read into memory rather than mapped
 
@@ -128,6 +128,12 @@ class ImageSet:
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    @property
+    def strata(self) -> Strata:
+        """What the folds of a split with masks are stratified by."""
+        assert self.areas is not None
+        return self.task.strata(self.areas, self.images.shapes[:, 0] * self.images.shapes[:, 1])
 
     def fingerprints(self, channels: Sequence[str] = ()) -> dict[str, str]:
         """Hashes of all that a network sees of the split, by what they are of.
