@@ -11,7 +11,7 @@ from benchmarks.peers import numpy_metric
 from segfold.demo.synthetic import areas_of, draw_mask
 from segfold.ensemble.axes import THRESHOLDS
 from segfold.ensemble.sweep import Sweep
-from segfold.metrics import METRICS
+from segfold.metrics import IMAGE_SCORES
 from segfold.post.areas import AREAS
 from segfold.post.threshold import threshold_code
 
@@ -49,7 +49,7 @@ def scores(codes: np.ndarray, truth: np.ndarray) -> np.ndarray:
     found = np.empty((len(codes), len(CODES), len(AREAS)), np.float32)
     for number, (image, mask) in enumerate(zip(codes, truth)):
         inter, area, true = sweep(image, mask)
-        found[number] = METRICS["precision"](inter, area + true - inter, area, np.full_like(area, true))
+        found[number] = IMAGE_SCORES["precision"](inter, area + true - inter, area, np.full_like(area, true))
     return found
 
 

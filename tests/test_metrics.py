@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from segfold.metrics import (
-    METRICS,
+    IMAGE_SCORES,
     counts,
     dataset_dice,
     dataset_iou,
@@ -170,7 +170,7 @@ def test_every_metric_takes_tables_of_counts() -> None:
     codes, truth = blobs(6, 20, 20, seed=5)
     found = [overlap(codes >= threshold, truth) for threshold in (5000, 30000, 60000)]
     table = [np.stack(column, axis=1) for column in zip(*found)]
-    for metric in METRICS.values():
+    for metric in IMAGE_SCORES.values():
         got = metric(*table)
         for number, each in enumerate(found):
             np.testing.assert_array_equal(got[:, number], metric(*each))

@@ -13,7 +13,7 @@ from segfold.ensemble.evidence import Images, Table, decision_sums, score_table
 from segfold.ensemble.fit import Wanted
 from segfold.ensemble.search import Search
 from segfold.errors import SegfoldError
-from segfold.metrics import METRICS
+from segfold.metrics import IMAGE_SCORES
 from segfold.post import Decision, MaskSizes
 from segfold.post.threshold import threshold_code
 from segfold.store.reader import HALF, to_codes
@@ -42,7 +42,7 @@ def made(count: int = 12, parts: int = 3, size: int = 40, metric: str = "precisi
         noisy = (codes.astype(float) + rng.normal(0, 9000, codes.shape)).clip(0, 65535).astype(np.uint16)
         blended.append(Blended(name, noisy[None], int(to_codes(rng.random() / 2 + (number % 4 > 0) / 2))))
     part = {each.id: number % parts for number, each in enumerate(blended)}
-    return Images(lambda: iter(blended), truth.__getitem__, pixels.__getitem__, part, METRICS[metric])
+    return Images(lambda: iter(blended), truth.__getitem__, pixels.__getitem__, part, IMAGE_SCORES[metric])
 
 
 def by_hand(images: Images, decision: Decision) -> list[list[float]]:
@@ -105,7 +105,7 @@ def test_whole_decisions_are_scored_by_part() -> None:
     assert len({round(sum(each.total for each in sums), 6) for sums in found.values()}) >= 4
 
 
-@pytest.mark.parametrize("name", list(METRICS))
+@pytest.mark.parametrize("name", list(IMAGE_SCORES))
 def test_any_metric_is_taken(name: str) -> None:
     images = made(metric=name)
     table = score_table(images, axes())
@@ -125,7 +125,7 @@ def test_another_size_is_refused() -> None:
         lambda _: np.zeros((4, 5)),
         lambda _: np.zeros((4, 5, 1)),
         {"a": 0},
-        METRICS["iou"],
+        IMAGE_SCORES["iou"],
     )
     for scored in (lambda: score_table(images, axes()), lambda: decision_sums(images, [Decision()])):
         with pytest.raises(SegfoldError, match="image a: predicted"):
@@ -145,7 +145,7 @@ def test_memory_does_not_grow_with_the_images() -> None:
             lambda _: mask,
             lambda _: codes[0],
             part,
-            METRICS["iou"],
+            IMAGE_SCORES["iou"],
         )
         score_table(images, axes("gate"))  # what is made once
         tracemalloc.start()
@@ -332,7 +332,7 @@ def test_steps_of_masks_are_chosen_on_what_stayed_before_them() -> None:
     codes[35:38, 35:38] = 60000
     blended = [Blended(str(number), codes[None], None) for number in range(9)]
     part = {each.id: int(each.id) % 3 for each in blended}
-    images = Images(lambda: iter(blended), lambda _: truth, lambda _: truth[:, :, None], part, METRICS["iou"])
+    images = Images(lambda: iter(blended), lambda _: truth, lambda _: truth[:, :, None], part, IMAGE_SCORES["iou"])
     given = [threshold_axis(0.5), step_axis(SWEPT, SIZES), step_axis("holes", SIZES), step_axis("largest", SIZES)]
     found = Search(images, given, score_table(images, given)).fitted("3 folds")
     # The smallest settings that do it; of one object there is then nothing left to choose.

@@ -11,7 +11,7 @@ from segfold.data.images import ImageSet, load_split
 from segfold.errors import SegfoldError
 from segfold.files import read_json
 from segfold.inference.stored import StoredImages
-from segfold.metrics import METRICS
+from segfold.metrics import IMAGE_SCORES
 from segfold.runs.folder import RunFolder
 from segfold.runs.record import read_run
 from segfold.training.validation import store_counts
@@ -35,7 +35,7 @@ def image_scores(home: Path, run: str, fold: int) -> dict[str, float]:
         raise SegfoldError(
             f"{folder.path} has no predictions of fold {fold} by its own weights; delete it to train anew"
         )
-    scores = METRICS[competition.metric](*store_counts(store, images))
+    scores = IMAGE_SCORES[competition.metric](*store_counts(store, images))
     return dict(zip(map(str, store.ids), scores.tolist(), strict=True))
 
 

@@ -5,13 +5,13 @@ from collections.abc import Sequence
 import numpy as np
 
 from segfold.ensemble.sweep import Sweep
-from segfold.metrics import METRICS, overlap
+from segfold.metrics import IMAGE_SCORES, overlap
 
 
 def all_empty(truth: Sequence[np.ndarray], metric: str) -> float:
     """Score of predicting no foreground in any image. ``truth``: masks H×W."""
     nothing = [np.zeros_like(mask) for mask in truth]
-    return float(METRICS[metric](*overlap(nothing, truth)).mean())
+    return float(IMAGE_SCORES[metric](*overlap(nothing, truth)).mean())
 
 
 def best_grey_threshold(images: Sequence[np.ndarray], truth: Sequence[np.ndarray], metric: str) -> tuple[float, str]:
@@ -33,7 +33,7 @@ def best_grey_threshold(images: Sequence[np.ndarray], truth: Sequence[np.ndarray
         for image, mask in zip(values, truth, strict=True):
             inter, area, true = sweep(image, mask)
             counts = (inter[:, 0], area[:, 0] + true - inter[:, 0], area[:, 0], np.full(len(levels), true))
-            total += METRICS[metric](*counts)
+            total += IMAGE_SCORES[metric](*counts)
         best = int(total.argmax())
         level = levels[best] if name == "≥" else 255 - levels[best]
         found.append((float(total[best] / len(truth)), f"grey {name} {level}"))

@@ -15,7 +15,7 @@ from segfold.ensemble.blend import Blended
 from segfold.ensemble.score import ScoreSums
 from segfold.ensemble.sweep import Sweep
 from segfold.errors import SegfoldError
-from segfold.metrics import Metric
+from segfold.metrics import ImageScore
 from segfold.post import POST, Decision, Seen, works_on
 from segfold.post.threshold import threshold_code
 
@@ -34,7 +34,7 @@ class Images:
         truth: the H×W mask of an id.
         pixels: the H×W×C image of an id.
         part: of the nested estimate that an id belongs to, a number from 0.
-        metric: (intersection, union, predicted area, true area) to scores, as in ``METRICS``.
+        metric: (intersection, union, predicted area, true area) to scores, as in ``IMAGE_SCORES``.
         on_image: told how many images of a pass are done.
     """
 
@@ -42,7 +42,7 @@ class Images:
     truth: Callable[[str], npt.NDArray[Any]]
     pixels: Callable[[str], npt.NDArray[Any]]
     part: Mapping[str, int]
-    metric: Metric
+    metric: ImageScore
     on_image: Callable[[int], None] = lambda done: None
 
     @property

@@ -15,7 +15,7 @@ from segfold.ensemble.members import Predicted, blend_members
 from segfold.ensemble.nested import parts_of
 from segfold.ensemble.search import Fitted, Search
 from segfold.errors import SegfoldError
-from segfold.metrics import METRICS
+from segfold.metrics import IMAGE_SCORES
 from segfold.observer import SILENT, Observer
 from segfold.post import POST, MaskSizes
 
@@ -93,7 +93,7 @@ def fit_decision(
 
     Args:
         ids: what all members predict, sorted.
-        metric: name in ``METRICS``.
+        metric: name in ``IMAGE_SCORES``.
         mixed: whether the members' folds differ: whatever the parts, some member has trained on the images that a choice
             is scored on, so nothing is nested.
 
@@ -120,7 +120,7 @@ def fit_decision(
         lambda name: masks[position[name]],
         lambda name: train.images[position[name]],
         dict(zip(ids, part.tolist())),
-        METRICS[metric],
+        IMAGE_SCORES[metric],
         lambda done: observer.predicting(f"choosing on {len(ids):,} images", done, len(ids)),
     )
     return Search(images, axes, score_table(images, axes), has_parts=not mixed).fitted(named), axes

@@ -6,17 +6,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from segfold.metrics import MeanScore
 
-@dataclass(frozen=True)
-class MeanScore:
-    """Mean over images and its standard error, std / sqrt(N); the error of one image is unknown (None)."""
-
-    mean: float
-    standard_error: float | None
-    images: int
-
-    def __str__(self) -> str:
-        return f"{self.mean:.4f}" if self.standard_error is None else f"{self.mean:.4f} ± {self.standard_error:.4f}"
+__all__ = ["MeanScore", "ScoreSums"]
 
 
 @dataclass(frozen=True)

@@ -1,16 +1,90 @@
-"""Metrics: pixel counts in, one score an image out. A competition's score is their mean over images."""
+"""Metrics: numbers of each image in, added up over images, and a score with its standard error out of the sums.
 
+``METRICS`` has them by the names that a competition gives. Each is of counts of pixels (``CountMetric``) or must see the
+mask (``MaskMetric``); ``ScoreSums`` adds up its features.
+"""
+
+from collections.abc import Callable, Mapping
+from difflib import get_close_matches
+from typing import Any
+
+from segfold.errors import SegfoldError, shown
 from segfold.metrics.areas import Counts, overlap
+from segfold.metrics.base import CountMetric, MaskMetric, MeanOfRatios, MeanOverImages, Metric
 from segfold.metrics.dice import dataset_dice, image_dice
+from segfold.metrics.edges import BoundaryAccuracy, InternalAccuracy
+from segfold.metrics.images import Dice, IoU, Precision
 from segfold.metrics.iou import dataset_iou, image_iou
-from segfold.metrics.precision import Metric, counts, score, score_counts
+from segfold.metrics.objects import ObjectF2, ObjectPrecision
+from segfold.metrics.precision import ImageScore, counts, score, score_counts
+from segfold.metrics.regions import FrequencyWeightedIoU, GlobalDice, MeanAccuracy, MeanIoU, PixelAccuracy
+from segfold.metrics.sums import MeanScore, ScoreSums
+from segfold.metrics.truth import Truth
+from segfold.schema import build
 
-METRICS: dict[str, Metric] = {"precision": score_counts, "iou": image_iou, "dice": image_dice}
+IMAGE_SCORES: dict[str, ImageScore] = {"precision": score_counts, "iou": image_iou, "dice": image_dice}
+
+METRICS: dict[str, Callable[..., Metric]] = {
+    "precision": Precision,
+    "iou": IoU,
+    "dice": Dice,
+    "global_dice": GlobalDice,
+    "miou": MeanIoU,
+    "pixel_accuracy": PixelAccuracy,
+    "mean_accuracy": MeanAccuracy,
+    "fw_iou": FrequencyWeightedIoU,
+    "boundary_accuracy": BoundaryAccuracy,
+    "internal_accuracy": InternalAccuracy,
+    "object_precision": ObjectPrecision,
+    "object_f2": ObjectF2,
+}
+
+
+def build_metric(metric: str | Mapping[str, Any]) -> Metric:
+    """The metric that a competition names: ``dice``, or with settings ``{global_dice: {macro: true}}``.
+
+    Raises:
+        SegfoldError: not one metric, an unknown one, or a setting that it has not.
+    """
+    names = {metric: {}} if isinstance(metric, str) else metric
+    if not isinstance(names, Mapping) or len(names) != 1:
+        raise SegfoldError(f"metric: found {shown(metric)}, expected one name, or one name with its settings")
+    ((name, settings),) = names.items()
+    if name not in METRICS:
+        near = get_close_matches(str(name), METRICS, n=1)
+        hint = f"did you mean {near[0]}?" if near else f"use one of {', '.join(METRICS)}"
+        raise SegfoldError(f"metric {shown(name)} is unknown: {hint}")
+    if not isinstance(settings or {}, Mapping):
+        raise SegfoldError(f"metric.{name}: found {shown(settings)}, expected a mapping of its settings")
+    return build(f"metric.{name}", METRICS[name], settings or {})
+
 
 __all__ = [
+    "IMAGE_SCORES",
     "METRICS",
+    "BoundaryAccuracy",
+    "CountMetric",
     "Counts",
+    "Dice",
+    "FrequencyWeightedIoU",
+    "GlobalDice",
+    "ImageScore",
+    "InternalAccuracy",
+    "IoU",
+    "MaskMetric",
+    "MeanAccuracy",
+    "MeanIoU",
+    "MeanOfRatios",
+    "MeanOverImages",
+    "MeanScore",
     "Metric",
+    "ObjectF2",
+    "ObjectPrecision",
+    "PixelAccuracy",
+    "Precision",
+    "ScoreSums",
+    "Truth",
+    "build_metric",
     "counts",
     "dataset_dice",
     "dataset_iou",

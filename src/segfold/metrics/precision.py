@@ -12,14 +12,14 @@ import numpy as np
 from segfold.metrics.areas import Images, overlap
 
 # (inter, union, pred_area, truth_area) -> score, elementwise on integer arrays of any one shape
-Metric = Callable[[np.ndarray, np.ndarray, np.ndarray, np.ndarray], np.ndarray]
+ImageScore = Callable[[np.ndarray, np.ndarray, np.ndarray, np.ndarray], np.ndarray]
 
 
 def score_counts(inter: np.ndarray, union: np.ndarray, pred_area: np.ndarray, truth_area: np.ndarray) -> np.ndarray:
     """Scores images by their pixel counts.
 
     The areas are not needed (one empty mask has no intersection); they stand here because every metric in
-    ``METRICS`` is called alike.
+    ``IMAGE_SCORES`` is called alike.
 
     Returns:
         Multiples of 0.1 in 0…1, of the shape of ``inter``.

@@ -15,7 +15,7 @@ from segfold.errors import SegfoldError, one_line
 from segfold.layouts.ids import one_form
 from segfold.layouts.rle import decode_batch, encode_batch, problem
 from segfold.layouts.table import read_table, shorten, with_suffix
-from segfold.metrics import METRICS, overlap
+from segfold.metrics import IMAGE_SCORES, overlap
 
 Key = TypeVar("Key", str, int)
 Shapes = Mapping[str, tuple[int, int]]
@@ -146,7 +146,7 @@ def score_csv(path: Path | str, truth_csv: Path | str, competition: Competition,
         masks = [
             decode_batch([texts[image_id] for image_id in ids], shape, competition.rle_order) for texts in (pred, truth)
         ]
-        total += float(METRICS[competition.metric](*overlap(*masks)).sum())
+        total += float(IMAGE_SCORES[competition.metric](*overlap(*masks)).sum())
     return total / len(shapes)
 
 
