@@ -13,7 +13,8 @@ from segfold.demo.baselines import all_empty, best_grey_threshold
 from segfold.files import write_atomic
 from segfold.layouts.rle import decode
 from segfold.layouts.table import read_table
-from segfold.submission.check import image_shapes, score_csv
+from segfold.submission.check import image_shapes
+from segfold.submission.score import score_submission
 
 SHOWN = 16
 
@@ -51,7 +52,7 @@ def compare(csv: Path, competition: Competition, home: Path, picture: Path) -> C
         empty=all_empty(truth, competition.metric),
         grey=grey,
         rule=rule,
-        ensemble=score_csv(csv, truth_path, competition, shapes),
+        ensemble=score_submission(csv, truth_path, competition, shapes).mean,
     )
 
 
