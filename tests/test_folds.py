@@ -9,8 +9,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
-from segfold.data.folds import coverage_class, fold_path, make_folds, read_folds, write_folds
+from segfold.data.folds import fold_path, read_folds, write_folds
+from segfold.data.folds import make_folds as make_folds_by
+from segfold.tasks.strata import coverage_class, coverage_strata
 from segfold.errors import SegfoldError
+
+
+def make_folds(ids, coverage, *arguments, **options):  # type: ignore[no-untyped-def]
+    """Folds by coverage, the strata of one class."""
+    return make_folds_by(ids, coverage_strata(coverage), *arguments, **options)
+
 
 # Images in each coverage class of the salt competition.
 SALT = [1562, 576, 296, 224, 186, 225, 205, 174, 148, 159, 245]

@@ -4,11 +4,12 @@ import difflib
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path, PurePosixPath
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_serializer, field_validator, model_validator
 
 from segfold.errors import SegfoldError, shown
+from segfold.metrics import Metric, build_metric
 from segfold.paths import user_path
 from segfold.schema import said
 from segfold.tasks import Task, make_task
@@ -100,6 +101,7 @@ class Competition(BaseModel):
     Attributes:
         slug: Kaggle's name of it; null where it is not on Kaggle.
         source: where it is described.
+        scoring: the metric, a name or a name with its settings.
         unconfirmed: what in this file could not be confirmed in a source.
         void: value in mask files of pixels that do not count; null where every pixel counts.
         background: index of the class that stands for "no object"; null where there is none.
@@ -130,7 +132,7 @@ class Competition(BaseModel):
     classes: tuple[Text, ...]
     void: Annotated[int, Field(ge=0, le=65535)] | None = None
     background: Annotated[int, Field(ge=0, le=254)] | None = None
-    metric: Literal["precision", "iou", "dice"]
+    scoring: dict[str, dict[str, Any]] = Field(alias="metric")
     submission: Submission = Submission()
     train_images: RelativePath = "train/images"
     train_masks: RelativePath | None = "train/masks"
@@ -155,6 +157,16 @@ class Competition(BaseModel):
     group_column: Text | None = None
     tables: dict[Text, ExtraTable] = Field(default_factory=dict)
 
+    @field_validator("scoring", mode="before")
+    @classmethod
+    def _one_metric(cls, value: Any) -> Any:
+        said(lambda: build_metric(value))
+        return {value: {}} if isinstance(value, str) else {name: settings or {} for name, settings in value.items()}
+
+    @field_serializer("scoring")
+    def _shortest(self, scoring: dict[str, dict[str, Any]]) -> Any:
+        return scoring if any(scoring.values()) else self.metric
+
     @model_validator(mode="after")
     def _fits(self) -> "Competition":
         said(lambda: self.task)
@@ -166,6 +178,21 @@ class Competition(BaseModel):
         return self
 
     @property
+    def metric(self) -> str:
+        """Name of its metric."""
+        return next(iter(self.scoring))
+
+    @property
+    def scorer(self) -> Metric:
+        """Its metric, with its settings."""
+        return build_metric(self.scoring)
+
+    @property
+    def has_split(self) -> bool:
+        """Whether it has a validation split of its own."""
+        return False
+
+    @property
     def task(self) -> Task:
         """What its masks are."""
         return _task(self.task_name, self.classes, self.background)
@@ -174,13 +201,14 @@ class Competition(BaseModel):
     def form(self) -> Form:
         """How it wants its predictions."""
         given = self.submission
+        key = given.key or self.key
         several = len(self.task.rows) > 1 or "{class}" in self.key or self.class_column is not None
         return Form(
             form=given.form,
             rows=given.rows or self.rows or ("class" if several else "image"),
-            key=given.key or self.key,
+            key=key,
             id_column=given.id_column or self.id_column,
-            class_column=given.class_column or self.class_column,
+            class_column=given.class_column or (None if "{class}" in key else self.class_column),
             mask_column=given.mask_column or self.mask_column,
             empty=self.empty if given.empty is None else given.empty,
             size=given.size,

@@ -16,7 +16,7 @@ from torch import nn
 
 from segfold.competition import Competition, load_competition
 from segfold.config import dump_yaml
-from segfold.data.folds import ensure_folds, fold_path, read_folds
+from segfold.data.folds import ensure_folds, fold_path, given_folds, make_folds, read_folds
 from segfold.data.images import ImageSet, known_shapes, load_split
 from segfold.disk import size_text
 from segfold.ensemble.blend import OofMember, TestMember
@@ -90,6 +90,12 @@ def open_run(experiment: Experiment, name: str, home: Path = Path(), group: Grou
     return Run(experiment, competition, folder, home)
 
 
+def fold_count(experiment: Experiment, competition: Competition) -> int:
+    """How many folds there are: one where the competition has a validation split of its own, and it is to be used."""
+    given = experiment.folds.given and experiment.folds.file is None and competition.has_split
+    return 1 if given else experiment.folds.k
+
+
 def experiment_folds(
     experiment: Experiment,
     competition: Competition,
@@ -105,15 +111,20 @@ def experiment_folds(
     Raises:
         SegfoldError: a named file of other images, or with another number of folds.
     """
-    settings = experiment.folds
+    settings, k = experiment.folds, fold_count(experiment, competition)
     if settings.file is not None:
         path = home / user_path(settings.file)
         folds = read_folds(path, images.ids)
         if (count := int(folds.max()) + 1) != settings.k:
             raise SegfoldError(f"{path} has {count} folds, folds.k is {settings.k}: set folds.k={count}")
         return folds
-    path = fold_path(competition.name, settings.k, home)
-    return ensure_folds(path, images.ids, images.coverage, images.groups, settings.k, settings.seed, say)
+
+    def made() -> np.ndarray:
+        if k == 1 and images.held_out is not None:
+            return given_folds(images.held_out)
+        return make_folds(images.ids, images.strata, images.groups, k, settings.seed, say)
+
+    return ensure_folds(fold_path(competition.name, k, home), images.ids, k, made)
 
 
 def fold_job(run: Run, fold: int, say: Callable[[str], None] = lambda text: None) -> FoldJob:

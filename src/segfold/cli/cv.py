@@ -16,8 +16,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     from segfold.cli.show import run_table
     from segfold.cli.train import run_name, train_one
+    from segfold.competition import load_competition
     from segfold.config import load_experiment
     from segfold.errors import SegfoldError
+    from segfold.road import fold_count
     from segfold.runs.folder import run_folder
     from segfold.runs.identity import comparable_folds
     from segfold.stopping import Stopping
@@ -30,7 +32,8 @@ def run(arguments: argparse.Namespace) -> int:
         problem = run_table(folder)
     else:
         stopping = Stopping(experiment.minutes)
-        all(train_one(arguments, str(fold), stopping) for fold in range(experiment.folds.k))
+        count = fold_count(experiment, load_competition(experiment.competition, HOME))
+        all(train_one(arguments, str(fold), stopping) for fold in range(count))
         _, problem = comparable_folds(folder)
     if problem is not None:
         raise SegfoldError(f"no mean over folds: {problem}")

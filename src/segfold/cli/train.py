@@ -58,7 +58,7 @@ def train_one(arguments: argparse.Namespace, fold: str, stopping: "Stopping") ->
         stack.callback(leave_group)
         group = join_group(experiment.machine.device)
         run = road.open_run(experiment, run_name(arguments, experiment), HOME, group)
-        number = fold_number(fold, experiment.folds.k)
+        number = fold_number(fold, road.fold_count(experiment, run.competition))
         stack.enter_context(stopping.installed())
         progress = stack.enter_context(Progress(experiment.machine.progress, silent=not group.leads))
         done = road.train_fold(run, number, progress, stopping, group)

@@ -57,6 +57,8 @@ def find_source(competition: Competition, split: str, root: Path) -> Source:
     masks: Path | None = None
     states: list[Any] = [[VERSION, competition.rle_order, competition.image_suffix, competition.mask_suffix]]
     states.append([competition.exif, competition.white])
+    if len((task := competition.task).classes) > 1:  # of one class all tasks have the same masks
+        states.append([task.name, task.classes, task.background, competition.void])
     states.append(sorted(listing.items()))
     if train:
         masks = mask_source(competition, root)
@@ -174,6 +176,7 @@ def _clean(folder: Path, split: str, target: Path, alone: bool) -> None:
 
 def _build(source: Source, folder: Path) -> dict[str, Any]:
     texts = _texts(source)
+    task = source.competition.task
 
     def decode(name: str) -> tuple[np.ndarray, np.ndarray | None, Kind]:
         image = image_of(source.competition, file_of(source.images, name, source.competition.image_suffix))
@@ -186,7 +189,8 @@ def _build(source: Source, folder: Path) -> dict[str, Any]:
             return error
 
     shapes: list[tuple[int, ...]] = []
-    areas: list[int] = []
+    areas: list[int] = []  # image after image, of each class
+    foreground: list[int] = []
     constant: list[bool] = []
     problems: list[str] = []
     kinds: dict[str, Kind] = {}
@@ -203,7 +207,8 @@ def _build(source: Source, folder: Path) -> dict[str, Any]:
                 if array is not None:
                     _write(handle, array, hashes)
             if mask is not None:
-                areas.append(int(np.count_nonzero(mask)))
+                areas.extend(task.areas(mask).tolist())
+                foreground.append(task.foreground(mask))
         for handle in (images, masks):
             handle.flush()
             os.fsync(handle.fileno())
@@ -233,6 +238,8 @@ def _build(source: Source, folder: Path) -> dict[str, Any]:
         "fingerprint": whole.hexdigest(),
         "files": {name: (folder / name).stat().st_size for name in hashes},
     }
+    if source.masks and len(task.classes) > 1:
+        index["foreground"] = foreground
     (folder / "index.json").write_text(json.dumps(index))
     return index
 

@@ -37,8 +37,9 @@ class Sample(TypedDict):
 
     Attributes:
         image: C×H×W of 0…255: uint8, or float32 with channels beside "image", images of 16 bits, or mixup.
-        mask: 1×H×W uint8 of 0 and 1; with mixup float32 from 0 to 1.
-        valid: 1×H×W bool, false in the padded border; of mixed samples see ``segfold.data.augment.mixing``.
+        mask: the task's target: C×H×W uint8 of 0 and 1, or 1×H×W of class indices; with mixup C×H×W float32 from 0 to 1.
+        valid: 1×H×W bool, false in the padded border and where the mask does not count; of mixed samples see
+            ``segfold.data.augment.mixing``.
         row: index into the ``ImageSet``; of a mixed sample, that of the first image.
     """
 
@@ -96,7 +97,7 @@ class TrainingSet(Dataset[Sample]):
         unknown = sorted(set(mix or {}) - set(MIXES))
         if unknown:
             raise SegfoldError(f"no mix of samples {unknown[0]!r}; there are {', '.join(MIXES)}")
-        self._images, self._masks = images.images, images.masks
+        self._images, self._masks, self._task = images.images, images.masks, images.task
         self._rows = np.asarray(rows, np.int64)
         self._sizing = sizing
         self._augmenter = augmenter
@@ -111,7 +112,9 @@ class TrainingSet(Dataset[Sample]):
     def sample_bytes(self) -> int:
         """Of one sample."""
         values = self._planes.bytes_a_pixel * (4 if self._soft and self._planes.whole else 1)
-        return self._sizing.height * self._sizing.width * (values + (4 if self._soft else 1) + 1)
+        planes = len(self._task.classes)
+        mask = 4 * planes if self._soft else 1 if self._task.exclusive else planes
+        return self._sizing.height * self._sizing.width * (values + mask + 1)
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -125,9 +128,10 @@ class TrainingSet(Dataset[Sample]):
             if mix.applies(stream):
                 partner = self._pixels(self._partner(stream), epoch, f"{draw}/{name}")
                 pixels = mix(pixels, partner, stream)
+        target = pixels.mask.transpose(2, 0, 1) if self._soft else self._task.target(pixels.mask)
         return Sample(
             image=torch.from_numpy(pixels.image).permute(2, 0, 1),
-            mask=torch.from_numpy(pixels.mask)[None],
+            mask=torch.from_numpy(target),
             valid=torch.from_numpy(pixels.valid)[None],
             row=row,
         )
@@ -139,14 +143,13 @@ class TrainingSet(Dataset[Sample]):
         if self._augmenter is not None:
             image, mask = self._augmenter(image, mask, epoch, draw)
         offset = self._offset(shape, epoch, draw) if self._random_offset else None
-        pixels = MaskedImage(
-            self._planes(image, row, self._sizing, offset),
-            self._sizing.mask(mask, offset),
-            self._sizing.valid(shape, offset),
-        )
+        image, mask = self._planes(image, row, self._sizing, offset), self._sizing.mask(mask, offset, self._task)
+        valid = self._sizing.valid(shape, offset)
+        if (counted := self._task.valid(mask)) is not None:
+            valid &= counted
         if self._soft:
-            return MaskedImage(pixels.image.astype(np.float32), pixels.mask.astype(np.float32), pixels.valid)
-        return pixels
+            return MaskedImage(image.astype(np.float32), self._task.shares(mask), valid)
+        return MaskedImage(image, mask, valid)
 
     def _offset(self, shape: tuple[int, int], epoch: int, draw: int | str) -> tuple[int, int]:
         most_top, most_left = self._sizing.slack(shape)

@@ -10,6 +10,12 @@ import numpy as np
 from segfold.errors import SegfoldError, shown
 from segfold.files import write_atomic
 from segfold.layouts.table import read_table, shorten
+from segfold.tasks import Strata
+
+
+TRAINED_ON = -1
+"""Fold number of an image that no fold holds out: of the training part of a competition's own split."""
+_TRAINED_ON = "train"  # in fold files
 
 
 def fold_path(competition: str, k: int, home: Path = Path()) -> Path:
@@ -25,30 +31,32 @@ def parse_fold(text: str) -> int | None:
 def fold_number(text: str, k: int) -> int:
     """Number of a fold as a user writes it.
 
+    Args:
+        k: how many folds there are; 1 of a competition that has a validation split of its own.
+
     Raises:
         SegfoldError: not a number from 0 to ``k`` - 1.
     """
     number = parse_fold(text)
+    if k == 1 and number != 0:
+        raise SegfoldError(
+            f"--fold {text[:30]}: the competition has a validation split of its own, fold 0, and no other; use --fold 0, "
+            "or folds.given=false for folds of the whole training set"
+        )
     if number is None or number >= k:
         raise SegfoldError(f"--fold {text[:30]}: expected a number from 0 to {k - 1}, one less than folds.k")
     return number
 
 
-def coverage_class(coverage: np.ndarray) -> np.ndarray:
-    """``ceil(10 · coverage)``: 0 for an empty mask, 1 for up to 10 % of the pixels, …, 10."""
-    # 0.7 as a quotient of counts may lie just above 0.7.
-    return np.ceil(10 * np.asarray(coverage, float) - 1e-9).astype(np.int64)
-
-
 def make_folds(
     ids: Iterable[str],
-    coverage: Sequence[float] | np.ndarray,
+    strata: Strata,
     groups: Iterable[str] | None = None,
     k: int = 5,
     seed: int = 0,
     say: Callable[[str], None] = lambda text: None,
 ) -> np.ndarray:
-    """Assigns each image to one of ``k`` folds, stratified by coverage class, by scikit-learn's splitters.
+    """Assigns each image to one of ``k`` folds, evenly by stratum, by scikit-learn's splitters.
 
     They see the images in the order of a hash of (seed, id), so the order of the files does not matter. Without groups
     every class, and the whole, is spread as evenly as can be (folds differ by at most one image); with groups as evenly
@@ -56,11 +64,11 @@ def make_folds(
 
     Args:
         ids: N ids.
-        coverage: N, share of foreground pixels, 0…1.
+        strata: of the images, see ``segfold.tasks.Task.strata``.
         groups: N group names; a group stays in one fold. "" is an image in no group.
         k: number of folds.
         seed: another seed gives another split.
-        say: told of a coverage class that is too small to be in every fold.
+        say: told of strata that are too small to be in every fold.
 
     Returns:
         N fold numbers, 0…k-1, in the order of ``ids``.
@@ -72,15 +80,15 @@ def make_folds(
     if len(set(names)) < len(names):
         doubled = sorted({name for name in names if names.count(name) > 1})
         raise SegfoldError(f"id {shorten(doubled)} is there more than once: expected one image an id")
-    classes = coverage_class(np.asarray(coverage, float))
+    classes = strata.numbers
     if len(classes) != len(names):
-        raise ValueError(f"{len(classes)} coverages for {len(names)} ids")
+        raise ValueError(f"{len(classes)} strata for {len(names)} ids")
     keys = _group_keys(names, groups)
     count = len(set(keys))
     if k < 2 or k > count:
         what = "images" if groups is None else "groups"
         raise SegfoldError(f"k={k} folds of {count} {what}: expected 2…{count}")
-    for line in _too_small(classes, keys, k, grouped=groups is not None):
+    for line in _too_small(strata, keys, k, grouped=groups is not None):
         say(line)
     order = np.array(sorted(range(len(names)), key=lambda row: _random(names[row], seed)))
     folds = np.empty(len(names), np.int64)
@@ -96,13 +104,14 @@ def _group_keys(names: list[str], groups: Iterable[str] | None) -> list[str]:
     return [f"group:{group}" if group else f"image:{name}" for name, group in zip(names, given)]
 
 
-def _too_small(classes: np.ndarray, keys: Sequence[str], k: int, grouped: bool) -> Iterator[str]:
-    """A line for each coverage class that cannot be in every fold."""
-    for number in np.unique(classes).tolist():
-        inside = np.flatnonzero(classes == number).tolist()
+def _too_small(strata: Strata, keys: Sequence[str], k: int, grouped: bool) -> Iterator[str]:
+    """A line for each stratum, or each of one name, that cannot be in every fold."""
+    rows: dict[str, list[int]] = {}
+    for number in np.unique(strata.numbers).tolist():
+        rows.setdefault(strata.names[number], []).extend(np.flatnonzero(strata.numbers == number).tolist())
+    for named, inside in rows.items():
         groups = len({keys[row] for row in inside})
         if groups < k:
-            named = "empty masks" if number == 0 else f"masks that cover {10 * (number - 1)} to {10 * number} %"
             among = f" in {groups} group{'s' * (groups > 1)}" if grouped else ""
             images = f"{len(inside)} image{'s' * (len(inside) > 1)}"
             yield f"{named}: {images}{among}, too few for {k} folds; some folds have none of them"
@@ -134,6 +143,15 @@ def _random(text: str, seed: int) -> bytes:
     return hashlib.sha256(f"{seed}:{text}".encode()).digest()
 
 
+def given_folds(held_out: np.ndarray) -> np.ndarray:
+    """Folds of a competition's own split: fold 0 alone, which holds out its validation part.
+
+    Args:
+        held_out: (N,) whether an image is in the validation part.
+    """
+    return np.where(np.asarray(held_out, bool), 0, TRAINED_ON).astype(np.int64)
+
+
 def write_folds(path: Path, ids: Iterable[str], folds: Iterable[int]) -> bool:
     """Writes a fold file (``id,fold``, sorted by id) unless the same one is there.
 
@@ -154,7 +172,8 @@ def write_folds(path: Path, ids: Iterable[str], folds: Iterable[int]) -> bool:
         raise SegfoldError(
             f"{path} is there and differs, and runs may have been trained on it: delete it, or choose another file"
         )
-    lines = [f"{_quoted(name)},{fold}\n" for name, fold in sorted(zip(names, numbers))]
+    texts = [_TRAINED_ON if fold == TRAINED_ON else str(fold) for fold in numbers]
+    lines = [f"{_quoted(name)},{text}\n" for name, text in sorted(zip(names, texts))]
     with write_atomic(path, "w") as handle:
         handle.writelines(["id,fold\n", *lines])
     return True
@@ -164,7 +183,7 @@ def read_folds(path: Path, ids: Iterable[str]) -> np.ndarray:
     """Reads a fold file and holds it to the data.
 
     Returns:
-        Fold number of each id, in the order of ``ids``.
+        Fold number of each id, in the order of ``ids``; ``TRAINED_ON`` where the file has ``train``.
 
     Raises:
         SegfoldError: no file, doubled, missing or unknown ids, a fold that is no number or has no images.
@@ -178,12 +197,12 @@ def read_folds(path: Path, ids: Iterable[str]) -> np.ndarray:
         raise SegfoldError(f"{path} has no line for {shorten(missing)}: the data has more images, make folds for it")
     if unknown := sorted(set(lines) - set(names)):
         raise SegfoldError(f"{path} has id {shorten(unknown)}, which the data has not: make folds for this data")
-    numbers = {name: parse_fold(fold) for name, fold in lines.items()}
+    numbers = {name: TRAINED_ON if fold == _TRAINED_ON else parse_fold(fold) for name, fold in lines.items()}
     if bad := [f"{name} ({shown(lines[name])})" for name, number in numbers.items() if number is None]:
         raise SegfoldError(f"{path}: the fold of {shorten(bad)} is no number: expected 0, 1, …")
     folds = np.array([numbers[name] for name in names], np.int64)
-    used = np.unique(folds)
-    if len(used) < 2 or used[-1] != len(used) - 1:
+    used = np.unique(folds[folds != TRAINED_ON])
+    if len(used) < (1 if TRAINED_ON in folds else 2) or used[-1] != len(used) - 1:
         found = ", ".join(map(str, used[:20]))
         raise SegfoldError(f"{path} has the folds {found}: expected two or more, numbered 0, 1, … without a gap")
     return folds
@@ -203,17 +222,11 @@ def _quoted(name: str) -> str:
 
 
 def ensure_folds(
-    path: Path,
-    ids: Sequence[str] | np.ndarray,
-    coverage: np.ndarray,
-    groups: np.ndarray | None,
-    k: int,
-    seed: int,
-    say: Callable[[str], None] = lambda text: None,
+    path: Path, ids: Sequence[str] | np.ndarray, k: int, make: Callable[[], np.ndarray]
 ) -> np.ndarray:
-    """The folds in ``path``, made first where there is no file. Arguments and errors as above."""
+    """The ``k`` folds in ``path``, made first where there is no file. Errors as of ``read_folds``."""
     if not path.exists():
-        write_folds(path, ids, make_folds(ids, coverage, groups, k, seed, say))
+        write_folds(path, ids, make())
     folds = read_folds(path, ids)
     if int(folds.max()) + 1 != k:
         raise SegfoldError(

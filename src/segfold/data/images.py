@@ -9,12 +9,14 @@ from pathlib import Path
 from typing import Any, Literal, overload
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from segfold.competition import Competition, data_folder
 from segfold.data.cache import cache_folder, cached, decoded_shapes, find_source
 from segfold.errors import SegfoldError
 from segfold.layouts.table import read_table, shorten
+from segfold.tasks import FOREGROUND, Strata, Task
 
 IN_MEMORY = 1 << 30  # bytes of images and masks up to which a split is read into memory rather than mapped
 
@@ -22,7 +24,7 @@ IN_MEMORY = 1 << 30  # bytes of images and masks up to which a split is read int
 class PixelStore(Sequence[np.ndarray]):
     """Images, or masks, of any size in one flat buffer.
 
-    ``store[i]`` is a read-only view: H×W×C of an image store, H×W (0 and 1) of a mask store.
+    ``store[i]`` is a read-only view: H×W×C of an image store, H×W of a mask store.
 
     Args:
         buffer: the pixels of all images one after the other.
@@ -90,14 +92,18 @@ class ImageSet:
     Attributes:
         ids: N ids, text.
         images: H×W×C each.
-        masks: H×W of 0 and 1 each; None for a test set.
+        masks: H×W each, as ``task`` has them; None for a test set.
         extra: a column for each of the competition's tables, indexed by id.
         fingerprint: hash of ids, shapes and pixels; where they came from does not matter.
-        coverage: N, share of foreground pixels; NaN for a test set.
+        coverage: N, share of pixels that have a class other than the background; NaN for a test set.
         groups: N group names, "" for an image in no group; None where the competition has no group column.
         constant: N, whether all pixels of an image have one value.
         limits: smallest and largest number in each of the competition's tables, over all its lines: the same for
             every split.
+        task: what the masks are.
+        areas: N×C, pixels of each class, counted from ``masks`` where not given; None for a test set.
+        instances: H×W of object numbers each, 0 where there is none; None where the competition has no objects.
+        held_out: N, whether an image is of the competition's own validation split; None where it has none.
     """
 
     ids: np.ndarray
@@ -109,9 +115,25 @@ class ImageSet:
     groups: np.ndarray | None
     constant: np.ndarray
     limits: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    task: Task = FOREGROUND
+    areas: np.ndarray | None = None
+    instances: PixelStore | None = None
+    held_out: np.ndarray | None = None
+
+    def __post_init__(self) -> None:
+        if self.areas is None and self.masks is not None:
+            counted = [self.task.areas(mask) for mask in self.masks]
+            areas = np.array(counted, np.int64).reshape(len(self.ids), len(self.task.classes))
+            object.__setattr__(self, "areas", areas)
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    @property
+    def strata(self) -> Strata:
+        """What the folds of a split with masks are stratified by."""
+        assert self.areas is not None
+        return self.task.strata(self.areas, self.images.shapes[:, 0] * self.images.shapes[:, 1])
 
     def fingerprints(self, channels: Sequence[str] = ()) -> dict[str, str]:
         """Hashes of all that a network sees of the split, by what they are of.
@@ -172,7 +194,7 @@ def load_split(
         source = find_source(competition, split, root)
         folder, index = cached(source, split, cache_folder(root), say)
         try:
-            images, masks = _open(folder, index)
+            images, masks = _open(competition.task, folder, index)
             break
         except FileNotFoundError:
             if attempt == 2:
@@ -180,16 +202,22 @@ def load_split(
     ids = np.array(index["ids"], dtype=object)
     area = images.shapes[:, 0] * images.shapes[:, 1]
     extra, limits = _extra(competition, root, ids)
+    areas, coverage = None, np.full(len(ids), np.nan)
+    if masks is not None:
+        areas = np.array(index["areas"], np.int64).reshape(len(ids), len(competition.task.classes))
+        coverage = np.array(index.get("foreground", index["areas"])) / area
     return ImageSet(
         ids=ids,
         images=images,
         masks=masks,
         extra=extra,
         fingerprint=index["fingerprint"],
-        coverage=np.full(len(ids), np.nan) if masks is None else np.array(index["areas"]) / area,
+        coverage=coverage,
         groups=_groups(competition, root, ids) if split == "train" else None,
         constant=np.array(index["constant"], bool),
         limits=limits,
+        task=competition.task,
+        areas=areas,
     )
 
 
@@ -209,11 +237,11 @@ def missing_data(root: Path) -> str:
     return f"no data in {root}: run `make data from=PATH` (a folder or a zip), or `make data` to use Kaggle"
 
 
-def _open(folder: Path, index: dict[str, Any]) -> tuple[PixelStore, PixelStore | None]:
+def _open(task: Task, folder: Path, index: dict[str, Any]) -> tuple[PixelStore, PixelStore | None]:
     mapped = sum(index["files"].values()) > IN_MEMORY
     shapes = np.array(index["shapes"], np.int64)
 
-    def store(name: str, dtype: str, shapes: np.ndarray, masks: bool) -> PixelStore:
+    def store(name: str, dtype: npt.DTypeLike, shapes: np.ndarray, masks: bool) -> PixelStore:
         path = folder / name
         buffer = np.memmap(path, dtype, "r") if mapped else np.fromfile(path, dtype)
         return PixelStore(buffer, shapes, masks, path.resolve())
@@ -221,7 +249,7 @@ def _open(folder: Path, index: dict[str, Any]) -> tuple[PixelStore, PixelStore |
     images = store("images.bin", index["dtype"], shapes, False)
     if index["areas"] is None:
         return images, None
-    return images, store("masks.bin", "uint8", shapes * [1, 1, 0] + [0, 0, 1], True)
+    return images, store("masks.bin", task.dtype, shapes * [1, 1, 0] + [0, 0, 1], True)
 
 
 def _groups(competition: Competition, root: Path, ids: np.ndarray) -> np.ndarray | None:

@@ -61,12 +61,17 @@ class Prediction(NamedTuple):
 
 
 def probabilities(
-    network: nn.Module, images: Tensor, tta: Sequence[str], runtime: Runtime
+    network: nn.Module,
+    images: Tensor,
+    tta: Sequence[str],
+    runtime: Runtime,
+    activated: Callable[[Tensor], Tensor] = torch.sigmoid,
 ) -> tuple[Tensor, Tensor | None]:
     """Mean probability over the transforms of ``tta``, each undone on the network's output.
 
     Args:
         images: N×C×H×W, raw pixels, on the runtime's device; or N×T×C×H×W, already transformed by each of ``tta``.
+        activated: from logits to probabilities.
 
     Returns:
         N×classes×H×W float32 in 0…1, and the N×T image-level logits of a network that gives them.
@@ -83,7 +88,7 @@ def probabilities(
         asked = runtime.precision == "fp16" or (runtime.precision == "bf16" and runtime.device.type == "cpu")
         if asked and not bool(logits.isfinite().all()):
             raise _RangeError
-        total = total + transform.inverse(logits.sigmoid())
+        total = total + transform.inverse(activated(logits))
         if found.image is not None:
             image_logits.append(found.image.float().reshape(-1))
     mean = torch.as_tensor(total / len(tta))
@@ -111,7 +116,7 @@ def predict(
         SegfoldError: the device's memory does not hold a batch.
     """
     told = False
-    runtime = manner.runtime
+    runtime, activated = manner.runtime, images.task.activated
     dataset = PredictionSet(images, rows, manner.sizing, channels=manner.channels, tta=manner.tta)
     wanted = 0 if runtime.device.type == "cpu" else min(runtime.workers, 4)
     size = dataset.sample_bytes * manner.batch_size
@@ -130,10 +135,11 @@ def predict(
         with memory_errors(runtime, f"lower predict.batch_size (now {manner.batch_size})"):
             pixels = batch["image"].to(runtime.device, non_blocking=True)
             try:
-                mean, logits = probabilities(network, pixels, manner.tta, runtime)
+                mean, logits = probabilities(network, pixels, manner.tta, runtime, activated)
             except _RangeError:
                 # Batch by batch, so that a prediction that was stopped goes on with the same bits.
-                mean, logits = probabilities(network, pixels, manner.tta, replace(runtime, precision="fp32"))
+                wide = replace(runtime, precision="fp32")
+                mean, logits = probabilities(network, pixels, manner.tta, wide, activated)
                 if not told:
                     say(f"{runtime.precision} gives numbers that are not finite; predicting in float32 where it does")
                     told = True

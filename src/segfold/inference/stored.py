@@ -39,7 +39,7 @@ def prediction_meta(digest: str, experiment: Experiment, images: ImageSet) -> di
         "weights": digest,
         "tta": list(experiment.predict.tta),
         "input": {key: value for key, value in dump(experiment.input).items() if key != "random_offset"},
-        "activation": "sigmoid",
+        "activation": images.task.activation,
         **images.fingerprints(experiment.input.channels),
         "fast": experiment.fast,
         "pipeline": PIPELINE,

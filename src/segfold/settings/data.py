@@ -69,8 +69,11 @@ class Folds(Settings):
         k: how many folds.
         seed: random seed that the folds are drawn with.
         file: a fold file of one's own, which then says how many folds there are; null: made where it is not there yet.
+        given: where the competition has a validation split of its own, that is fold 0, the only one; false: ``k`` folds of
+            both parts together.
     """
 
     k: Annotated[int, Ge(2), Le(1000)] = 5
     seed: Seed = 0
     file: PathText | None = None
+    given: bool = True

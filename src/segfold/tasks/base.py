@@ -119,6 +119,10 @@ class Task(ABC):
         """Probabilities of logits N×C×H×W, float32."""
         return logits.float().sigmoid()
 
+    def plain(self, half: int) -> tuple[int, ...]:
+        """Thresholds of a plain decision: ``half`` for each class."""
+        return (half,) * len(self.classes)
+
     @abstractmethod
     def decided(self, codes: npt.NDArray[np.uint16], thresholds: Sequence[int]) -> Mask:
         """The mask of stored probabilities.

@@ -33,7 +33,7 @@ def training_samples(
         images,
         rows,
         sizing_of(experiment, stage),
-        Augmenter(own, seed) if own else None,
+        Augmenter(own, seed, images.task) if own else None,
         experiment.input.random_offset,
         channels=experiment.input.channels,
         seed=seed,

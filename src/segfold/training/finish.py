@@ -1,6 +1,7 @@
 """The end of a fold: its weights, its out-of-fold predictions and their scores; ``done.json`` last."""
 
 import time
+from collections.abc import Mapping
 from contextlib import closing
 from typing import Any
 
@@ -13,11 +14,12 @@ from segfold.files import write_json
 from segfold.inference.networks import load_weights, save_weights
 from segfold.inference.stored import StoredImages, predict_named, weights_names
 from segfold.machine import memory_errors
+from segfold.metrics import MeanScore
 from segfold.observer import SILENT, Observer
 from segfold.training.averages import reestimate
 from segfold.training.batches import Batches
 from segfold.training.learner import Learner
-from segfold.training.validation import scores_of, store_counts, write_scores
+from segfold.training.validation import class_scores, scores_of, store_tally, write_scores
 
 
 def finish_fold(learner: Learner, observer: Observer = SILENT) -> dict[str, Any]:
@@ -36,15 +38,17 @@ def finish_fold(learner: Learner, observer: Observer = SILENT) -> dict[str, Any]
         runtime,
         observer,
     )
-    counts = store_counts(store, job.images)
-    write_scores(job.folder.scores, job.fold, store.ids, counts)
+    task = job.images.task
+    tally = store_tally(store, job.images, job.competition)
+    write_scores(job.folder.scores, job.fold, store.ids, tally, task)
     fault("scores")
-    scores = scores_of(counts, job.competition.metric)
+    scores = scores_of(tally, job.competition.scorer, task)
     done = {
         "competition": job.competition.name,
         "metric": job.competition.metric,
         "fold": job.fold,
         **scores.as_record(),
+        **_by_class(class_scores(tally, task)),
         "images": len(job.validation_rows),
         "held_out": [str(name) for name in job.images.ids[job.validation_rows]],
         "training_images": len(job.training_rows),
@@ -64,6 +68,15 @@ def finish_fold(learner: Learner, observer: Observer = SILENT) -> dict[str, Any]
     write_json(job.folder.done, done)
     job.folder.remove_epochs()
     return done
+
+
+def _by_class(scores: Mapping[str, MeanScore]) -> dict[str, Any]:
+    """IoU and its standard error by the name of the class; nothing of a single class."""
+    table = {
+        name: {"iou": round(score.mean, 6), "standard_error": round(score.standard_error or 0.0, 6)}
+        for name, score in scores.items()
+    }
+    return {"classes": table} if table else {}
 
 
 def _estimate(network: nn.Module, learner: Learner) -> None:

@@ -153,8 +153,10 @@ class Learner:
     def target(self, part: Sample) -> tuple[Tensor, Tensor | None]:
         """The target of a part, and the area that counts: the padded border does not, unless it shall."""
         device = self.runtime.device
-        valid = part["valid"].to(device, non_blocking=True) if self.plan.settings.loss.unpadded else None
-        return part["mask"].to(device, non_blocking=True).float(), valid
+        # Where a border has no class of its own, it never counts.
+        left_out = self.plan.settings.loss.unpadded or self.job.images.task.fill is not None
+        valid = part["valid"].to(device, non_blocking=True) if left_out else None
+        return part["mask"].to(device, non_blocking=True), valid
 
     def check(self) -> None:
         """Raises NotFiniteError if the loss of this epoch or a weight is NaN or infinite."""

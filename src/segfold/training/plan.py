@@ -20,6 +20,7 @@ from segfold.optim import Schedule, build_schedule, with_warmup
 from segfold.runs.folder import FoldFolder
 from segfold.runs.identity import changed_inputs
 from segfold.settings import Experiment, Stage
+from segfold.tasks import Task
 
 FAST_IMAGES = 64
 
@@ -42,6 +43,7 @@ class StagePlan:
     """Optimiser steps an epoch."""
     pixels: int
     """Of the network's input."""
+    task: Task
     optimizer: tuple[str, dict[str, Any]]
 
     @property
@@ -51,7 +53,7 @@ class StagePlan:
     @cached_property
     def loss(self) -> StageLoss:
         """With the weights of the stage's beginning."""
-        return self.settings.loss.build()
+        return self.settings.loss.build(classes=self.task.classes, exclusive=self.task.exclusive, background=self.task.background)
 
     @cached_property
     def schedule(self) -> Schedule:
@@ -134,6 +136,7 @@ class FoldJob:
             images=drawn,
             steps=drawn // batch_size,
             pixels=height * width,
+            task=self.competition.task,
             optimizer=(optimizer.name, optimizer.settings),
         )
 

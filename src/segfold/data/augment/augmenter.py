@@ -16,6 +16,7 @@ import numpy as np
 from segfold.data.keys import sample_key
 from segfold.errors import SegfoldError
 from segfold.schema import build
+from segfold.tasks import FOREGROUND, Task
 
 _PLACES = {
     "hflip": "geometric:hflip",
@@ -46,24 +47,28 @@ class Augmenter:
     Args:
         steps: settings by name of the step, in the order of application.
         seed: of the experiment.
+        task: whose masks they are.
 
     Raises:
         SegfoldError: a setting out of its range, or a step that does not exist.
     """
 
-    def __init__(self, steps: Mapping[str, Mapping[str, Any]], seed: int) -> None:
+    def __init__(self, steps: Mapping[str, Mapping[str, Any]], seed: int, task: Task = FOREGROUND) -> None:
         unknown = sorted(set(steps) - set(AUGMENTATIONS))
         if unknown:
             raise SegfoldError(f"no augmentation {unknown[0]!r}; there are {', '.join(AUGMENTATIONS)}")
         self._settings = {name: dict(settings) for name, settings in steps.items()}
-        self._seed = seed
+        self._seed, self._task = seed, task
         self._steps = [
             build(f"augment.{name}", AUGMENTATIONS[name], settings) for name, settings in self._settings.items()
         ]
+        for step in self._steps:
+            if hasattr(step, "mask_fill"):
+                step.mask_fill = task.fill
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Steps may be of a class made at run time; a worker process that is spawned builds its own.
-        return Augmenter, (self._settings, self._seed)
+        return Augmenter, (self._settings, self._seed, self._task)
 
     def __call__(
         self, image: np.ndarray, mask: np.ndarray, epoch: int, index: int | str
@@ -72,7 +77,7 @@ class Augmenter:
 
         Args:
             image: H×W×C, uint8 or uint16; not changed.
-            mask: H×W uint8 of 0 and 1; not changed.
+            mask: H×W as the task's masks are; not changed.
             epoch: number of the epoch.
             index: number, or another name, of the sample in the epoch.
 
@@ -85,9 +90,10 @@ class Augmenter:
         stream, generator = random.Random(key), np.random.default_rng(key)
         # albumentations takes the full range of float images to be 0…1 and knows no gamma of uint16.
         full = None if image.dtype == np.uint8 else np.iinfo(image.dtype).max
-        data = {"image": image if full is None else image.astype(np.float32) / full, "mask": mask}
+        data = {"image": image if full is None else image.astype(np.float32) / full}
+        data["mask"] = self._task.spread(mask)
         for step in self._steps:
             step.set_random_state(generator, stream)
             data = step(**data)
-        changed = data["image"]
-        return changed if full is None else np.rint(changed * full).astype(image.dtype), data["mask"]
+        changed, moved = data["image"], self._task.gathered(data["mask"])
+        return changed if full is None else np.rint(changed * full).astype(image.dtype), moved

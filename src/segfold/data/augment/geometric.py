@@ -1,6 +1,7 @@
 """Steps that move pixels: the mask moves with the image, and what lies outside is reflected.
 
-Masks of 0 and 1 are interpolated bilinearly in uint8, which rounds them to the nearer value: they stay binary.
+Masks of 0 and 1 are interpolated bilinearly in uint8, which rounds them to the nearer value: they stay binary. Of class
+indices the nearest pixel is taken, and outside there is none that counts (``Step.mask_fill``).
 """
 
 import functools
@@ -127,11 +128,11 @@ class _Shear(Step):
         self._limit = limit
 
     def apply(self, image: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        height, width = mask.shape
+        height, width = mask.shape[:2]
         move = self.stream.uniform(-self._limit, self._limit) * width
         # Edges lie half a pixel beyond the centres of the outermost pixels.
         matrix = np.array([[1, -2 * move / height, move * (1 - 1 / height)], [0, 1, 0]])
-        return _warp(image, matrix), _warp(mask, matrix)
+        return _warp(image, matrix), _warp_mask(mask, matrix, self.mask_fill)
 
 
 class _Crop(Step):
@@ -146,10 +147,10 @@ class _Crop(Step):
         spans = math.sqrt(area / ratio), math.sqrt(area * ratio)
         (zoom_y, top), (zoom_x, left) = (
             (span, self.stream.uniform(0, 1 - span) * length + (span - 1) / 2)
-            for span, length in zip(spans, mask.shape, strict=True)
+            for span, length in zip(spans, mask.shape[:2], strict=True)
         )
         matrix = np.array([[zoom_x, 0, left], [0, zoom_y, top]])
-        return _warp(image, matrix, cv2.WARP_INVERSE_MAP), _warp(mask, matrix, cv2.WARP_INVERSE_MAP)
+        return _warp(image, matrix, cv2.WARP_INVERSE_MAP), _warp_mask(mask, matrix, self.mask_fill, cv2.WARP_INVERSE_MAP)
 
 
 class _Elastic(Step):
@@ -158,13 +159,13 @@ class _Elastic(Step):
         self._limit, self._smooth = limit, smooth
 
     def apply(self, image: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        side = min(mask.shape)
-        noise = self.generator.standard_normal((*mask.shape, 2), np.float32)
+        side = min(mask.shape[:2])
+        noise = self.generator.standard_normal((*mask.shape[:2], 2), np.float32)
         field = cv2.GaussianBlur(noise, (0, 0), self._smooth * side, borderType=cv2.BORDER_REFLECT)
         longest = float(np.hypot(field[..., 0], field[..., 1]).max())
         field *= self.stream.uniform(0, self._limit) * side / longest
-        columns, rows = np.meshgrid(*(np.arange(length, dtype=np.float32) for length in mask.shape[::-1]))
-        return _remap(image, mask, field[..., 0] + columns, field[..., 1] + rows)
+        columns, rows = np.meshgrid(*(np.arange(length, dtype=np.float32) for length in mask.shape[1::-1]))
+        return _remap(image, mask, self.mask_fill, field[..., 0] + columns, field[..., 1] + rows)
 
 
 class _GridDistortion(Step):
@@ -173,9 +174,9 @@ class _GridDistortion(Step):
         self._steps, self._limit = steps, limit
 
     def apply(self, image: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        height, width = mask.shape
+        height, width = mask.shape[:2]
         columns, rows = np.meshgrid(self._places(width), self._places(height))
-        return _remap(image, mask, columns, rows)
+        return _remap(image, mask, self.mask_fill, columns, rows)
 
     def _places(self, length: int) -> np.ndarray:
         """Where each of ``length`` pixels of an axis comes from."""
@@ -190,11 +191,13 @@ def _affine_class() -> Any:
     """albumentations' Affine, calling OpenCV directly: its own way there takes as long as the warp itself."""
 
     class Affine(library().Affine):  # type: ignore[misc]
+        mask_fill: int | None = None  # as of ``Step``
+
         def apply(self, img: np.ndarray, matrix: np.ndarray, **params: Any) -> np.ndarray:
             return _warp(img, matrix[:2]) if img.shape[2] in (2, 3, 4) else super().apply(img, matrix, **params)
 
         def apply_to_mask(self, mask: np.ndarray, matrix: np.ndarray, **params: Any) -> np.ndarray:
-            return _warp(mask, matrix[:2])
+            return _warp_mask(mask, matrix[:2], self.mask_fill)
 
     return Affine
 
@@ -206,11 +209,25 @@ def _warp(array: np.ndarray, matrix: np.ndarray, flags: int = 0) -> np.ndarray:
     )
 
 
-def _remap(image: np.ndarray, mask: np.ndarray, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _warp_mask(mask: np.ndarray, matrix: np.ndarray, fill: int | None, flags: int = 0) -> np.ndarray:
+    """``fill``: see ``Step.mask_fill``."""
+    if fill is None:
+        return _warp(mask, matrix, flags)
+    size = mask.shape[1], mask.shape[0]
+    how = cv2.INTER_NEAREST | flags
+    return cv2.warpAffine(mask, matrix, size, flags=how, borderMode=cv2.BORDER_CONSTANT, borderValue=fill)
+
+
+def _remap(
+    image: np.ndarray, mask: np.ndarray, fill: int | None, x: np.ndarray, y: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
     def moved(part: np.ndarray) -> np.ndarray:
         return cv2.remap(part, x, y, cv2.INTER_LINEAR, borderMode=_BORDER)
 
-    return _by_channels(image, moved), moved(mask)
+    if fill is None:
+        return _by_channels(image, moved), _by_channels(mask, moved)
+    nearest = cv2.remap(mask, x, y, cv2.INTER_NEAREST, borderMode=cv2.BORDER_CONSTANT, borderValue=fill)
+    return _by_channels(image, moved), nearest
 
 
 def _by_channels(array: np.ndarray, function: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:

@@ -23,7 +23,7 @@ class MaskedImage(NamedTuple):
 
     Attributes:
         image: height×width×C.
-        mask: height×width.
+        mask: height×width; where masks are shares, and more than one class can be, height×width×C.
         valid: height×width bool.
     """
 
@@ -102,7 +102,7 @@ class _Mixup(Mix):
 class _Cutmix(Mix):
     def mix(self, first: MaskedImage, second: MaskedImage, share: float, stream: random.Random) -> MaskedImage:
         window = []
-        for length in first.mask.shape:
+        for length in first.valid.shape:
             side = round(math.sqrt(1 - share) * length)
             start = stream.randint(0, length - side)
             window.append(slice(start, start + side))

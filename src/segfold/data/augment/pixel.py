@@ -94,7 +94,7 @@ class _Noise(Step):
 
     def apply(self, image: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         full = _full(image)
-        drawn = self.generator.standard_normal(mask.shape, np.float32)
+        drawn = self.generator.standard_normal(mask.shape[:2], np.float32)
         drawn *= self.stream.uniform(0, self._sigma) * full
         noisy = np.clip(image + drawn[:, :, np.newaxis], 0, full)
         return _typed(noisy, image), mask
@@ -107,7 +107,7 @@ class _Cutout(Step):
 
     def apply(self, image: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         value = image.mean(axis=(0, 1)) if self._fill is None else np.array(self._fill * _full(image))
-        height, width = (round(self._size * length) for length in mask.shape)
+        height, width = (round(self._size * length) for length in mask.shape[:2])
         cut = image.copy()
         for _ in range(self._holes):
             top = self.stream.randint(0, mask.shape[0] - height)

@@ -20,10 +20,13 @@ class Step(ABC):
     Attributes:
         stream: for single numbers.
         generator: for arrays.
+        mask_fill: value of a mask outside the image, for steps that move pixels: they take the nearest pixel of a mask;
+            None where its values of 0 and 1 are interpolated, and continued, as the image is.
     """
 
     stream: random.Random
     generator: np.random.Generator
+    mask_fill: int | None = None
 
     def __init__(self, p: float) -> None:
         self.p = p
@@ -44,7 +47,8 @@ class Step(ABC):
 
         Args:
             image: H×W×C, uint8 or float32 of 0…1; not to be changed in place.
-            mask: H×W uint8 of 0 and 1; not to be changed in place.
+            mask: H×W uint8 of 0 and 1, or of class indices with ``mask_fill`` for what does not count, or H×W×C of 0 and 1,
+                a plane a class; not to be changed in place.
 
         Returns:
             Arrays of the same shapes, types and ranges.
