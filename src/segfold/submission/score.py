@@ -12,7 +12,7 @@ from segfold.errors import SegfoldError
 from segfold.layouts.ids import one_form
 from segfold.layouts.rle import decode_batch, decode_objects
 from segfold.layouts.table import read_table
-from segfold.metrics import CountMetric, Counts, MeanScore, ScoreSums, overlap
+from segfold.metrics import CountMetric, Counts, MeanScore, ObjectMetric, ScoreSums, overlap
 from segfold.resize import Shape
 from segfold.submission.check import check_submission
 from segfold.submission.findings import some
@@ -77,14 +77,17 @@ def _of_tables(
                 raise SegfoldError(f"{truth_path}: mask of {', '.join(table.key(row))}: {fault}")
     metric, task = competition.scorer, competition.task
     for ids, shape in of_one_shape(list(sizes), sizes):
+        if isinstance(metric, ObjectMetric) and table.by_object:
+            # Objects that touch are told apart by their rows, and would be one in a mask.
+            pairs = ([_objects(name, shape, table, each) for each in (pred, truth)] for name in ids)
+            yield np.stack([metric.of_objects(*pair) for pair in pairs])
+            continue
         found, known = _planes(ids, shape, table, pred), _planes(ids, shape, table, truth)
         if isinstance(metric, CountMetric) and not task.exclusive:
             yield metric.of(_counts(found, known))
             continue
-        masks = zip(ids, _masks(found, table), _masks(known, table))
-        yield np.stack(
-            [features(task, metric, one, other, _objects(name, shape, table, truth)) for name, one, other in masks]
-        )
+        masks = zip(_masks(found, table), _masks(known, table))
+        yield np.stack([features(task, metric, one, other) for one, other in masks])
 
 
 def _texts(path: Path, table: Table, ids: Sequence[str]) -> Texts:
@@ -137,12 +140,12 @@ def _masks(planes: Sequence[npt.NDArray[np.uint8]], table: Table) -> Iterator[Ma
     return (table.task.mask(np.stack(each)) for each in zip(*every))
 
 
-def _objects(name: str, shape: Shape, table: Table, texts: Texts) -> npt.NDArray[np.int32] | None:
-    """The objects of an image, of all classes; None where the rows do not tell them apart."""
-    if not table.by_object:
-        return None
-    every = [text for label in table.task.rows for text in _filled(texts[Row(name, label)])]
-    return decode_objects(every, shape, table.form.order, table.form.relative)
+def _objects(name: str, shape: Shape, table: Table, texts: Texts) -> list[npt.NDArray[np.int32]]:
+    """H×W numbers of the objects of an image, of each class by itself."""
+    return [
+        decode_objects(_filled(texts[Row(name, label)]), shape, table.form.order, table.form.relative)
+        for label in table.task.rows
+    ]
 
 
 def _of_pictures(
