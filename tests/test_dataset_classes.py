@@ -1,6 +1,7 @@
 """Training samples of several classes: what is moved in stays a class, what does not count is not valid."""
 
 from dataclasses import replace
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -100,8 +101,8 @@ def test_mixed_samples_are_shares_of_classes() -> None:
     images = of_task(Multiclass(ABC))
     samples = training_set(images, sizing=Sizing(61, 53), mix={"mixup": {"p": 1.0, "alpha": 1.0}})
     mixed = False
-    for position in range(4):
-        found = samples[(0, position, position)]
+    for epoch, position in product(range(3), range(4)):
+        found = samples[(epoch, position, position)]
         valid = found["valid"][0]
         assert found["mask"].shape == (3, 61, 53) and found["mask"].dtype == torch.float32
         torch.testing.assert_close(found["mask"].sum(dim=0)[valid], torch.ones(int(valid.sum())))
