@@ -185,6 +185,17 @@ def test_balanced_classes_weigh_alike() -> None:
     torch.testing.assert_close(found, torch.stack(images).mean())
 
 
+def test_a_class_that_is_nowhere_changes_no_weight() -> None:
+    """Neither present nor predicted, it leaves the balance and the border of the other two as they are for one logit."""
+    index = torch.zeros(1, 1, 8, 14, dtype=torch.int64)
+    index[..., 1:5], index[..., 8:12] = 1, 1
+    z, _, _ = batch(n=1, h=8, w=14)
+    z[:, 2] = -1000
+    loss = WeightedBCE(balance=True, border=10)
+    found = value(loss.among(Classes(THREE, exclusive=True, background=0)), z, index)
+    torch.testing.assert_close(found, value(loss, z[:, 1:2] - z[:, :1], index.float()))
+
+
 def test_borders_lie_in_the_background_between_objects_of_any_class() -> None:
     """Weights of 1 + w0 exp(-(d1 + d2)² / 2σ²) from the two nearest parts of what is not class 1."""
     index = torch.ones(1, 1, 12, 16, dtype=torch.int64)

@@ -11,6 +11,7 @@ from loss_cases import random_batch, value, value_and_gradient
 from segfold.errors import SegfoldError
 from segfold.losses import BCE, Bootstrapped, Classes, CrossEntropy, Focal, StageLoss, WeightedBCE, build_loss
 from segfold.losses.classes import one_hot
+from segfold.settings import LossTerms
 
 THREE = Classes(("car", "road", "sky"), exclusive=True)
 WEIGHTS = {"road": 4.0, "sky": 0.5}
@@ -149,6 +150,22 @@ def test_what_asks_for_an_object_is_refused_where_there_is_none(mask: Any, messa
     with pytest.raises(SegfoldError, match=message):
         StageLoss(mask, classes=THREE.names, exclusive=True)
     StageLoss(mask, classes=THREE.names)
+
+
+def test_settings_bring_the_classes_to_the_losses() -> None:
+    z, index, valid = batch()
+    terms = LossTerms.model_validate({"mask": {"ce": {"weight": 2, "class_weights": {"road": 4}}, "dice": 3}})
+    own = StageLoss(
+        {"ce": (2.0, {"class_weights": {"road": 4}}), "dice": (3.0, {})},
+        classes=THREE.names,
+        exclusive=True,
+        background=2,
+    )
+    built = terms.build(classes=list(THREE.names), exclusive=True, background=2)
+    assert built.classes == own.classes
+    assert torch.equal(built(z, {}, index, valid)[0], own(z, {}, index, valid)[0])
+    with pytest.raises(SegfoldError, match=r"class_weights names road, which is not a class: did you mean roads\?"):
+        terms.build(classes=("roads", "car"), exclusive=True)
 
 
 def test_names_that_are_not_known_yet_are_not_looked_at() -> None:
