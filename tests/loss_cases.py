@@ -11,17 +11,24 @@ Y = torch.tensor([1.0, 1.0, 0.0, 0.0]).reshape(1, 1, 2, 2)
 CASES = {
     "bce": ("bce", {}),
     "bce-smoothed": ("bce", {"smoothing": 0.1}),
+    "ce": ("ce", {}),
+    "ce-batch": ("ce", {"average": "batch"}),
+    "ce-all": ("ce", {"average": "all"}),
+    "ce-classes": ("ce", {"class_weights": {"a": 3.0}, "smoothing": 0.1}),
     "weighted": ("weighted", {}),
     "weighted-classes": ("weighted", {"positive": 3.0, "balance": True}),
     "weighted-border": ("weighted", {"border": 10.0, "sigma": 2.0}),
+    "weighted-by-class": ("weighted", {"class_weights": {"a": 3.0}}),
     "focal": ("focal", {}),
     "focal-alpha": ("focal", {"gamma": 1.5, "alpha": 0.25}),
     "focal-smoothed": ("focal", {"smoothing": 0.2}),
+    "focal-classes": ("focal", {"class_weights": {"a": 3.0}}),
     "bootstrapped": ("bootstrapped", {}),
     "bootstrapped-pixels": ("bootstrapped", {"pixels": 9}),
     "bootstrapped-fraction": ("bootstrapped", {"fraction": 0.3}),
     "bootstrapped-warmup": ("bootstrapped", {"warmup": 0.5}),
     "bootstrapped-below": ("bootstrapped", {"fraction": 0.1, "below": 0.7}),
+    "bootstrapped-classes": ("bootstrapped", {"fraction": 0.3, "class_weights": {"a": 3.0}}),
     "dice": ("dice", {}),
     "dice-unsmoothed": ("dice", {"smooth": 0.0}),
     "dice-batch": ("dice", {"mode": "batch"}),
@@ -44,14 +51,14 @@ NOT_ADDITIVE = {"lovasz-batch", "lovasz-softmax-batch"}
 """Losses that look at the whole batch at once and cannot be put together from parts."""
 NOT_LINEAR = {"dice-batch", "jaccard-batch", "tversky-batch", *NOT_ADDITIVE}
 """Losses that are no means over images."""
-SOFTMAX = {"lovasz-softmax", "lovasz-softmax-all", "lovasz-softmax-batch"}
-"""Losses in which classes compete."""
+DILUTED = {"ce-all"}
+"""Losses that are divided by pixels that do not count, too."""
 
 EVERY = {case: LOSSES[name](**settings) for case, (name, settings) in CASES.items()}
 ADDITIVE = {case: loss for case, loss in EVERY.items() if case not in NOT_ADDITIVE}
 every = pytest.mark.parametrize("loss", EVERY.values(), ids=EVERY)
-APART = {case: loss for case, loss in EVERY.items() if case not in SOFTMAX}
-each_class_apart = pytest.mark.parametrize("loss", APART.values(), ids=APART)
+UNDILUTED = {case: loss for case, loss in EVERY.items() if case not in DILUTED}
+undiluted = pytest.mark.parametrize("loss", UNDILUTED.values(), ids=UNDILUTED)
 additive = pytest.mark.parametrize("loss", ADDITIVE.values(), ids=ADDITIVE)
 
 

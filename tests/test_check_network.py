@@ -1,7 +1,6 @@
 """What a network cannot be trained in is refused before the first step, whichever stage asks for it."""
 
 import re
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -78,14 +77,6 @@ def test_batch_norms_of_single_images_are_refused(home: Path) -> None:
     # A stage of no epochs asks for nothing.
     job = with_model(home, "unet", "stages.lovasz.epochs=0", "stages.lovasz.size=50")
     objective.check_network(job.network(), job, Group())
-
-
-def test_classes_that_exclude_each_other_are_refused_where_they_do_not(home: Path) -> None:
-    job = with_model(home, "unet", "stages.lovasz.loss.mask={lovasz: null, lovasz_softmax: 1}")
-    objective.check_stages(job, Group())
-    several = replace(job, competition=job.competition.model_copy(update={"classes": ("disc", "ring")}))
-    with pytest.raises(SegfoldError, match=r"stage lovasz: lovasz_softmax .* use lovasz"):
-        objective.check_stages(several, Group())
 
 
 @pytest.mark.parametrize("name", MODELS)

@@ -37,7 +37,7 @@ def test_shipped_competitions() -> None:
     assert salt.solution is None
     synthetic = load_competition("synthetic-salt")
     assert synthetic.solution == "solution.csv"
-    same = {"name", "title", "slug", "solution"}
+    same = {"name", "title", "slug", "source", "solution"}
     assert synthetic.model_dump(exclude=same) == salt.model_dump(exclude=same)
 
 

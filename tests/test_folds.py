@@ -11,8 +11,8 @@ from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
 from segfold.data.folds import fold_path, read_folds, write_folds
 from segfold.data.folds import make_folds as make_folds_by
-from segfold.tasks.strata import coverage_class, coverage_strata
 from segfold.errors import SegfoldError
+from segfold.tasks.strata import coverage_class, coverage_strata
 
 
 def make_folds(ids, coverage, *arguments, **options):  # type: ignore[no-untyped-def]

@@ -7,12 +7,12 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from loss_cases import CASES, additive, each_class_apart, every, random_batch, value, value_and_gradient
+from loss_cases import CASES, additive, every, random_batch, undiluted, value, value_and_gradient
 from segfold.errors import SegfoldError
-from segfold.losses import LOSSES, build_loss
+from segfold.losses import LOSSES, Classes, build_loss
 
 
-@every
+@undiluted
 def test_the_valid_area_is_all_that_counts(loss):
     z, y, _ = random_batch(h=12, w=11, c=2)
     valid = torch.zeros(4, 1, 12, 11, dtype=torch.bool)
@@ -50,7 +50,7 @@ def test_a_weight_of_two_is_the_image_twice(loss):
     torch.testing.assert_close(weighted, value(loss, z[twice], y[twice], valid[twice]), atol=1e-6, rtol=0)
 
 
-@each_class_apart
+@every
 def test_classes_are_averaged(loss):
     z, y, _ = random_batch(c=2)
     each = [value(loss, z[:, [i]], y[:, [i]]) for i in range(2)]
@@ -176,7 +176,8 @@ def test_the_cases_hold_every_loss_in_every_mode(name):
     hints = get_type_hints(builder.__init__)
     for parameter in inspect.signature(builder).parameters.values():
         hint = hints[parameter.name]
-        used = {settings.get(parameter.name, parameter.default) for settings in cases}
+        found = [settings.get(parameter.name, parameter.default) for settings in cases]
+        used = {tuple(value) if isinstance(value, dict) else value for value in found}
         if get_origin(hint) is Literal:
             assert used == set(get_args(hint))
         elif hint is bool:
@@ -191,11 +192,12 @@ def test_the_cases_hold_every_loss_in_every_mode(name):
 def test_every_setting_changes_the_loss(name, setting):
     default = inspect.signature(LOSSES[name]).parameters[setting].default
     others = {bool: not default, float: 0.3, str: {"image": "batch", "relu": "elu", "present": "all"}.get(default)}
-    other = 9 if setting == "pixels" else others.get(type(default), 0.3)
+    other = {"pixels": 9, "class_weights": {"a": 3.0}}.get(setting, others.get(type(default), 0.3))
     beside = {"border": 10.0} if setting == "sigma" else {}
-    z, y, valid = random_batch()
-    changed = value(LOSSES[name](**beside, **{setting: other}), z, y, valid)
-    assert abs(value(LOSSES[name](**beside), z, y, valid) - changed) > 1e-4
+    classes = Classes(("a", "b"))
+    z, y, valid = random_batch(c=2)
+    changed = value(build_loss(name, classes, **beside, **{setting: other}), z, y, valid)
+    assert abs(value(build_loss(name, classes, **beside), z, y, valid) - changed) > 1e-4
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,11 @@ import segmentation_models_pytorch.losses as smp
 import torch
 
 from loss_cases import value, value_and_gradient
-from segfold.losses import Lovasz, LovaszSoftmax
+from segfold.losses import Classes, Lovasz, LovaszSoftmax
+
+
+def exclusive(**settings) -> LovaszSoftmax:
+    return LovaszSoftmax(**settings).among(Classes(("a", "b", "c"), exclusive=True))
 
 
 def one_hot(labels: torch.Tensor, classes: int) -> torch.Tensor:
@@ -23,7 +27,8 @@ def test_the_worked_example() -> None:
     p = torch.tensor([[0.8, 0.3], [0.6, 0.1]])
     labels = torch.tensor([[0, 1], [1, 1]])
     z = torch.stack([p, 1 - p]).log()[None]
-    assert value(LovaszSoftmax(), z, one_hot(labels[None], 2)).item() == pytest.approx(0.379167, abs=1e-6)
+    assert value(exclusive(), z, one_hot(labels[None], 2)).item() == pytest.approx(0.379167, abs=1e-6)
+    assert value(exclusive(), z, labels[None, None]).item() == pytest.approx(0.379167, abs=1e-6)
     # One logit is the difference of the two.
     single = (z[:, 1] - z[:, 0])[:, None]
     assert value(LovaszSoftmax(), single, labels[None, None].float()).item() == pytest.approx(0.379167, abs=1e-6)
@@ -32,7 +37,7 @@ def test_the_worked_example() -> None:
 @pytest.mark.parametrize("per_image", [True, False])
 def test_values_and_gradients_of_the_library(per_image: bool) -> None:
     z, labels = batch()
-    result, gradient = value_and_gradient(LovaszSoftmax(per_image=per_image), z, one_hot(labels, 3))
+    result, gradient = value_and_gradient(exclusive(per_image=per_image), z, one_hot(labels, 3))
     z.requires_grad_()
     expected = smp.LovaszLoss("multiclass", per_image=per_image)(z, labels)
     expected.backward()
@@ -43,8 +48,8 @@ def test_values_and_gradients_of_the_library(per_image: bool) -> None:
 def test_absent_classes_count_by_their_surest_pixel_if_all_do() -> None:
     z, labels = batch(n=1)
     p = z.softmax(1)[0]
-    present = value(LovaszSoftmax(), z, one_hot(labels, 3))
-    everything = value(LovaszSoftmax(classes="all"), z, one_hot(labels, 3))
+    present = value(exclusive(), z, one_hot(labels, 3))
+    everything = value(exclusive(classes="all"), z, one_hot(labels, 3))
     torch.testing.assert_close(everything * 3, present + p[0].max() + p[2].max())
 
 
@@ -54,18 +59,16 @@ def test_pixels_outside_take_no_part() -> None:
     for i in range(4):
         inside = valid[i, 0]
         alone = (x[i][:, inside][None, :, None] for x in (z, one_hot(labels, 3)))
-        whole = value(LovaszSoftmax(), z[[i]], one_hot(labels, 3)[[i]], valid[[i]])
-        torch.testing.assert_close(whole, value(LovaszSoftmax(), *alone))
-    whole = value(LovaszSoftmax(), z, one_hot(labels, 3), valid)
-    assert value(LovaszSoftmax(), z, one_hot(labels, 3), valid.expand(-1, 3, -1, -1)) == whole
+        whole = value(exclusive(), z[[i]], one_hot(labels, 3)[[i]], valid[[i]])
+        torch.testing.assert_close(whole, value(exclusive(), *alone))
 
 
 def test_order_of_pixels_and_classes_does_not_matter() -> None:
     z, labels = batch()
     y = one_hot(labels, 3)
-    expected = value(LovaszSoftmax(), z, y)
-    torch.testing.assert_close(value(LovaszSoftmax(), z.flip(3), y.flip(3)), expected)
-    torch.testing.assert_close(value(LovaszSoftmax(), z[:, [2, 0, 1]], y[:, [2, 0, 1]]), expected)
+    expected = value(exclusive(), z, y)
+    torch.testing.assert_close(value(exclusive(), z.flip(3), y.flip(3)), expected)
+    torch.testing.assert_close(value(exclusive(), z[:, [2, 0, 1]], y[:, [2, 0, 1]]), expected)
 
 
 def test_certain_answers_have_the_jaccard_distance() -> None:
@@ -76,8 +79,17 @@ def test_certain_answers_have_the_jaccard_distance() -> None:
         classes = [c for c in range(3) if (labels[i] == c).any()]
         pairs = [(labels[i] == c, guess[i] == c) for c in classes]
         distances = [1 - (a & b).sum() / (a | b).sum() for a, b in pairs]
-        found = value(LovaszSoftmax(), z[[i]], one_hot(labels, 3)[[i]])
+        found = value(exclusive(), z[[i]], one_hot(labels, 3)[[i]])
         torch.testing.assert_close(found, torch.stack(distances).mean())
+
+
+@pytest.mark.parametrize("per_image", [True, False])
+def test_classes_that_do_not_exclude_each_other_are_a_single_logit_each(per_image: bool) -> None:
+    z, labels = batch()
+    y = torch.cat([one_hot(labels, 3)[:, :2], torch.ones(4, 1, 6, 5)], dim=1)
+    loss = LovaszSoftmax(per_image=per_image)
+    each = [value(loss, z[:, [i]], y[:, [i]]) for i in range(3)]
+    torch.testing.assert_close(value(loss, z, y), torch.stack(each).mean())
 
 
 def test_it_is_bounded_where_the_hinge_is_not() -> None:

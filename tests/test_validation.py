@@ -1,12 +1,15 @@
-"""Scores of a validation fold: counted in pieces, so that memory does not grow with the number of images."""
+"""Scores of a validation fold: counted one image after the other, so that memory does not grow with their number."""
 
+import csv
 import tracemalloc
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from sklearn.metrics import accuracy_score, f1_score, jaccard_score
 from torch import Tensor, nn
 
 from segfold.data.images import ImageSet
@@ -14,13 +17,13 @@ from segfold.machine import Runtime
 from segfold.models import Output
 from segfold.runs.folder import RunFolder
 from segfold.settings import Experiment
-from segfold.training import FoldJob, validation
-from segfold.training.validation import score_network, scores_of, store_counts
-from small_images import image_set
+from segfold.tasks import VOID, Task
+from segfold.training import FoldJob
+from segfold.training.validation import class_scores, score_network, scores_of, store_tally, write_scores
+from small_images import image_set, store
 from tiny_competition import TINY
 
 COUNT, SIDE = 80, 256
-MEBIBYTE = 1 << 20
 
 
 class MadeStore:
@@ -71,23 +74,20 @@ def brute_force_iou(images: ImageSet, store: MadeStore) -> float:
     return float(np.mean(scores))
 
 
-@pytest.mark.parametrize("piece", [1, 5 * SIDE * SIDE + 1, 1 << 30])
-def test_pieces_are_all_counted_once(images: ImageSet, piece: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(validation, "PIECE_BYTES", piece)
+IOU = TINY.model_copy(update={"scoring": {"iou": {}}})
+
+
+def test_every_image_is_counted_once(images: ImageSet) -> None:
     store = MadeStore(images)
-    assert scores_of(store_counts(store, images), "iou").iou == pytest.approx(brute_force_iou(images, store))
+    scores = scores_of(store_tally(store, images, IOU), IOU.scorer, IOU.task)
+    assert scores.iou == scores.score == pytest.approx(brute_force_iou(images, store))
 
 
 def test_stored_masks_are_not_all_in_memory_at_once(images: ImageSet) -> None:
-    all_masks = COUNT * SIDE * SIDE
-    whole = peak(lambda: store_counts(MadeStore(images), images))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(validation, "PIECE_BYTES", MEBIBYTE // 2)
-        assert peak(lambda: store_counts(MadeStore(images), images)) < all_masks / 2 < whole
+    assert peak(lambda: store_tally(MadeStore(images), images, TINY)) < COUNT * SIDE * SIDE / 2
 
 
-def test_predicted_masks_are_not_all_in_memory_at_once(images: ImageSet, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(validation, "PIECE_BYTES", MEBIBYTE // 2)
+def test_predicted_masks_are_not_all_in_memory_at_once(images: ImageSet) -> None:
     experiment = Experiment.model_validate(
         {
             "competition": "tiny",
@@ -103,3 +103,55 @@ def test_predicted_masks_are_not_all_in_memory_at_once(images: ImageSet, monkeyp
     job = FoldJob(experiment, TINY, images, folds, 0, RunFolder(Path("nowhere")).fold(0))
     assert peak(lambda: score_network(AsMade().eval(), job, runtime)) < COUNT * SIDE * SIDE / 2
     assert score_network(AsMade().eval(), job, runtime).iou == 1
+
+
+ABC = ("a", "b", "c")
+
+
+def of_classes(task: Task, count: int = 9) -> tuple[ImageSet, MadeStore]:
+    """Images of several classes, and predictions of which some pixels are wrong."""
+    rng = np.random.default_rng(0)
+    shape = (count, 20, 24)
+    most = [*range(3), VOID] if task.exclusive else range(8)
+    masks = [mask.astype(task.dtype) for mask in rng.choice(most, shape)]
+    images = image_set(count, shape[1:], channels=1, task=task, masks=True)
+    images = replace(images, masks=store(masks, masks=True), areas=None)
+    made = MadeStore(images)
+    codes = rng.integers(0, 65536, (count, 3, 20, 24)).astype(np.uint16)
+    made.codes = lambda row: codes[row]  # type: ignore[method-assign]
+    return images, made
+
+
+@pytest.mark.parametrize("name", ["miou", "pixel_accuracy"])
+def test_classes_that_exclude_each_other(name: str) -> None:
+    competition = TINY.model_copy(update={"task_name": "multiclass", "classes": ABC, "scoring": {name: {}}})
+    images, made = of_classes(competition.task)
+    tally = store_tally(made, images, competition)
+    found = scores_of(tally, competition.scorer, competition.task)
+    assert images.masks is not None
+    truth = np.concatenate([mask.ravel() for mask in images.masks])
+    pred = np.concatenate([made.codes(row).argmax(axis=0).ravel() for row in range(len(images))])[truth != VOID]
+    truth = truth[truth != VOID]
+    each = jaccard_score(truth, pred, average=None)
+    assert found.score == pytest.approx(each.mean() if name == "miou" else accuracy_score(truth, pred))
+    assert found.iou == pytest.approx(each.mean()) and found.dice == pytest.approx(
+        f1_score(truth, pred, average="macro")
+    )
+    table = class_scores(tally, competition.task)
+    assert [score.mean for score in table.values()] == pytest.approx(each.tolist()) and list(table) == list(ABC)
+
+
+def test_classes_each_by_itself(tmp_path: Path) -> None:
+    competition = TINY.model_copy(update={"task_name": "multilabel", "classes": ABC, "scoring": {"dice": {}}})
+    images, made = of_classes(competition.task)
+    tally = store_tally(made, images, competition)
+    expected = []
+    assert images.masks is not None
+    for row, mask in enumerate(images.masks):
+        pairs = [(made.codes(row)[bit] >= 32768, mask >> bit & 1) for bit in range(3)]
+        expected.append(np.mean([f1_score(truth.ravel(), pred.ravel()) for pred, truth in pairs]))
+    assert scores_of(tally, competition.scorer, competition.task).score == pytest.approx(np.mean(expected))
+    write_scores(tmp_path / "scores.csv", 0, made.ids, tally, competition.task)
+    rows = list(csv.DictReader((tmp_path / "scores.csv").open(newline="")))
+    assert [float(row["dice"]) for row in rows] == pytest.approx(expected, abs=1e-6)
+    assert [int(row["true_area:c"]) for row in rows] == [int((mask >> 2).sum()) for mask in images.masks]

@@ -11,10 +11,9 @@ from segfold.data.images import ImageSet, load_split
 from segfold.errors import SegfoldError
 from segfold.files import read_json
 from segfold.inference.stored import StoredImages
-from segfold.metrics import IMAGE_SCORES
 from segfold.runs.folder import RunFolder
 from segfold.runs.record import read_run
-from segfold.training.validation import store_counts
+from segfold.training.validation import store_tally
 
 
 @cache
@@ -35,7 +34,7 @@ def image_scores(home: Path, run: str, fold: int) -> dict[str, float]:
         raise SegfoldError(
             f"{folder.path} has no predictions of fold {fold} by its own weights; delete it to train anew"
         )
-    scores = IMAGE_SCORES[competition.metric](*store_counts(store, images))
+    scores = store_tally(store, images, competition).features[:, 0]
     return dict(zip(map(str, store.ids), scores.tolist(), strict=True))
 
 

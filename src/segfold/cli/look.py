@@ -41,12 +41,12 @@ def run(arguments: argparse.Namespace) -> int:
     pictures, masks, titles = [], [], []
     for position, row in enumerate(rows):
         pictures.append(images.images[int(row)])
-        masks.append(images.masks[int(row)] if images.masks is not None else np.zeros(1))
+        masks.append(images.task.planes(images.masks[int(row)]) if images.masks is not None else np.zeros(1))
         titles.append(str(images.ids[row]))
         for epoch in range(arguments.draws):
             sample = samples[(epoch, position, position)]
             pictures.append(sample["image"].permute(1, 2, 0).numpy())
-            masks.append(sample["mask"][0].numpy())
+            masks.append(images.task.target_planes(sample["mask"].numpy(), sample["valid"][0].numpy()))
             titles.append(f"epoch {epoch + 1}")
     sheet = contact_sheet(pictures, masks, titles=titles, columns=arguments.draws + 1)
     path = arguments.out or HOME / "runs" / f"look-{arguments.config.stem}.png"

@@ -12,7 +12,6 @@ from segfold.files import write_atomic
 from segfold.layouts.table import read_table, shorten
 from segfold.tasks import Strata
 
-
 TRAINED_ON = -1
 """Fold number of an image that no fold holds out: of the training part of a competition's own split."""
 _TRAINED_ON = "train"  # in fold files
@@ -221,9 +220,7 @@ def _quoted(name: str) -> str:
     return '"' + name.replace('"', '""') + '"' if any(mark in name for mark in ',"\r\n') else name
 
 
-def ensure_folds(
-    path: Path, ids: Sequence[str] | np.ndarray, k: int, make: Callable[[], np.ndarray]
-) -> np.ndarray:
+def ensure_folds(path: Path, ids: Sequence[str] | np.ndarray, k: int, make: Callable[[], np.ndarray]) -> np.ndarray:
     """The ``k`` folds in ``path``, made first where there is no file. Errors as of ``read_folds``."""
     if not path.exists():
         write_folds(path, ids, make())

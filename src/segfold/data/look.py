@@ -10,6 +10,21 @@ Colour = tuple[int, int, int]
 
 TINT: Colour = (64, 156, 255)
 OUTLINE: Colour = (255, 196, 0)
+TINTS: tuple[Colour, ...] = (
+    TINT,
+    (240, 112, 64),
+    (80, 190, 90),
+    (200, 90, 210),
+    (250, 210, 60),
+    (60, 200, 210),
+    (230, 70, 110),
+    (150, 120, 70),
+    (120, 110, 240),
+    (170, 200, 90),
+    (130, 130, 130),
+    (255, 160, 170),
+)
+"""Of the classes in their order, again from the first where there are more."""
 _PAPER: Colour = (255, 255, 255)
 _INK: Colour = (60, 60, 60)
 _TITLE_HEIGHT = 18
@@ -30,7 +45,8 @@ def contact_sheet(
     Args:
         images: H×W×C of 0…255 each (uint8, or float), or uint16 of 0…65535; the first three channels are shown as RGB,
             of fewer the first as grey. Sizes may differ, and are fitted into the cell.
-        masks: H×W each, foreground where above 0; tinted, and outlined in the tint's colour.
+        masks: H×W each, foreground where above 0; tinted, and outlined in the tint's colour. Or C×H×W each, a plane a
+            class, each in a colour of its own.
         outlines: further masks to draw as a second outline, such as the truth beside a prediction.
         titles: a short line above each image.
         columns: images a row; by default a sheet somewhat wider than high.
@@ -66,8 +82,9 @@ def contact_sheet(
 
 
 def overlay(image: np.ndarray, mask: np.ndarray, outline: np.ndarray | None, cell: int) -> np.ndarray:
-    """One image with its mask, its longer side scaled to ``cell`` pixels: H×W×3 uint8 RGB."""
-    height, width = mask.shape
+    """One image with its mask H×W, or planes C×H×W, its longer side scaled to ``cell`` pixels: H×W×3 uint8 RGB."""
+    planes = mask[None] if mask.ndim == 2 else mask
+    height, width = planes.shape[1:]
     if image.shape[:2] != (height, width):
         raise ValueError(f"image of {image.shape} with a mask of {mask.shape}")
     scale = cell / max(height, width)
@@ -75,11 +92,13 @@ def overlay(image: np.ndarray, mask: np.ndarray, outline: np.ndarray | None, cel
     colours = _bytes(image[:, :, :3] if image.shape[2] >= 3 else image[:, :, :1].repeat(3, axis=2))
     way = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
     picture = cv2.resize(np.ascontiguousarray(colours), size, interpolation=way)
-    # Masks are enlarged smoothly, so that outlines are curves rather than stairs.
-    inside = _fitted(mask, size)
-    tinted = cv2.addWeighted(picture, 0.68, np.full_like(picture, TINT), 0.32, 0)
-    picture = np.where(inside[:, :, None], tinted, picture)
-    _draw(picture, inside, TINT)
+    for index, plane in enumerate(planes):
+        tint = TINTS[index % len(TINTS)]
+        # Masks are enlarged smoothly, so that outlines are curves rather than stairs.
+        inside = _fitted(plane, size)
+        tinted = cv2.addWeighted(picture, 0.68, np.full_like(picture, tint), 0.32, 0)
+        picture = np.where(inside[:, :, None], tinted, picture)
+        _draw(picture, inside, tint)
     if outline is not None:
         _draw(picture, _fitted(outline, size), OUTLINE)
     return picture

@@ -3,7 +3,10 @@
 from segfold.losses.base import Loss, MovingLoss
 from segfold.losses.bootstrapped import Bootstrapped
 from segfold.losses.boundary import Boundary
+from segfold.losses.classes import Classes
 from segfold.losses.combine import LOSSES, HeadTerm, Over, StageLoss, build_loss
+from segfold.losses.cross_entropy import CrossEntropy
+from segfold.losses.joint import Joint
 from segfold.losses.lovasz import Lovasz
 from segfold.losses.lovasz_softmax import LovaszSoftmax
 from segfold.losses.pixel import BCE, Focal
@@ -15,10 +18,13 @@ __all__ = [
     "LOSSES",
     "Bootstrapped",
     "Boundary",
+    "Classes",
+    "CrossEntropy",
     "Dice",
     "Focal",
     "HeadTerm",
     "Jaccard",
+    "Joint",
     "Loss",
     "Lovasz",
     "LovaszSoftmax",

@@ -20,6 +20,10 @@ class Loss(Protocol):
 
     A mean over images says ``linear = True``: its denominator is known before the logits are, so the gradients of
     ``a`` within the whole do not depend on the logits of ``b``.
+
+    A loss judges each class by itself and needs to know no more of the classes: of such as exclude each other it is given
+    the logits of each against the rest, ``segfold.losses.classes.log_odds``, and the target one-hot. One that judges
+    the classes of a pixel together is a ``segfold.losses.joint.Joint``.
     """
 
     additive: bool
@@ -71,15 +75,32 @@ def flatten(logits: Tensor, target: Tensor, valid: Tensor | None, weight: Tensor
     if logits.ndim != 4 or target.shape != logits.shape:
         raise ValueError(f"logits {tuple(logits.shape)} and target {tuple(target.shape)} must both be N×C×H×W")
     n, c = logits.shape[:2]
-    if valid is not None:
-        if valid.shape not in ((n, 1, *logits.shape[2:]), tuple(logits.shape)):
-            raise ValueError(f"valid {tuple(valid.shape)} does not fit logits {tuple(logits.shape)}")
-        valid = valid.reshape(n, valid.shape[1], -1).bool()
+    return FlatPixels(
+        logits.float().reshape(n, c, -1),
+        target.float().reshape(n, c, -1),
+        flat_valid(logits, valid),
+        flat_weight(logits, weight),
+    )
+
+
+def flat_valid(logits: Tensor, valid: Tensor | None) -> Tensor | None:
+    """N×1×H×W or, as the logits, N×C×H×W to N×1×P or N×C×P bool."""
+    if valid is None:
+        return None
+    n = len(logits)
+    if valid.shape not in ((n, 1, *logits.shape[2:]), tuple(logits.shape)):
+        raise ValueError(f"valid {tuple(valid.shape)} does not fit logits {tuple(logits.shape)}")
+    return valid.reshape(n, valid.shape[1], -1).bool()
+
+
+def flat_weight(logits: Tensor, weight: Tensor | None) -> Tensor:
+    """Weights of the images (N), 1 each for None."""
+    n = len(logits)
     if weight is None:
-        weight = logits.new_ones(n, dtype=torch.float32)
-    elif weight.shape != (n,):
+        return logits.new_ones(n, dtype=torch.float32)
+    if weight.shape != (n,):
         raise ValueError(f"weight {tuple(weight.shape)} must hold one number for each of {n} images")
-    return FlatPixels(logits.float().reshape(n, c, -1), target.float().reshape(n, c, -1), valid, weight.float())
+    return weight.float()
 
 
 def mean_over_pixels(loss: Tensor, valid: Tensor | None) -> Tensor:

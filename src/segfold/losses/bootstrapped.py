@@ -11,18 +11,21 @@ from torch import Tensor
 
 from segfold.errors import SegfoldError
 from segfold.losses.base import flatten, mean_sums, mean_value
+from segfold.losses.classes import ClassWeights
+from segfold.losses.joint import Joint, flatten_joint, ratio
 from segfold.ranges import Share
 
 _SHARE = 1 / 16
 _Some = Annotated[float, Ge(1e-6), Le(1)]
 
 
-class Bootstrapped:
-    """Mean binary cross-entropy of the K pixels of an image with the largest, then over classes and images.
+class Bootstrapped(Joint):
+    """Mean cross-entropy of the K pixels of an image with the largest, then over images.
 
-    The pixels are chosen in each image and class by themselves, not in the whole batch: one hard image does not
-    take the pixels of the others. K never exceeds the valid pixels, so that it is always a mean of K losses; where
-    pixels tie for the last places they share them, and the gradient does not depend on their order.
+    It is the softmax's for classes that exclude each other; otherwise a sigmoid's, and the mean is over classes too. The
+    pixels are chosen in each image (and class) by themselves, not in the whole batch: one hard image does not take the
+    pixels of the others. K never exceeds the valid pixels, so that it is always a mean of K losses; where pixels tie for
+    the last places they share them, and the gradient does not depend on their order.
 
     Args:
         pixels: K, the number of hardest pixels.
@@ -32,7 +35,8 @@ class Bootstrapped:
             network that knows nothing yet has no hard pixels.
         below: every pixel whose class gets less than this probability teaches too, so that K is the least number
             (online hard example mining, OHEM; 0.7 for OCNet); null: K pixels, no more. The class of a soft target goes
-            by ``> 0.5``.
+            by ``> 0.5``, or is the one with the largest share.
+        class_weights: as of ``ce``; pixels are chosen by their weighted losses.
 
     Raises:
         SegfoldError: both ``pixels`` and ``fraction``.
@@ -43,6 +47,7 @@ class Bootstrapped:
         Yuan et al., OCNet, 2018 (arXiv 1809.00916), which counts over the batch, not the image.
     """
 
+    name = "bootstrapped"
     additive = True
     linear = True
 
@@ -53,6 +58,7 @@ class Bootstrapped:
         fraction: _Some | None = None,
         warmup: Share = 0.0,
         below: _Some | None = None,
+        class_weights: ClassWeights | None = None,
     ) -> None:
         if pixels is not None and fraction is not None:
             raise SegfoldError(
@@ -63,6 +69,7 @@ class Bootstrapped:
         self.warmup = warmup
         self._warm = 0.0 if self.warmup else 1.0
         self.below = below
+        self.class_weights = class_weights
 
     def at(self, done: float) -> "Bootstrapped":
         """The loss when a share ``done`` of the stage is over (0 to 1)."""
@@ -72,13 +79,22 @@ class Bootstrapped:
 
     def sums(self, logits: Tensor, target: Tensor, valid: Tensor | None = None, weight: Tensor | None = None) -> Tensor:
         """Weighted sum of the images' losses, and sum of the weights (2). See ``Loss.sums``."""
-        z, y, inside, w = flatten(logits, target, valid, weight)
-        loss = F.binary_cross_entropy_with_logits(z, y, reduction="none")
+        if self.classes.exclusive:
+            pixels = flatten_joint(logits, target, valid, weight)
+            inside, w, amount = pixels.valid, pixels.weight, pixels.weights(self.weights)
+            loss = pixels.cross_entropy(self.weights)
+        else:
+            z, y, inside, w = flatten(logits, target, valid, weight)
+            loss, amount = F.binary_cross_entropy_with_logits(z, y, reduction="none"), None
         hard = None
         if self.below is not None:
-            hard = torch.where(y > 0.5, z, -z).sigmoid() < self.below
+            if self.classes.exclusive:
+                likely = pixels.logits.softmax(dim=1).gather(1, pixels.label)
+            else:
+                likely = torch.where(y > 0.5, z, -z).sigmoid()
+            hard = likely < self.below
             hard = hard if inside is None else hard & inside
-        return mean_sums(hardest_mean(loss, self._count, inside, hard).mean(dim=1), w)
+        return mean_sums(self.mean_over_rows(hardest_mean(loss, self._count, inside, hard, amount)), w)
 
     def value(self, sums: Tensor) -> Tensor:
         """The mean over images."""
@@ -90,7 +106,11 @@ class Bootstrapped:
 
 
 def hardest_mean(
-    loss: Tensor, count: Callable[[Tensor], Tensor], valid: Tensor | None = None, hard: Tensor | None = None
+    loss: Tensor,
+    count: Callable[[Tensor], Tensor],
+    valid: Tensor | None = None,
+    hard: Tensor | None = None,
+    amount: Tensor | None = None,
 ) -> Tensor:
     """Mean of the K largest of each row, and of others that are taken anyway.
 
@@ -99,6 +119,7 @@ def hardest_mean(
         count: numbers of valid pixels to numbers K of pixels that are taken, more of more; 0 is made 1.
         valid: N×1×P or N×C×P bool, those that may be taken (None: all).
         hard: N×C×P bool, valid ones that are taken anyway (None: no others).
+        amount: N×C×P, what each pixel counts for in the mean; its loss is multiplied by it already (None: 1 each).
 
     Returns:
         N×C; 0 where no pixel is valid.
@@ -119,4 +140,6 @@ def hardest_mean(
     if hard is not None:
         chosen = torch.maximum(chosen, hard.to(chosen.dtype))
         k = chosen.sum(dim=2)
+    if amount is not None:
+        return ratio((loss * chosen).sum(dim=2), (amount * chosen).sum(dim=2))
     return (loss * chosen).sum(dim=2) / k.clamp(min=1)

@@ -2,7 +2,7 @@
 
 import copy
 import difflib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pkgutil import resolve_name
 from typing import Any, Literal
@@ -13,10 +13,13 @@ from torch import Tensor
 
 from segfold.errors import SegfoldError
 from segfold.losses.base import Loss, MovingLoss, mean_sums, mean_value
+from segfold.losses.classes import Classes, log_odds, one_hot
+from segfold.losses.joint import Joint
 from segfold.schema import build
 
 _PLACES = {
     "bce": "pixel:BCE",
+    "ce": "cross_entropy:CrossEntropy",
     "weighted": "weighted:WeightedBCE",
     "focal": "pixel:Focal",
     "bootstrapped": "bootstrapped:Bootstrapped",
@@ -56,9 +59,9 @@ class StageLoss:
     What a further head is trained on is decided by the shape of its logits: N×C×H×W by the mask losses, N×S×C×H×W by their
     sum over the S maps, N×1 by the cross-entropy with "the mask is not empty".
 
-    With e = 1 for an image whose mask is not empty within the valid area (a target above 0.5), and ℓ the weighted sum of
-    the mask losses on any pixel logits, a head of weight w adds ``w · ℓ(z | over)``, ``w · Σ_s ℓ(z_s | over)`` or
-    ``w · BCE(a, e)`` to ``ℓ`` of the main logits.
+    With e = 1 for an image whose mask is not empty within the valid area (a target above 0.5; of classes that exclude each
+    other, a pixel that is not background), and ℓ the weighted sum of the mask losses on any pixel logits, a head of weight w
+    adds ``w · ℓ(z | over)``, ``w · Σ_s ℓ(z_s | over)`` or ``w · BCE(a, e)`` to ``ℓ`` of the main logits.
 
     Three published forms of the TGS competition (reference: write-ups and code of the places named)::
 
@@ -70,12 +73,18 @@ class StageLoss:
 
         mask={"focal": (2, {}), "lovasz": (0, {"activation": "elu"})}, ramp={"focal": 0, "lovasz": 2}   # 2nd
 
+    Of classes that exclude each other a loss that judges the classes of a pixel together, a ``Joint``, is given the logits; one
+    that judges each class by itself, the logits of each class against the rest. So the probabilities of both are the softmax's.
+
     A ``StageLoss`` has the weights of one moment, at first those of the beginning; ``at`` gives it at another.
 
     Args:
         mask: losses by name, each with its weight and settings; applied to every pixel head.
         heads: further heads by name.
         ramp: weights of mask losses at the end of the stage; the others keep theirs.
+        classes: names of the C classes, () if they are not known: settings that name classes are then not looked at.
+        exclusive: whether each pixel has exactly one of them.
+        background: index of the class that is the background, of exclusive classes; None: there is none.
 
     Attributes:
         mask: the mask losses that are computed, those with a weight above 0 at this moment.
@@ -83,10 +92,10 @@ class StageLoss:
         factors: of each part in the total at this moment.
         additive: whether ``value`` of added ``sums`` is exactly the loss of the images together, all stage long.
         linear: whether all mask losses are means over images, see ``Loss``, all stage long.
-        exclusive: whether some mask loss takes the classes as excluding each other.
+        classes: the classes.
 
     Raises:
-        SegfoldError: an unknown loss, a beginning or an end without a mask loss.
+        SegfoldError: an unknown loss, a beginning or an end without a mask loss, a setting that does not fit the classes.
     """
 
     def __init__(
@@ -94,16 +103,20 @@ class StageLoss:
         mask: Mapping[str, tuple[float, Mapping[str, Any]]],
         heads: Mapping[str, HeadTerm] | None = None,
         ramp: Mapping[str, float] | None = None,
+        *,
+        classes: Sequence[str] = (),
+        exclusive: bool = False,
+        background: int | None = None,
     ) -> None:
+        self.classes = Classes(tuple(classes), exclusive, background)
         self.terms = {name: term for name, term in (heads or {}).items() if term.weight > 0}
         self._losses: dict[str, Loss] = {}
         self._spans = _spans(mask, ramp or {})
         for name, span in self._spans.items():
             if max(span) > 0:
-                self._losses[name] = build_loss(name, **mask[name][1])
+                self._losses[name] = build_loss(name, self.classes, **mask[name][1])
         self.additive = all(loss.additive for loss in self._losses.values())
         self.linear = all(loss.linear for loss in self._losses.values())
-        self.exclusive = any(getattr(loss, "exclusive", False) for loss in self._losses.values())
         self._weigh(0.0)
 
     def at(self, done: float) -> "StageLoss":
@@ -137,7 +150,7 @@ class StageLoss:
         Args:
             logits: N×C×H×W.
             heads: logits of the further heads by name, see the class; those without a weight are left alone.
-            target: N×C×H×W in [0, 1].
+            target: N×C×H×W in [0, 1]; or N×1×H×W indices of exclusive classes, below C also where they do not count.
             valid: N×1×H×W bool, the area that counts (None: all).
 
         Raises:
@@ -153,29 +166,61 @@ class StageLoss:
         valid: Tensor | None = None,
     ) -> dict[str, Tensor]:
         """Sums over the batch, to be added key by key over steps and processes. Arguments as in the call."""
-        inside = target > 0.5 if valid is None else (target > 0.5) & valid
-        filled = inside.flatten(1).any(dim=1).float()
+        filled = self._filled(target, valid)
+        planes = self._planes(logits, target)
         sums = {"images": torch.stack([filled.sum(), torch.ones_like(filled).sum()])}
-        for name, loss in self.mask.items():
-            sums[f"mask/{name}"] = loss.sums(logits, target, valid)
+        for name, found in self._mask_sums(logits, target, planes, valid).items():
+            sums[f"mask/{name}"] = found
         for head, term in self.terms.items():
             if head not in heads:
                 raise SegfoldError(
                     f"loss.heads.{head} is {term.weight:g} but the network has no head {head}: "
                     f"set loss.heads.{head}=0, or model.heads.{head}=true where the model has that setting"
                 )
-            found = heads[head]
-            if found.ndim == 2:
-                if found.shape != (len(filled), 1):
-                    raise ValueError(f"logits {tuple(found.shape)} of head {head} must be one for each image")
-                entropy = F.binary_cross_entropy_with_logits(found.float().flatten(), filled, reduction="none")
+            given = heads[head]
+            if given.ndim == 2:
+                if given.shape != (len(filled), 1):
+                    raise ValueError(f"logits {tuple(given.shape)} of head {head} must be one for each image")
+                entropy = F.binary_cross_entropy_with_logits(given.float().flatten(), filled, reduction="none")
                 sums[head] = mean_sums(entropy, torch.ones_like(filled))
                 continue
             weight = None if term.over == "all" else filled
-            for i, z in enumerate(found.unbind(dim=1) if found.ndim == 5 else [found]):
-                for name, loss in self.mask.items():
-                    sums[f"{head}/{name}/{i}"] = loss.sums(z, target, valid, weight)
+            for i, z in enumerate(given.unbind(dim=1) if given.ndim == 5 else [given]):
+                for name, found in self._mask_sums(z, target, planes, valid, weight).items():
+                    sums[f"{head}/{name}/{i}"] = found
         return sums
+
+    def _filled(self, target: Tensor, valid: Tensor | None) -> Tensor:
+        """1 for each image whose mask is not empty within the valid area, else 0 (N float32)."""
+        if not self.classes.exclusive:
+            inside = target > 0.5
+        elif self.classes.background is None:
+            inside = torch.ones_like(target[:, :1], dtype=torch.bool)
+        elif target.shape[1] == 1:
+            inside = target != self.classes.background
+        else:
+            inside = target[:, self.classes.background, None] < 0.5
+        if valid is not None:
+            inside = inside & valid
+        return inside.flatten(1).any(dim=1).float()
+
+    def _planes(self, logits: Tensor, target: Tensor) -> Tensor | None:
+        """The target one-hot, or its shares, for losses that judge each class by itself; None where there are none."""
+        if not self.classes.exclusive or all(isinstance(loss, Joint) for loss in self.mask.values()):
+            return None
+        return one_hot(target, logits.shape[1]) if target.shape[1] == 1 else target
+
+    def _mask_sums(
+        self, logits: Tensor, target: Tensor, planes: Tensor | None, valid: Tensor | None, weight: Tensor | None = None
+    ) -> dict[str, Tensor]:
+        """Sums of the mask losses on some pixel logits, by name."""
+        odds = logits if planes is None else log_odds(logits.float())
+        return {
+            name: loss.sums(logits, target, valid, weight)
+            if planes is None or isinstance(loss, Joint)
+            else loss.sums(odds, planes, valid, weight)
+            for name, loss in self.mask.items()
+        }
 
     def value(self, sums: Mapping[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
         """The total and its unweighted parts from (added) sums; ``total = Σ factors[part] · parts[part]``."""
@@ -198,13 +243,14 @@ class StageLoss:
         return total, {name: part.detach() for name, part in parts.items()}
 
 
-def build_loss(name: str, **settings: Any) -> Loss:
-    """The loss ``LOSSES[name]`` with its settings.
+def build_loss(name: str, classes: Classes | None = None, /, **settings: Any) -> Loss:
+    """The loss ``LOSSES[name]`` of some classes with its settings.
 
     Raises:
-        SegfoldError: a setting that it does not have, or a value out of its range.
+        SegfoldError: a setting that it does not have, a value out of its range, or one that does not fit the classes.
     """
-    return build(f"loss.mask.{name}", LOSSES[name], settings)
+    loss = build(f"loss.mask.{name}", LOSSES[name], settings)
+    return loss.among(classes) if classes is not None and isinstance(loss, Joint) else loss
 
 
 def _spans(

@@ -1,33 +1,41 @@
 """Weighted cross-entropy: objects, rare classes and the gaps between neighbours count more."""
 
-from typing import Annotated
+from typing import Annotated, Self
 
 import cv2
 import numpy as np
+import torch
 import torch.nn.functional as F
 from annotated_types import Ge, Le
 from torch import Tensor
 
+from segfold.errors import SegfoldError
 from segfold.losses.base import flatten, mean_sums, mean_value
+from segfold.losses.classes import Classes, ClassWeights, one_hot
+from segfold.losses.joint import Joint, JointPixels, flatten_joint, ratio, row_sums
 from segfold.losses.mask_maps import BACKGROUND, OBJECT, MaskMaps, distance_to
 
 
-class WeightedBCE:
-    """Weighted mean ``Σ w ℓ / Σ w`` of the binary cross-entropy ℓ of an image's valid pixels, then over classes and images.
+class WeightedBCE(Joint):
+    """Weighted mean ``Σ w ℓ / Σ w`` of the cross-entropy ℓ of an image's valid pixels, then over images.
 
-    The weight is U-Net's ``w = w_c + w0 exp(-(d1 + d2)² / (2 σ²))``. Divided by Σw, not by the number of pixels, every
-    image counts the same, and with all settings at their defaults it is ``BCE``. Soft targets keep their values in ℓ;
-    which class a pixel has goes by ``> 0.5``.
+    ℓ is the softmax's for classes that exclude each other; otherwise a sigmoid's, and the mean is over classes too. The weight
+    is U-Net's ``w = w_c + w0 exp(-(d1 + d2)² / (2 σ²))``. Divided by Σw, not by the number of pixels, every image counts the
+    same, and with all settings at their defaults it is ``ce``. Soft targets keep their values in ℓ; which class a pixel has
+    goes by ``> 0.5``, or by the largest share.
 
     Args:
-        positive: weight w_c of object pixels, those of the background weigh 1.
+        positive: weight w_c of object pixels, those of the background weigh 1. Not for classes that exclude each other, whose
+            w_c are ``class_weights``.
         balance: divides w_c by twice the share of the class's pixels in the image, so that object and background weigh
             alike (before ``positive`` and ``border``) however small the object is. An image with one class only has the
-            plain mean.
+            plain mean. Of classes that exclude each other, those that are in the image weigh alike.
         border: weight w0 that is added for pixels of the background between two objects, d1 and d2 away from the
             nearest and second nearest; 0: none; U-Net has 10. Objects are the 8-connected parts of the mask, so those
-            that touch are one. A mask with fewer than two objects has no such pixels.
+            that touch are one; of classes that exclude each other, they are the parts of what is not background. A mask with fewer
+            than two objects has no such pixels.
         sigma: width σ of the borders, in pixels.
+        class_weights: as of ``ce``.
 
     The maps of the borders are made on the CPU, by one exact distance transform an object; on a GPU that waits
     for the masks.
@@ -36,6 +44,7 @@ class WeightedBCE:
         Ronneberger et al., U-Net, 2015 (arXiv 1505.04597), section 3; there the weights are of the whole training set.
     """
 
+    name = "weighted"
     additive = True
     linear = True
 
@@ -46,20 +55,43 @@ class WeightedBCE:
         balance: bool = False,
         border: Annotated[float, Ge(0), Le(1e6)] = 0.0,
         sigma: Annotated[float, Ge(1e-6), Le(1e6)] = 5.0,
+        class_weights: ClassWeights | None = None,
     ) -> None:
         self.positive = positive
         self.balance = balance
         self.border = border
         self.sigma = sigma
+        self.class_weights = class_weights
         self._gaps = MaskMaps(gaps)
+
+    def among(self, classes: Classes) -> Self:
+        """See ``Joint.among``."""
+        if classes.exclusive and self.positive != 1:
+            raise SegfoldError(
+                f"loss.mask.weighted.positive is {self.positive:g}, the weight of an object against the background, but the "
+                "classes exclude each other: use loss.mask.weighted.class_weights"
+            )
+        if classes.exclusive and classes.background is None and self.border > 0:
+            raise SegfoldError(
+                f"loss.mask.weighted.border is {self.border:g}, the weight of background between objects, but no class is the "
+                "background: name it in the competition file, or leave border out"
+            )
+        bound = super().among(classes)
+        bound._gaps = MaskMaps(gaps)
+        return bound
 
     def sums(self, logits: Tensor, target: Tensor, valid: Tensor | None = None, weight: Tensor | None = None) -> Tensor:
         """Weighted sum of the images' losses, and sum of the weights (2). See ``Loss.sums``."""
+        if self.classes.exclusive:
+            pixels = flatten_joint(logits, target, valid, weight)
+            amount = self._weights_of_labels(pixels, logits.shape[2:])
+            total, counted = row_sums(pixels.cross_entropy() * amount, amount, pixels.valid)
+            return mean_sums(ratio(total, counted).squeeze(1), pixels.weight)
         z, y, inside, w = flatten(logits, target, valid, weight)
         loss = F.binary_cross_entropy_with_logits(z, y, reduction="none")
         pixel = self._weights(y, inside, logits.shape[2:])
         mean = (loss * pixel).sum(dim=2) / pixel.sum(dim=2).clamp(min=1e-12)
-        return mean_sums(mean.mean(dim=1), w)
+        return mean_sums(self.mean_over_rows(mean), w)
 
     def value(self, sums: Tensor) -> Tensor:
         """The mean over images."""
@@ -76,6 +108,26 @@ class WeightedBCE:
         weight = classes[0] + self.positive * classes[1]
         if self.border > 0:
             weight = weight + border_weight(self._gaps(target, valid, size), self.border, self.sigma)
+        return weight
+
+    def _weights_of_labels(self, pixels: JointPixels, size: tuple[int, ...]) -> Tensor:
+        """N×1×P of exclusive classes."""
+        label, valid = pixels.label, pixels.valid
+        weight = (
+            torch.ones_like(label, dtype=torch.float32)
+            if self.weights is None
+            else self.weights.to(label.device)[label]
+        )
+        if self.balance:
+            planes = one_hot(label, pixels.logits.shape[1])
+            counts = (planes if valid is None else planes * valid).sum(dim=2)
+            # Each class that is present gets an equal share of the image's pixels.
+            equal = counts.sum(dim=1, keepdim=True) / (counts > 0).sum(dim=1, keepdim=True).clamp(min=1)
+            weight = weight * (equal / counts.clamp(min=1)).gather(1, label.squeeze(1)).unsqueeze(1)
+        background = self.classes.background
+        if self.border > 0 and background is not None:
+            objects = (label != background).float()
+            weight = weight + border_weight(self._gaps(objects, valid, size), self.border, self.sigma)
         return weight
 
 

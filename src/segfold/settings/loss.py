@@ -1,6 +1,6 @@
 """The settings of a stage's loss: which losses on the masks, and what the model's further heads weigh beside them."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from pydantic import Field, create_model, field_validator, model_validator
@@ -103,11 +103,13 @@ class LossTerms(Settings):
         said(self.build)
         return self
 
-    def build(self) -> StageLoss:
-        """The loss, with the weights of the stage's beginning.
+    def build(
+        self, *, classes: Sequence[str] = (), exclusive: bool = False, background: int | None = None
+    ) -> StageLoss:
+        """The loss, with the weights of the stage's beginning. Arguments as of ``StageLoss``.
 
         Raises:
-            SegfoldError: it begins or ends without a mask loss.
+            SegfoldError: it begins or ends without a mask loss, or a setting does not fit the classes.
         """
         mask, ramp = {}, {}
         for name, chosen in self.mask.items():
@@ -117,4 +119,4 @@ class LossTerms(Settings):
             if end is not None:
                 ramp[name] = end
         heads = {name: HeadTerm(**head.model_dump()) for name, head in self.heads.items()}
-        return StageLoss(mask=mask, heads=heads, ramp=ramp)
+        return StageLoss(mask, heads, ramp, classes=classes, exclusive=exclusive, background=background)

@@ -111,6 +111,15 @@ class Task(ABC):
     def target(self, mask: Mask) -> npt.NDArray[np.uint8]:
         """What losses compare logits with: C×H×W of 0 and 1, or 1×H×W class indices where classes are exclusive."""
 
+    def target_planes(self, target: npt.NDArray, valid: npt.NDArray) -> Planes:
+        """C×H×W: the pixels of each class of a target, or of mixed shares C×H×W; none where a pixel does not count.
+
+        Args:
+            target: as ``target`` gives it.
+            valid: H×W bool.
+        """
+        return np.asarray((target > 0.5) & valid)
+
     def shares(self, mask: Mask) -> npt.NDArray[np.float32]:
         """H×W×C: how much of each pixel is of each class, so that masks can be mixed."""
         return np.ascontiguousarray(self.planes(mask).transpose(1, 2, 0)).astype(np.float32)

@@ -87,6 +87,11 @@ class Multiclass(Task):
     def target(self, mask: Mask) -> npt.NDArray[np.uint8]:
         return np.where(mask == VOID, 0, mask).astype(np.uint8)[None]
 
+    def target_planes(self, target: npt.NDArray, valid: npt.NDArray) -> Planes:
+        if len(target) == 1:
+            target = self.planes(target[0])
+        return super().target_planes(target, valid)
+
     def activated(self, logits: Tensor) -> Tensor:
         return logits.float().softmax(dim=1)
 

@@ -19,8 +19,8 @@ def check_stages(job: FoldJob, group: Group) -> None:
 
     Raises:
         SegfoldError: settings of a loss, schedule or size out of range; an image that is larger than the input of its
-            stage, or of the validation; a loss that cannot be computed in parts, where batches are, or that is not for
-            several classes; batches that cannot be shared out.
+            stage, or of the validation; a loss that does not fit the classes, or that cannot be computed in parts, where batches
+            are; batches that cannot be shared out.
     """
     ids, shapes = job.images.ids, job.images.images.shapes
     held_out, trained = job.validation_rows, job.training_rows
@@ -30,16 +30,14 @@ def check_stages(job: FoldJob, group: Group) -> None:
         sizing = sizing_of(job.experiment, plan.settings)
         if plan.epochs:
             sizing.check(ids[trained], shapes[trained], f"stage {plan.name}: training image")
-        loss = plan.loss
+        try:
+            loss = plan.loss
+        except SegfoldError as error:
+            raise SegfoldError(f"stage {plan.name}: {error}") from None
         if not loss.additive and (job.experiment.accumulate > 1 or group.size > 1):
             raise SegfoldError(
                 f"stage {plan.name}: its loss looks at the whole batch at once and cannot be computed in parts; "
                 "use lovasz.per_image=true, or accumulate=1 in one process"
-            )
-        if loss.exclusive and len(job.competition.classes) > 1:
-            raise SegfoldError(
-                f"stage {plan.name}: lovasz_softmax is for classes that exclude each other, but those of "
-                f"{job.competition.name} are predicted each by itself; use lovasz"
             )
         if plan.batch_size % group.size:
             raise SegfoldError(

@@ -53,7 +53,9 @@ class StagePlan:
     @cached_property
     def loss(self) -> StageLoss:
         """With the weights of the stage's beginning."""
-        return self.settings.loss.build(classes=self.task.classes, exclusive=self.task.exclusive, background=self.task.background)
+        return self.settings.loss.build(
+            classes=self.task.classes, exclusive=self.task.exclusive, background=self.task.background
+        )
 
     @cached_property
     def schedule(self) -> Schedule:

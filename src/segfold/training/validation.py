@@ -112,7 +112,9 @@ def score_network(
     rows = job.validation_rows[group.rank :: group.size]
     manner = replace(PredictionSettings.of(job.experiment, runtime), tta=("identity",))
     plain = images.task.plain(HALF)
-    masks = (images.task.decided(to_codes(found.planes), plain) for found in predict(network, images, rows, manner, say=say))
+    masks = (
+        images.task.decided(to_codes(found.planes), plain) for found in predict(network, images, rows, manner, say=say)
+    )
     shares = group.gathered(_tally(masks, images, rows, competition))
     counts = Counts(*map(np.concatenate, zip(*(share.counts for share in shares))))
     whole = Tally(np.concatenate([share.features for share in shares]), counts)
@@ -153,7 +155,9 @@ def _tally(masks: Iterable[Mask], images: ImageSet, rows: np.ndarray, competitio
     for pred, truth, objects in zip(masks, *_truths(images, rows), strict=True):
         counts = task.counts(pred, truth)
         counted.append(counts)
-        found.append(metric.of(counts) if isinstance(metric, CountMetric) else features(task, metric, pred, truth, objects))
+        found.append(
+            metric.of(counts) if isinstance(metric, CountMetric) else features(task, metric, pred, truth, objects)
+        )
     size = metric.size(len(task.classes))
     counts = Counts(*(np.array(arrays, np.int64).reshape(len(rows), -1) for arrays in zip(*counted, strict=True)))
     return Tally(np.array(found, np.float64).reshape(len(rows), size), counts)

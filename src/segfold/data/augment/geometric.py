@@ -150,7 +150,9 @@ class _Crop(Step):
             for span, length in zip(spans, mask.shape[:2], strict=True)
         )
         matrix = np.array([[zoom_x, 0, left], [0, zoom_y, top]])
-        return _warp(image, matrix, cv2.WARP_INVERSE_MAP), _warp_mask(mask, matrix, self.mask_fill, cv2.WARP_INVERSE_MAP)
+        return _warp(image, matrix, cv2.WARP_INVERSE_MAP), _warp_mask(
+            mask, matrix, self.mask_fill, cv2.WARP_INVERSE_MAP
+        )
 
 
 class _Elastic(Step):
