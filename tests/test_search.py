@@ -10,7 +10,7 @@ import scipy.stats
 from segfold.ensemble.axes import SWEPT, THRESHOLD, Axis, fixed_step, step_axis, threshold_axis
 from segfold.ensemble.blend import Blended
 from segfold.ensemble.evidence import Images, decision_sums
-from segfold.ensemble.search import Search
+from segfold.ensemble.search import Search, _Chosen
 from segfold.ensemble.table import Table, score_table
 from segfold.ensemble.wanted import Wanted
 from segfold.errors import SegfoldError
@@ -81,7 +81,6 @@ def test_the_table_holds_the_scores_of_the_masks_that_would_be_submitted() -> No
 
 
 def search_at(at: tuple[int, ...]) -> Any:
-    from segfold.ensemble.search import _Chosen
 
     return _Chosen(at)
 
