@@ -80,8 +80,7 @@ def test_the_table_holds_the_scores_of_the_masks_that_would_be_submitted() -> No
     assert len(different) > 10
 
 
-def search_at(at: tuple[int, ...]) -> Any:
-
+def search_at(at: tuple[int, ...]) -> _Chosen:
     return _Chosen(at)
 
 

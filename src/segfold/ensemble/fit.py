@@ -13,7 +13,7 @@ from segfold.ensemble.evidence import Images
 from segfold.ensemble.members import Predicted, blend_members
 from segfold.ensemble.nested import parts_of
 from segfold.ensemble.wanted import Wanted
-from segfold.metrics import CountMetric, Metric
+from segfold.metrics import CountMetric, MaskMetric, Metric
 from segfold.observer import SILENT, Observer
 from segfold.post import MaskSizes
 from segfold.tasks import Task
@@ -80,4 +80,5 @@ def fit_decisions(
 def is_slow(metric: Metric, task: Task, index: int | None) -> bool:
     """Whether a fine grid would take too long, or too much memory."""
     alone = index is not None or len(task.classes) == 1
-    return not isinstance(metric, CountMetric) or (not alone and metric.size(len(task.classes)) > _MOST)
+    one_pass = isinstance(metric, CountMetric) or (alone and type(metric).swept is not MaskMetric.swept)  # type: ignore[attr-defined]
+    return not one_pass or (not alone and metric.size(len(task.classes)) > _MOST)
