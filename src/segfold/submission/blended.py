@@ -89,7 +89,7 @@ class Submitted:
     """A submission and what it was made of.
 
     Attributes:
-        empty_truth: share of empty masks in the training set.
+        empty_truth: share of empty masks in the training set, of every image and class.
     """
 
     written: Written
@@ -161,7 +161,9 @@ def write_blend(
         Taken.REPLACE if options.force else Taken.REFUSE if options.name else Taken.RENAME,
         lambda path: recipe_text(recipe, recipe_path(path).relative_to(home)),
     )
-    return Submitted(written, competition, members, recipe, float(np.mean(train.coverage == 0)))
+    assert train.areas is not None
+    empty = train.areas[:, list(competition.task.rows)] == 0
+    return Submitted(written, competition, members, recipe, float(np.mean(empty)))
 
 
 def _stem(options: SubmissionOptions, members: Sequence[Predicted]) -> str:
