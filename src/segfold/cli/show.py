@@ -141,7 +141,7 @@ def _print_classes(console: Console, recipe: Recipe, competition: Competition) -
         return
     metric = competition.metric if competition.scorer.by_class else "IoU over the set"
     nested = all(scores.nested is not None for scores in scored.values())
-    table = Table(title=f"each class by itself, {metric}", title_justify="left")
+    table = Table(title=f"by class, {metric}", title_justify="left")
     for name in ("class", "plain", "nested ± se" if nested else "as tuned ± se"):
         table.add_column(name, justify="left" if name == "class" else "right")
     for name, scores in scored.items():
