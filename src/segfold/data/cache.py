@@ -9,20 +9,24 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
-from typing import IO, Any
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePosixPath
+from typing import IO, Any, NamedTuple
 
 import numpy as np
 
 from segfold.competition import Competition
 from segfold.errors import SegfoldError
-from segfold.layouts import rle
-from segfold.layouts.decode import image_of, map_files, mask_of
-from segfold.layouts.ids import entries_by_id, file_of
+from segfold.layouts.base import Split
+from segfold.layouts.decode import image_of, map_files, palette_of
 from segfold.layouts.kinds import Kind, common_kind, convert_file, kind_of
-from segfold.layouts.table import read_table, shorten
+from segfold.layouts.masks import Masks, masks_of_files, masks_of_rows
+from segfold.layouts.patterns import Match
+from segfold.layouts.records import Listing, Record
+from segfold.layouts.rows import Row, read_rows
+from segfold.layouts.table import shorten
 from segfold.locks import alone_in
 
 VERSION = 2  # of the files' layout and of what is taken for a sound image; raise it when either changes
@@ -30,63 +34,107 @@ VERSION = 2  # of the files' layout and of what is taken for a sound image; rais
 
 @dataclass(frozen=True)
 class Source:
-    """The files that a split is made of. ``masks`` is a folder, or a table of RLEs, or None (a test set)."""
+    """The files that a split is made of.
+
+    Attributes:
+        competition: whose split it is.
+        root: the data folder.
+        split: its name.
+        listing: its images and their files.
+        key: changes with what the cache is made of.
+    """
 
     competition: Competition
-    ids: tuple[str, ...]
-    images: Path
-    masks: Path | None
+    root: Path
+    split: Split
+    listing: Listing
     key: str
 
     @property
-    def masks_are_files(self) -> bool:
-        return self.masks is not None and self.masks.is_dir()
+    def ids(self) -> tuple[str, ...]:
+        return tuple(self.listing.records)
+
+    @property
+    def table(self) -> Path | None:
+        """The table that the masks are read from; None where they are files, and of a test set."""
+        file = self.competition.layout.table.file
+        return None if self.split == "test" or self.listing.masks or file is None else self.root / file
 
 
-def find_source(competition: Competition, split: str, root: Path) -> Source:
+def find_source(competition: Competition, split: Split, root: Path) -> Source:
     """Lists a split's files in the data folder ``root``.
 
     Raises:
-        SegfoldError: a folder is missing or empty, or images have no mask file.
+        SegfoldError: a folder is missing or empty, images have no mask file, or there is no such split.
     """
-    train = split == "train"
-    images = root / (competition.train_images if train else competition.test_images)
-    listing = list_files(images, competition.image_suffix)
-    if not listing:
-        raise SegfoldError(f"no {competition.image_suffix} images in {images}: import the data anew with `make data`")
-    masks: Path | None = None
-    states: list[Any] = [[VERSION, competition.rle_order, competition.image_suffix, competition.mask_suffix]]
-    states.append([competition.exif, competition.white])
+    layout = competition.layout
+    listing = layout.listing(split, root, competition.classes)
+    if listing.absent:
+        raise SegfoldError(
+            f"{competition.title} has no {split} images in {root}: expected some for this; import them, or leave it"
+        )
+    if listing.problems:
+        raise SegfoldError(shorten([f"{root}/{problem}" for problem in listing.problems], 3, "; "))
+    if not listing.records:
+        raise SegfoldError(
+            f"no {listing.what} images in {root / listing.folder}: import the data anew with `make data`"
+        )
+    if listing.missing:
+        paths = [PurePosixPath(path) for path in listing.missing.values()]
+        above = {path.parent for path in paths}
+        folder = above.pop() if len(above) == 1 else PurePosixPath()
+        missing = shorten([path.relative_to(folder).as_posix() for path in paths])
+        raise SegfoldError(f"no mask in {root / folder} for {missing}: every train image needs one")
+    source = Source(competition, root, split, listing, "")
+    return replace(source, key=hashlib.sha256(json.dumps(_states(source)).encode()).hexdigest()[:16])
+
+
+def _states(source: Source) -> list[Any]:
+    """What the key of a cache is made of: files, and how they are read."""
+    competition, records = source.competition, source.listing.records.values()
+    layout = competition.layout
+    given = dict(competition.model_extra or {})
+    states: list[Any] = [
+        [VERSION, layout.table.order, given.pop("image_suffix", ".png"), given.pop("mask_suffix", ".png")],
+        [competition.exif, competition.white],
+        [(record.id, _state(record.images)) for record in records],
+    ]
+    if source.listing.masks:
+        states.append([(record.id, _state(record.masks)) for record in records])
+        states.append([competition.mask_threshold, palette_of(competition)])
+    elif source.table is not None and source.table.is_file():
+        status, table = source.table.stat(), layout.table
+        states.append([table.id_column, table.mask_column, status.st_size, status.st_mtime_ns])
+    # Caches of sets that say nothing of the following have been made before there was any of it.
     if len((task := competition.task).classes) > 1:  # of one class all tasks have the same masks
-        states.append([task.name, task.classes, task.background, competition.void])
-    states.append(sorted(listing.items()))
-    if train:
-        masks = mask_source(competition, root)
-        if masks.is_dir():
-            files = list_files(masks, competition.mask_suffix)
-            missing = [f"{name}{competition.mask_suffix}" for name in sorted(listing) if name not in files]
-            if missing:
-                raise SegfoldError(f"no mask in {masks} for {shorten(missing)}: every train image needs one")
-            states.append(sorted((name, state) for name, state in files.items() if name in listing))
-            states.append([competition.mask_threshold, competition.mask_palette])
-        elif masks.is_file():
-            status = masks.stat()
-            states.append([competition.id_column, competition.mask_column, status.st_size, status.st_mtime_ns])
-    key = hashlib.sha256(json.dumps(states).encode()).hexdigest()[:16]
-    return Source(competition, tuple(sorted(listing)), images, masks, key)
+        states.append([task.name, task.classes, task.background])
+    later = {name: getattr(competition, name) for name in ("frame", "values", "mask_colours", "void")}
+    plain = {name for name, value in given.items() if name in _PLAIN and "{" not in str(value)}
+    later |= {name: value for name, value in given.items() if name not in plain}
+    if competition.layout_name != "kaggle-rle":
+        later["layout"] = competition.layout_name
+    if any(value is not None for value in later.values()):
+        states.append(sorted(later.items()))
+    if source.listing.instances:
+        states.append([record.objects and record.objects.state for record in records])
+    return states
 
 
-def mask_source(competition: Competition, root: Path) -> Path:
-    """The folder of train masks, or the train table where there is no such folder."""
-    if competition.train_masks is not None and (root / competition.train_masks).is_dir():
-        return root / competition.train_masks
-    return root / competition.train_table
+_PLAIN = (
+    "train_images",
+    "train_masks",
+    "test_images",
+    "train_table",
+    "sample_submission",
+    "id_column",
+    "mask_column",
+    "rle_order",
+)
+"""Options that the key has elsewhere, or that only name the files whose state is in it."""
 
 
-def list_files(folder: Path, suffix: str) -> dict[str, tuple[int, int]]:
-    """Ids of a folder's files with their sizes and times. Errors as ``entries_by_id``."""
-    states = {name: entry.stat() for name, entry in entries_by_id(folder, suffix).items()}
-    return {name: (state.st_size, state.st_mtime_ns) for name, state in states.items()}
+def _state(files: Sequence[Match]) -> Any:
+    return files[0].state if len(files) == 1 else [(file.name, *file.state) for file in files]
 
 
 def cache_folder(root: Path) -> Path:
@@ -174,17 +222,30 @@ def _clean(folder: Path, split: str, target: Path, alone: bool) -> None:
             shutil.rmtree(old, ignore_errors=True)
 
 
+class _Decoded(NamedTuple):
+    image: np.ndarray
+    mask: np.ndarray | None
+    instances: np.ndarray | None
+    kind: Kind
+    areas: list[int]
+    foreground: int
+
+
 def _build(source: Source, folder: Path) -> dict[str, Any]:
-    texts = _texts(source)
-    task = source.competition.task
+    competition, task = source.competition, source.competition.task
+    rows = table_rows(source)
 
-    def decode(name: str) -> tuple[np.ndarray, np.ndarray | None, Kind]:
-        image = image_of(source.competition, file_of(source.images, name, source.competition.image_suffix))
-        return image, _mask(source, name, texts, (image.shape[0], image.shape[1])), kind_of(image)
+    def decode(record: Record) -> _Decoded:
+        image = image_of(competition, [match.path for match in record.images])
+        kind = kind_of(image)
+        if source.split == "test":
+            return _Decoded(image, None, None, kind, [], 0)
+        mask, instances = masks_of(source, record, rows, (image.shape[0], image.shape[1]))
+        return _Decoded(image, mask, instances, kind, task.areas(mask).tolist(), task.foreground(mask))
 
-    def attempt(name: str) -> tuple[np.ndarray, np.ndarray | None, Kind] | SegfoldError:
+    def attempt(record: Record) -> _Decoded | SegfoldError:
         try:
-            return decode(name)
+            return decode(record)
         except SegfoldError as error:
             return error
 
@@ -194,29 +255,29 @@ def _build(source: Source, folder: Path) -> dict[str, Any]:
     constant: list[bool] = []
     problems: list[str] = []
     kinds: dict[str, Kind] = {}
-    hashes = {"images.bin": hashlib.sha256(), "masks.bin": hashlib.sha256()}
-    with (folder / "images.bin").open("wb") as images, (folder / "masks.bin").open("wb") as masks:
-        for name, result in zip(source.ids, map_files(attempt, source.ids)):
-            if isinstance(result, SegfoldError):
-                problems.append(str(result))
+    names = ["images.bin", "masks.bin", *(["instances.bin"] if source.listing.instances else [])]
+    hashes = {name: hashlib.sha256() for name in names}
+    with ExitStack() as stack:
+        files = [stack.enter_context((folder / name).open("wb")) for name in names]
+        for name, found in zip(source.ids, map_files(attempt, source.listing.records.values())):
+            if isinstance(found, SegfoldError):
+                problems.append(str(found))
                 continue
-            image, mask, kinds[name] = result
-            shapes.append(image.shape)
-            constant.append(bool((image == image[0, 0]).all()))
-            for handle, array in ((images, image), (masks, mask)):
+            kinds[name] = found.kind
+            shapes.append(found.image.shape)
+            constant.append(bool((found.image == found.image[0, 0]).all()))
+            areas.extend(found.areas)
+            foreground.append(found.foreground)
+            for handle, array in zip(files, (found.image, found.mask, found.instances)):
                 if array is not None:
                     _write(handle, array, hashes)
-            if mask is not None:
-                areas.extend(task.areas(mask).tolist())
-                foreground.append(task.foreground(mask))
-        for handle in (images, masks):
+        for handle in files:
             handle.flush()
             os.fsync(handle.fileno())
     common = common_kind(kinds, source.competition.white) if kinds else None
     if common is not None:
-        suffix = source.competition.image_suffix
         problems += [
-            f"{source.images / f'{name}{suffix}'} is {reason}: expected one kind"
+            f"{source.listing.records[name].images[0].path} is {reason}: expected one kind"
             for name, reason in common.problems.items()
         ]
     if problems or common is None:
@@ -232,13 +293,13 @@ def _build(source: Source, folder: Path) -> dict[str, Any]:
         "ids": source.ids,
         "shapes": shapes,
         "dtype": common.dtype,
-        "areas": areas if source.masks else None,
+        "areas": areas if source.split == "train" else None,
         "constant": constant,
         "notes": common.notes,
         "fingerprint": whole.hexdigest(),
         "files": {name: (folder / name).stat().st_size for name in hashes},
     }
-    if source.masks and len(task.classes) > 1:
+    if source.split == "train" and len(task.classes) > 1:
         index["foreground"] = foreground
     (folder / "index.json").write_text(json.dumps(index))
     return index
@@ -250,42 +311,29 @@ def _write(handle: IO[bytes], array: np.ndarray, hashes: dict[str, Any]) -> None
     hashes[Path(handle.name).name].update(data)
 
 
-def _texts(source: Source) -> dict[str, str]:
-    """The RLE of each id, where masks come from the train table."""
-    if source.masks is None or source.masks_are_files:
+def table_rows(source: Source) -> dict[str, list[Row]]:
+    """The rows of each id, where masks come from the train table.
+
+    Raises:
+        SegfoldError: as ``read_rows``, and images that have none though they need one.
+    """
+    if source.table is None:
         return {}
-    competition = source.competition
-    table = read_table(source.masks, [competition.id_column, competition.mask_column])
-    texts = dict(zip(table[competition.id_column], table[competition.mask_column]))
-    missing = [name for name in source.ids if name not in texts]
+    layout = source.competition.layout
+    rows = read_rows(source.table, layout.table, source.competition.classes)
+    missing = [name for name in source.ids if name not in rows] if layout.unlisted == "refuse" else []
     if missing:
         raise SegfoldError(
-            f"no mask in {source.masks} for image {shorten(missing)}: every train image needs a line there, "
-            f"or a file in {competition.train_masks}"
+            f"no mask in {source.table} for image {shorten(missing)}: every train image needs a line there, "
+            "or a mask file; set unlisted: empty in the competition file if those without one have nothing to find"
         )
-    return texts
+    return rows
 
 
-def _mask(source: Source, name: str, texts: dict[str, str], shape: tuple[int, int]) -> np.ndarray | None:
-    if source.masks is None:
-        return None
-    if not source.masks_are_files:
-        return decode_text(texts[name], shape, source.competition, f"{source.masks}: {name}")
-    path = file_of(source.masks, name, source.competition.mask_suffix)
-    mask = mask_of(source.competition, path)
-    if mask.shape != shape:
-        raise SegfoldError(f"{path} is {size(mask.shape)}, its image is {size(shape)}: expected the same size")
-    return mask
-
-
-def decode_text(text: str, shape: tuple[int, int], competition: Competition, where: str) -> np.ndarray:
-    """An RLE's mask; a bad one is an error that says ``where`` it stands."""
-    try:
-        return rle.decode(text, shape, competition.rle_order)
-    except rle.RleError as error:
-        raise SegfoldError(f"{where}: {error}") from error
-
-
-def size(shape: tuple[int, ...]) -> str:
-    """``height×width``, for messages."""
-    return f"{shape[0]}×{shape[1]}"
+def masks_of(source: Source, record: Record, rows: Mapping[str, list[Row]], shape: tuple[int, int]) -> Masks:
+    """The masks of an image of size ``shape``; errors as ``masks_of_files`` and ``masks_of_rows``."""
+    competition = source.competition
+    if source.table is None:
+        return masks_of_files(competition, record, shape, source.listing.instances)
+    table = competition.layout.table
+    return masks_of_rows(competition, rows.get(record.id, ()), table, shape, f"{source.table}: {record.id}")

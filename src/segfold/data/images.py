@@ -2,20 +2,23 @@
 
 import hashlib
 import json
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, overload
+from typing import Any, overload
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from segfold.competition import Competition, data_folder
+from segfold.competition import Competition, ExtraTable, data_folder
 from segfold.data.cache import cache_folder, cached, decoded_shapes, find_source
 from segfold.errors import SegfoldError
-from segfold.layouts.table import read_table, shorten
+from segfold.layouts.base import Split
+from segfold.layouts.rows import group_column
+from segfold.layouts.table import keyed, read_table, shorten
 from segfold.tasks import FOREGROUND, Strata, Task
 
 IN_MEMORY = 1 << 30  # bytes of images and masks up to which a split is read into memory rather than mapped
@@ -171,7 +174,7 @@ class ImageSet:
 
 def load_split(
     competition: Competition,
-    split: Literal["train", "test"],
+    split: Split,
     home: Path = Path(),
     say: Callable[[str], None] = lambda text: None,
 ) -> ImageSet:
@@ -194,12 +197,13 @@ def load_split(
         source = find_source(competition, split, root)
         folder, index = cached(source, split, cache_folder(root), say)
         try:
-            images, masks = _open(competition.task, folder, index)
+            images, masks, instances = _open(competition.task, folder, index)
             break
         except FileNotFoundError:
             if attempt == 2:
                 raise
     ids = np.array(index["ids"], dtype=object)
+    held_out = np.array([record.held_out for record in source.listing.records.values()], bool)
     area = images.shapes[:, 0] * images.shapes[:, 1]
     extra, limits = _extra(competition, root, ids)
     areas, coverage = None, np.full(len(ids), np.nan)
@@ -214,6 +218,8 @@ def load_split(
         fingerprint=index["fingerprint"],
         coverage=coverage,
         groups=_groups(competition, root, ids) if split == "train" else None,
+        instances=instances,
+        held_out=held_out if held_out.any() else None,
         constant=np.array(index["constant"], bool),
         limits=limits,
         task=competition.task,
@@ -221,9 +227,7 @@ def load_split(
     )
 
 
-def known_shapes(
-    competition: Competition, split: Literal["train", "test"], home: Path = Path()
-) -> tuple[list[str], np.ndarray] | None:
+def known_shapes(competition: Competition, split: Split, home: Path = Path()) -> tuple[list[str], np.ndarray] | None:
     """Ids and N×3 shapes of a split, as far as a look at its cache tells; None where it is not there or not decoded."""
     root = data_folder(competition, home)
     try:
@@ -232,12 +236,17 @@ def known_shapes(
         return None
 
 
+def has_test(competition: Competition, home: Path = Path()) -> bool:
+    """Whether a competition's data, which is there, has test images."""
+    return not competition.layout.listing("test", data_folder(competition, home), competition.classes).absent
+
+
 def missing_data(root: Path) -> str:
     """What to say when there is no data folder."""
     return f"no data in {root}: run `make data from=PATH` (a folder or a zip), or `make data` to use Kaggle"
 
 
-def _open(task: Task, folder: Path, index: dict[str, Any]) -> tuple[PixelStore, PixelStore | None]:
+def _open(task: Task, folder: Path, index: dict[str, Any]) -> tuple[PixelStore, PixelStore | None, PixelStore | None]:
     mapped = sum(index["files"].values()) > IN_MEMORY
     shapes = np.array(index["shapes"], np.int64)
 
@@ -248,15 +257,24 @@ def _open(task: Task, folder: Path, index: dict[str, Any]) -> tuple[PixelStore, 
 
     images = store("images.bin", index["dtype"], shapes, False)
     if index["areas"] is None:
-        return images, None
-    return images, store("masks.bin", task.dtype, shapes * [1, 1, 0] + [0, 0, 1], True)
+        return images, None, None
+    flat = shapes * [1, 1, 0] + [0, 0, 1]
+    instances = store("instances.bin", np.uint16, flat, True) if "instances.bin" in index["files"] else None
+    return images, store("masks.bin", task.dtype, flat, True), instances
 
 
 def _groups(competition: Competition, root: Path, ids: np.ndarray) -> np.ndarray | None:
-    if competition.group_column is None:
+    table = competition.layout.table
+    if competition.group_pattern is not None:
+        found = [re.search(competition.group_pattern, name) for name in ids]
+        return np.array([(match[1] or "") if match else "" for match in found], dtype=object)
+    if competition.groups is not None:
+        path, column = _column(competition, competition.groups, root)
+    elif competition.group_column is not None and table.file is not None:
+        path = root / table.file
+        column = group_column(path, table, competition.group_column, competition.classes)
+    else:
         return None
-    path = root / competition.train_table
-    column = _column(path, competition.id_column, competition.group_column)
     return _lookup(column, path, ids).to_numpy(dtype=object)
 
 
@@ -265,8 +283,7 @@ def _extra(
 ) -> tuple[pd.DataFrame, dict[str, tuple[float, float]]]:
     columns, limits = {}, {}
     for name, table in competition.tables.items():
-        path = root / table.file
-        column = _column(path, competition.id_column, table.column)
+        path, column = _column(competition, table, root)
         text = _lookup(column, path, ids)
         numbers = pd.to_numeric(column, errors="coerce").astype(float)
         finite = numbers[np.isfinite(numbers)]
@@ -276,14 +293,17 @@ def _extra(
             raise SegfoldError(f"{path}, column {table.column}: no number for {named}")
         columns[name] = values
         limits[name] = float(finite.min()), float(finite.max())
-    index = pd.Index(ids, name=competition.id_column, dtype=object)
+    index = pd.Index(ids, name=competition.layout.table.id_column, dtype=object)
     return pd.DataFrame(columns, index=index, dtype=float), limits
 
 
-def _column(path: Path, id_column: str, column: str) -> pd.Series:
-    """A whole column of a table, as text, indexed by id."""
-    table = read_table(path, [id_column, column])
-    return pd.Series(table[column].to_numpy(dtype=object), index=table[id_column].to_numpy(dtype=object))
+def _column(competition: Competition, table: ExtraTable, root: Path) -> tuple[Path, pd.Series]:
+    """A table's file, and a whole column of it as text, indexed by id."""
+    path = root / table.file
+    id_column = table.id_column or competition.layout.table.id_column
+    lines = read_table(path, [id_column, table.column])
+    ids = keyed(lines[id_column], table.key)
+    return path, pd.Series(lines[table.column].to_numpy(dtype=object), index=np.array(ids, dtype=object))
 
 
 def _lookup(values: pd.Series, path: Path, ids: np.ndarray) -> pd.Series:
