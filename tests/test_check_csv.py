@@ -9,7 +9,9 @@ from segfold.competition import Competition
 from segfold.errors import SegfoldError
 from segfold.layouts.rle import encode
 from segfold.metrics import image_dice, overlap, score
-from segfold.submission.check import Findings, check_csv, csv_problems, score_csv
+from segfold.submission.check import check_submission, submission_problems
+from segfold.submission.findings import Findings
+from segfold.submission.score import score_submission
 
 SHAPES = {"a": (4, 5), "1e1000": (4, 5), "00123": (6, 3), "d": (4, 5)}
 GOOD = {"a": "1 2 5 1", "1e1000": "", "00123": "18 1", "d": "1 20"}
@@ -26,7 +28,7 @@ def write(path: Path, masks: dict[str, str], header: str = "id,rle_mask") -> Pat
 
 
 def problems(path: Path, **changes: object) -> list[str]:
-    return csv_problems(path, competition(**changes), SHAPES)
+    return submission_problems(path, competition(**changes), SHAPES)
 
 
 def test_a_good_file_in_any_row_order(tmp_path: Path) -> None:
@@ -79,19 +81,19 @@ def test_each_fault_of_a_mask_is_named(tmp_path: Path, mask: str, says: str) -> 
 )
 def test_what_the_host_accepts_is_a_remark_and_is_scored(tmp_path: Path, mask: str, canonical: str, says: str) -> None:
     path, plain = (write(tmp_path / f"{n}.csv", {**GOOD, "a": text}) for n, text in enumerate((mask, canonical)))
-    found = check_csv(path, competition(), SHAPES)
-    assert found.problems == [] and csv_problems(path, competition(), SHAPES) == found.remarks
+    found = check_submission(path, competition(), SHAPES)
+    assert found.problems == [] and submission_problems(path, competition(), SHAPES) == found.remarks
     (remark,) = found.remarks
     assert remark.startswith("mask of a: ") and says in remark
-    assert check_csv(plain, competition(), SHAPES) == Findings([], [])
+    assert check_submission(plain, competition(), SHAPES) == Findings([], [])
     truth = write(tmp_path / "truth.csv", {**GOOD, "a": "1 4", "d": mask})
-    wanted = score_csv(plain, truth, competition(metric="dice"), SHAPES)
-    assert 0 < score_csv(path, truth, competition(metric="dice"), SHAPES) == wanted < 1
+    wanted = score_submission(plain, truth, competition(metric="dice"), SHAPES).mean
+    assert 0 < score_submission(path, truth, competition(metric="dice"), SHAPES).mean == wanted < 1
 
 
 @pytest.mark.parametrize("mask", ["1\t2", '"1 2\n"', "1\v2"])
 def test_other_white_space_is_a_problem(tmp_path: Path, mask: str) -> None:
-    found = check_csv(write(tmp_path / "s.csv", {**GOOD, "a": mask}), competition(), SHAPES)
+    found = check_submission(write(tmp_path / "s.csv", {**GOOD, "a": mask}), competition(), SHAPES)
     assert found == Findings(["mask of a: a tab or a line break between numbers, expected spaces"], [])
 
 
@@ -132,7 +134,7 @@ def test_columns(tmp_path: Path) -> None:
         "mask of a: 'x' is not an integer",
     ]
     path.write_text("id, rle_mask\n" + "".join(f"{key}, {text}\n" for key, text in GOOD.items()))
-    found = check_csv(path, competition(), SHAPES)
+    found = check_submission(path, competition(), SHAPES)
     assert found.problems == [
         "the columns are 'id,  rle_mask', expected 'id, rle_mask', without the blanks around them"
     ]
@@ -160,7 +162,7 @@ def test_all_problems_at_once(tmp_path: Path) -> None:
 def test_many_bad_masks_are_counted(tmp_path: Path) -> None:
     shapes = {f"i{n}": (2, 2) for n in range(50)}
     path = write(tmp_path / "s.csv", dict.fromkeys(shapes, "1"))
-    found = csv_problems(path, competition(), shapes)
+    found = submission_problems(path, competition(), shapes)
     assert len(found) == 21
     assert found[-1] == "and 30 more masks with problems"
 
@@ -178,7 +180,7 @@ def test_a_very_long_mask(tmp_path: Path) -> None:
     mask = np.indices((400, 400)).sum(0) % 2
     path = write(tmp_path / "s.csv", {"a": encode(mask)})
     assert path.stat().st_size > 1 << 17  # what Python's csv module takes by itself
-    assert csv_problems(path, competition(), {"a": (400, 400)}) == []
+    assert submission_problems(path, competition(), {"a": (400, 400)}) == []
 
 
 @pytest.mark.parametrize("order", ["column", "row"])
@@ -196,10 +198,10 @@ def test_score_is_the_mean_over_images(tmp_path: Path, order: str) -> None:
     solution.write_text("\n".join(["id,rle_mask,Usage", *lines, "other,1 1,Public"]) + "\n")
     for metric, one in (("precision", score), ("dice", lambda p, t: image_dice(*overlap(p, t)))):
         expected = np.mean([one(pred[key][None], truth[key][None])[0] for key in shapes])
-        got = score_csv(csv, solution, competition(metric=metric, rle_order=order), shapes)
+        got = score_submission(csv, solution, competition(metric=metric, rle_order=order), shapes).mean
         assert 0 < got < 1
         assert got == pytest.approx(expected, abs=1e-12)
-    assert score_csv(solution_only(tmp_path, texts[1]), solution, competition(rle_order=order), shapes) == 1
+    assert score_submission(solution_only(tmp_path, texts[1]), solution, competition(rle_order=order), shapes).mean == 1
 
 
 def solution_only(folder: Path, texts: dict[str, str]) -> Path:
@@ -210,9 +212,9 @@ def test_what_cannot_be_scored(tmp_path: Path) -> None:
     good = write(tmp_path / "good.csv", GOOD)
     bad = write(tmp_path / "bad.csv", {**GOOD, "a": "1 1 1 1", "x": ""})
     with pytest.raises(SegfoldError, match=r"bad\.csv cannot be scored: .*\(and 1 more problems\)"):
-        score_csv(bad, good, competition(), SHAPES)
+        score_submission(bad, good, competition(), SHAPES)
     short = write(tmp_path / "short.csv", {"a": ""})
     with pytest.raises(SegfoldError, match=r"short\.csv lacks 3 ids: 1e1000, 00123, d"):
-        score_csv(good, short, competition(), SHAPES)
+        score_submission(good, short, competition(), SHAPES)
     with pytest.raises(SegfoldError, match=r"bad\.csv: mask of a: run 2 .* overlaps"):
-        score_csv(good, bad, competition(), SHAPES)
+        score_submission(good, bad, competition(), SHAPES)

@@ -9,11 +9,12 @@ from plain_csv import plain_csv
 from segfold.errors import SegfoldError
 from segfold.layouts.ids import one_form
 from segfold.layouts.table import read_table
-from segfold.submission.check import check_csv, score_csv
+from segfold.submission.check import check_submission
+from segfold.submission.score import score_submission
 from test_fuzz_rle import WORDS, plainly
 from tiny_competition import TINY, brute_force_rle
 
-DICE = TINY.model_copy(update={"metric": "dice"})
+DICE = TINY.model_copy(update={"scoring": {"dice": {}}})
 COLUMNS = ["id", "rle_mask"]
 SHAPES = {"a": (4, 5), "1e1000": (4, 5), "00123": (6, 3), "é": (1, 1), "NA": (3, 2)}
 ODD = (
@@ -73,7 +74,7 @@ def test_submissions(count: int, tmp_path: Path) -> None:
         truth, data = a_csv(rng)
         path.write_bytes(data)
         truth_path.write_text("\n".join(["id,rle_mask", *(f"{name},{text}" for name, text in truth.items())]))
-        found = check_csv(path, DICE, SHAPES)
+        found = check_submission(path, DICE, SHAPES)
         for line in found.problems + found.remarks:
             if line.splitlines() != [line]:
                 raise WrongError(f"{data!r}: said {line!r}")
@@ -82,13 +83,13 @@ def test_submissions(count: int, tmp_path: Path) -> None:
             raise WrongError(f"{data!r}: {found}")
         if not found.problems and lines is not None:
             assert good is not None
-            if score_csv(path, truth_path, DICE, SHAPES) != dice(good, truth):
-                raise WrongError(f"{data!r}: scored {score_csv(path, truth_path, DICE, SHAPES)}")
+            if score_submission(path, truth_path, DICE, SHAPES).mean != dice(good, truth):
+                raise WrongError(f"{data!r}: scored {score_submission(path, truth_path, DICE, SHAPES).mean}")
             plain = all(brute_force_rle(plainly(text, SHAPES[name], "column")) == text for name, text in good.items())  # type: ignore[arg-type]
             if plain != (found.remarks == []):
                 raise WrongError(f"{data!r}: {found}")
             return
-        score_csv(path, truth_path, DICE, SHAPES)
+        score_submission(path, truth_path, DICE, SHAPES)
         if lines is not None:
             raise WrongError(f"{data!r} was scored: {found}")
 
@@ -104,7 +105,7 @@ def test_truths(count: int, tmp_path: Path) -> None:
         pred, data = a_csv(rng)
         path.write_text("\n".join(["id,rle_mask", *(f"{name},{text}" for name, text in pred.items())]) + "\n")
         truth_path.write_bytes(data)
-        score = score_csv(path, truth_path, DICE, SHAPES)
+        score = score_submission(path, truth_path, DICE, SHAPES).mean
         truth = plain_table(data, COLUMNS)
         if truth is not None and score != dice(pred, {name: text for name, text in truth if name in SHAPES}):
             raise WrongError(f"{data!r}: scored {score}")

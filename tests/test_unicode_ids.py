@@ -14,7 +14,8 @@ from segfold.importing.check import data_problems
 from segfold.importing.kaggle import import_data
 from segfold.layouts.ids import one_form
 from segfold.layouts.table import read_table
-from segfold.submission.check import csv_problems, score_csv, shapes_by_id
+from segfold.submission.check import shapes_by_id, submission_problems
+from segfold.submission.score import score_submission
 from segfold.submission.write import write_submission
 from tiny_competition import TINY, write_tiny
 
@@ -151,10 +152,10 @@ def test_a_submission_spells_ids_as_the_sample_does(tmp_path: Path, plain: dict[
     shapes = shapes_by_id(test, order)
     masks = {name: np.eye(*shape[:2], dtype=np.uint8) for name, shape in zip(test.ids, test.images.shapes)}
     path = tmp_path / "s.csv"
-    write_submission(path, masks.items(), TINY, order, lambda file: csv_problems(file, TINY, shapes), {})
+    write_submission(path, masks.items(), TINY, order, lambda file: submission_problems(file, TINY, shapes), {})
     written = [line.split(",")[0] for line in path.read_text().splitlines()[1:]]
     assert written == ["7e2", "NA", spelled(form, NAMES["zz"])]
     other = path.with_name("other.csv")
     other.write_text(spelled("NFC" if form == "NFD" else "NFD", path.read_text()))
-    assert any("another Unicode form" in problem for problem in csv_problems(other, TINY, shapes))
-    assert score_csv(path, other, TINY, shapes) == 1
+    assert any("another Unicode form" in problem for problem in submission_problems(other, TINY, shapes))
+    assert score_submission(path, other, TINY, shapes).mean == 1

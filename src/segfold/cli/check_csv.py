@@ -1,4 +1,4 @@
-"""Check a submission CSV: columns, exact ids, and every mask well-formed, sorted, in bounds, without overlaps."""
+"""Check a submission: columns, exact rows, every mask well-formed, sorted, in bounds, without overlaps; or each PNG of a zip."""
 
 import argparse
 
@@ -7,18 +7,18 @@ from segfold.paths import user_path
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("csv", type=user_path, help="the submission")
+    parser.add_argument("csv", type=user_path, help="the submission, a CSV or a zip of PNGs")
     parser.add_argument("--competition", default="tgs-salt", help="name in configs/competitions, or a YAML file")
 
 
 def run(arguments: argparse.Namespace) -> int:
     from segfold.competition import load_competition
     from segfold.errors import SegfoldError, one_line
-    from segfold.submission.check import check_csv, image_shapes
+    from segfold.submission.check import check_submission, image_shapes
 
     competition = load_competition(arguments.competition, HOME)
     shapes = image_shapes(competition, HOME, remark)
-    found = check_csv(arguments.csv, competition, shapes)
+    found = check_submission(arguments.csv, competition, shapes)
     for line in found.remarks:
         print(one_line(f"remark: {line}"))
     if found.problems:

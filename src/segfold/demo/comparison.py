@@ -13,7 +13,8 @@ from segfold.demo.baselines import all_empty, best_grey_threshold
 from segfold.files import write_atomic
 from segfold.layouts.rle import decode
 from segfold.layouts.table import read_table
-from segfold.submission.check import image_shapes, score_csv
+from segfold.submission.check import image_shapes
+from segfold.submission.score import score_submission
 
 SHOWN = 16
 
@@ -51,7 +52,7 @@ def compare(csv: Path, competition: Competition, home: Path, picture: Path) -> C
         empty=all_empty(truth, competition.metric),
         grey=grey,
         rule=rule,
-        ensemble=score_csv(csv, truth_path, competition, shapes),
+        ensemble=score_submission(csv, truth_path, competition, shapes).mean,
     )
 
 
@@ -59,10 +60,11 @@ def _masks(
     path: Path, competition: Competition, images: ImageSet, shapes: dict[str, tuple[int, int]]
 ) -> list[np.ndarray]:
     """The masks of a CSV, in the order of ``images``."""
-    columns = [competition.id_column, competition.mask_column]
+    form = competition.form
+    columns = [form.id_column, form.mask_column]
     table = read_table(path, columns)
     text = dict(zip(table[columns[0]], table[columns[1]]))
-    return [decode(text[name], shapes[name], competition.rle_order) for name in images.ids]
+    return [decode(text[name], shapes[name], form.order) for name in images.ids]
 
 
 def _draw(images: ImageSet, predicted: list[np.ndarray], truth: list[np.ndarray], path: Path) -> None:

@@ -11,7 +11,7 @@ from segfold.layouts.patterns import Bands, Pattern, PatternText, RelativePath, 
 from segfold.layouts.records import Listing, Part
 from segfold.layouts.rle import Order
 from segfold.layouts.rows import row_ids
-from segfold.layouts.table import read_table
+from segfold.layouts.table import row_count
 
 
 class KaggleRle(Folders):
@@ -132,4 +132,4 @@ class KaggleRle(Folders):
         """Whether there is a sample submission, and not a row in it: nobody has the test images."""
         if self.sample is None or not (root / self.sample).is_file():
             return False
-        return not len(read_table(root / self.sample, []))
+        return row_count(root / self.sample) == 0

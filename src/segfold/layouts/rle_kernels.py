@@ -100,7 +100,7 @@ def _write_number(buffer: np.ndarray, at: int, number: int) -> int:
 
 
 @numba.njit(nogil=True, cache=True)
-def encode_masks(masks: np.ndarray, column: bool) -> tuple[np.ndarray, np.ndarray]:
+def encode_masks(masks: np.ndarray, column: bool, relative: bool) -> tuple[np.ndarray, np.ndarray]:
     """n×H×W of 0/1 to one ASCII buffer and the end of each image's text in it."""
     n, height, width = masks.shape
     pixels = height * width
@@ -126,11 +126,14 @@ def encode_masks(masks: np.ndarray, column: bool) -> tuple[np.ndarray, np.ndarra
             for j in range(at):  # copying a slice would take the compiler seconds
                 larger[j] = buffer[j]
             buffer = larger
+        origin = -1  # the place that starts are counted from
         for j in range(0, count, 2):
             if j:
                 buffer[at] = 32
                 at += 1
-            at = _write_number(buffer, at, changes[j] + 1)
+            if relative:
+                origin = changes[j - 1] if j else 0
+            at = _write_number(buffer, at, changes[j] - origin)
             buffer[at] = 32
             at = _write_number(buffer, at + 1, changes[j + 1] - changes[j])
         ends[i] = at
@@ -138,12 +141,15 @@ def encode_masks(masks: np.ndarray, column: bool) -> tuple[np.ndarray, np.ndarra
 
 
 @numba.njit(nogil=True, cache=True)
-def parse(buffer: np.ndarray, begin: int, end: int, pixels: int, bounds: np.ndarray) -> tuple[int, int, int, int]:
+def parse(
+    buffer: np.ndarray, begin: int, end: int, pixels: int, bounds: np.ndarray, relative: bool
+) -> tuple[int, int, int, int]:
     """Reads buffer[begin:end] into ``bounds``: first pixel and end (exclusive, 0-indexed) of each run in turn.
 
-    Returns (fault, count of whole numbers read, and the start and length at fault).
+    Returns (fault, count of whole numbers read, and the start, absolute where it is well-formed, and length at fault).
     """
     count = 0
+    least = 0 if relative else 1  # number of the first pixel
     start = 0
     previous_start = 0
     previous_end = 0
@@ -170,10 +176,12 @@ def parse(buffer: np.ndarray, begin: int, end: int, pixels: int, bounds: np.ndar
         if count % 2:
             start = number
             continue
-        if start < 1:
+        if start < least:
             return START, count, start, number
         if number < 1:
             return LENGTH, count, start, number
+        if relative:
+            start += previous_end + 1
         if start + number - 1 > pixels:
             return OUTSIDE, count, start, number
         if start < previous_start:
@@ -212,7 +220,7 @@ def _paint_columns(out: np.ndarray, bounds: np.ndarray, count: int, parity: np.n
 
 
 @numba.njit(nogil=True, cache=True)
-def decode_texts(buffer: np.ndarray, ends: np.ndarray, out: np.ndarray, column: bool) -> int:
+def decode_texts(buffer: np.ndarray, ends: np.ndarray, out: np.ndarray, column: bool, relative: bool) -> int:
     n, height, width = out.shape
     longest = ends[0]
     for i in range(1, n):
@@ -221,7 +229,7 @@ def decode_texts(buffer: np.ndarray, ends: np.ndarray, out: np.ndarray, column: 
     parity = np.empty(width, np.uint8)
     begin = 0
     for i in range(n):
-        fault, count, _, _ = parse(buffer, begin, ends[i], height * width, bounds)
+        fault, count, _, _ = parse(buffer, begin, ends[i], height * width, bounds, relative)
         if fault != FINE:
             return i
         begin = ends[i]

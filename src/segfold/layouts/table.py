@@ -43,6 +43,11 @@ def read_table(path: Path, columns: Sequence[str], spelled: bool = False, unique
     return table if spelled else table.assign(**{columns[0]: ids})
 
 
+def row_count(path: Path) -> int:
+    """How many rows a CSV has below its first line. Errors as ``read_table``."""
+    return len(_fields(path)) - 1
+
+
 def _read(path: Path) -> pd.DataFrame:
     """All of a CSV under the names of its first line, blanks around them left out."""
     table = _fields(path)

@@ -21,7 +21,8 @@ from segfold.inference.stored import PIPELINE, prediction_meta
 from segfold.layouts.ids import one_form
 from segfold.observer import SILENT, Observer
 from segfold.post import Decision, Seen
-from segfold.submission.check import csv_problems, sample_ids, shapes_by_id
+from segfold.submission.check import shapes_by_id, submission_problems
+from segfold.submission.forms import form_of, image_ids, sample_order
 from segfold.submission.names import Taken, recipe_path
 from segfold.submission.write import Written, write_submission
 
@@ -44,7 +45,7 @@ class SubmissionOptions:
         use: named sets of weights of every run; None for each run's ``predict.weights``.
         competition: use the runs of this one only.
         fast: take runs of ``fast=true`` along with others.
-        name: of the CSV; None for the runs' names, or the recipe's.
+        name: of the CSV or zip; None for the runs' names, or the recipe's.
         force: replace another submission of that name.
         threshold: see ``Wanted``, as the next three.
         min_area: smallest component in pixels; None to choose it.
@@ -137,16 +138,18 @@ def write_blend(
     Raises:
         SegfoldError: a name that is taken, a CSV that fails the check.
     """
-    order = sample_ids(competition, home)
-    shapes = shapes_by_id(test, order)
+    order = sample_order(competition, test.ids, home)
+    ids = image_ids(order)
+    shapes = shapes_by_id(test, ids)
     asked = {name: getattr(options, name) for name in _ASKED}
     scores = recipe.scores
+    suffix = form_of(competition).suffix
     written = write_submission(
-        home / "submissions" / f"{_stem(options, members)}.csv",
-        _masks(members, [one_form(name) for name in order], recipe.decision, test),
+        home / "submissions" / f"{_stem(options, members, suffix)}{suffix}",
+        _masks(members, [one_form(name) for name in ids], recipe.decision, test),
         competition,
         order,
-        lambda file: csv_problems(file, competition, shapes),
+        lambda file: submission_problems(file, competition, shapes),
         {
             "recipe": _digest(members, recipe.decision, test),
             "members": [_member_record(member) for member in members],
@@ -166,9 +169,9 @@ def write_blend(
     return Submitted(written, competition, members, recipe, float(np.mean(train.coverage == 0)))
 
 
-def _stem(options: SubmissionOptions, members: Sequence[Predicted]) -> str:
+def _stem(options: SubmissionOptions, members: Sequence[Predicted], suffix: str) -> str:
     if options.name:
-        stem = options.name.removesuffix(".csv")
+        stem = options.name.removesuffix(suffix)
     elif options.recipe is not None:
         stem = options.recipe.name.removesuffix(".yaml").removesuffix(".recipe")
     else:

@@ -1,0 +1,163 @@
+"""Scores a submission against known masks as the host does."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from segfold.competition import Competition
+from segfold.errors import SegfoldError
+from segfold.layouts.ids import one_form
+from segfold.layouts.rle import decode_batch, decode_objects
+from segfold.layouts.table import read_table
+from segfold.metrics import CountMetric, Counts, MeanScore, ScoreSums, overlap
+from segfold.resize import Shape
+from segfold.submission.check import check_submission
+from segfold.submission.findings import some
+from segfold.submission.forms import Pictures, Row, Shapes, Table, form_of
+from segfold.submission.pictures_check import PictureSource
+from segfold.submission.table_check import of_one_shape
+from segfold.tasks import Mask
+from segfold.tasks.scoring import features
+
+Features = npt.NDArray[np.float64]
+Texts = Mapping[Row, Sequence[str]]
+
+
+def score_submission(path: Path | str, truth_path: Path | str, competition: Competition, shapes: Shapes) -> MeanScore:
+    """Scores a submission by the competition's metric.
+
+    Args:
+        path: the submission.
+        truth_path: the known masks in the same form: a table with the same columns, and any others; or a zip or a folder of
+            PNGs of class indices. Images besides are not looked at.
+        competition: gives the form and the metric.
+        shapes: (height, width) of every image that is scored, by id.
+
+    Returns:
+        The score, and its standard error over images.
+
+    Raises:
+        SegfoldError: ``check_submission`` finds problems, or the truth lacks a mask or has a bad one.
+    """
+    path, truth_path = Path(path), Path(truth_path)
+    problems = check_submission(path, competition, shapes).problems
+    if problems:
+        more = f" (and {len(problems) - 1} more problems)" if len(problems) > 1 else ""
+        raise SegfoldError(f"{path} cannot be scored: {problems[0]}{more}")
+    if not shapes:
+        raise SegfoldError(f"{path} cannot be scored: there are no images to score")
+    form, metric = form_of(competition), competition.scorer
+    sums = ScoreSums()
+    if isinstance(form, Pictures):
+        parts = _of_pictures(path, truth_path, competition, form, shapes)
+    else:
+        parts = _of_tables(path, truth_path, competition, form, shapes)
+    for part in parts:
+        sums += ScoreSums.of(part)
+    return sums.score(metric)
+
+
+def _of_tables(
+    path: Path, truth_path: Path, competition: Competition, table: Table, shapes: Shapes
+) -> Iterator[Features]:
+    """The N×K features of some images at a time."""
+    sizes = {one_form(image_id): table.shape(shape) for image_id, shape in shapes.items()}
+    pred, truth = (_texts(each, table, list(sizes)) for each in (path, truth_path))
+    if missing := [row for row in table.rows(sizes) if row not in truth]:
+        noun = "row" if table.says_class else "id"
+        names = some([", ".join(table.key(row)) for row in missing], noun)
+        raise SegfoldError(f"{truth_path} lacks {names}: expected the masks of all {len(sizes)}")
+    for row, texts in truth.items():
+        for text in texts:
+            # A table of known masks may leave an empty one blank, whatever a submission has to put there.
+            if text.strip() and (fault := table.fault(text, sizes[row.image])):
+                raise SegfoldError(f"{truth_path}: mask of {', '.join(table.key(row))}: {fault}")
+    metric, task = competition.scorer, competition.task
+    for ids, shape in of_one_shape(list(sizes), sizes):
+        found, known = _planes(ids, shape, table, pred), _planes(ids, shape, table, truth)
+        if isinstance(metric, CountMetric) and not task.exclusive:
+            yield metric.of(_counts(found, known))
+            continue
+        masks = zip(ids, _masks(found, table), _masks(known, table))
+        yield np.stack(
+            [features(task, metric, one, other, _objects(name, shape, table, truth)) for name, one, other in masks]
+        )
+
+
+def _texts(path: Path, table: Table, ids: Sequence[str]) -> Texts:
+    """The run lengths of each row; rows of other images are left out."""
+    targets = {tuple(map(one_form, key)): row for key, row in table.targets(ids).items()}
+    lines = read_table(
+        path, [*table.key_columns, table.form.mask_column], unique=len(table.key_columns) == 1 and not table.by_object
+    )
+    found: dict[Row, list[str]] = defaultdict(list)
+    for *key, text in lines.itertuples(index=False, name=None):
+        row = targets.get(tuple(map(one_form, key)))
+        if row is None:
+            continue
+        if row in found and not table.by_object:
+            raise SegfoldError(f"{path} has {', '.join(key)} more than once: expected one line of it")
+        found[row].append(table.plain(text))
+    return found
+
+
+def _planes(ids: Sequence[str], shape: Shape, table: Table, texts: Texts) -> list[npt.NDArray[np.uint8]]:
+    """N×H×W pixels of each class that has rows."""
+    order, relative = table.form.order, table.form.relative
+    if table.by_object:
+        return [
+            np.stack(
+                [decode_objects(_filled(texts[Row(name, label)]), shape, order, relative) > 0 for name in ids]
+            ).view(np.uint8)
+            for label in table.task.rows
+        ]
+    return [
+        decode_batch([texts[Row(name, label)][0] for name in ids], shape, order, relative) for label in table.task.rows
+    ]
+
+
+def _filled(texts: Iterable[str]) -> list[str]:
+    return [text for text in texts if text.strip()]
+
+
+def _counts(found: Sequence[npt.NDArray[np.uint8]], known: Sequence[npt.NDArray[np.uint8]]) -> Counts:
+    """Arrays N×C of classes that do not exclude each other."""
+    each = [overlap(one, other) for one, other in zip(found, known)]
+    return Counts(*(np.stack(column, axis=-1) for column in zip(*each)))
+
+
+def _masks(planes: Sequence[npt.NDArray[np.uint8]], table: Table) -> Iterator[Mask]:
+    """The masks of images of which only some classes have rows."""
+    every: list[npt.NDArray[np.uint8]] = [np.zeros_like(planes[0])] * len(table.task.classes)
+    for label, plane in zip(table.task.rows, planes):
+        every[label] = plane
+    return (table.task.mask(np.stack(each)) for each in zip(*every))
+
+
+def _objects(name: str, shape: Shape, table: Table, texts: Texts) -> npt.NDArray[np.int32] | None:
+    """The objects of an image, of all classes; None where the rows do not tell them apart."""
+    if not table.by_object:
+        return None
+    every = [text for label in table.task.rows for text in _filled(texts[Row(name, label)])]
+    return decode_objects(every, shape, table.form.order, table.form.relative)
+
+
+def _of_pictures(
+    path: Path, truth_path: Path, competition: Competition, form: Pictures, shapes: Shapes
+) -> Iterator[Features]:
+    """The 1×K features of one image at a time."""
+    task, metric = competition.task, competition.scorer
+    pred, truth = PictureSource(path), PictureSource(truth_path)
+    if missing := [image_id for image_id in shapes if image_id not in truth]:
+        raise SegfoldError(f"{truth_path} lacks {some(missing, 'mask')}: expected the masks of all {len(shapes)}")
+    for image_id, image_shape in shapes.items():
+        found = task.read(pred[image_id], None, f"{path}: {image_id}")
+        known = task.read(truth[image_id], competition.void, f"{truth_path}: {image_id}")
+        if known.shape != (shape := form.size or image_shape):
+            raise SegfoldError(
+                f"{truth_path}: mask of {image_id} is {known.shape[0]}×{known.shape[1]}, expected {shape[0]}×{shape[1]}"
+            )
+        yield features(task, metric, found, known)[None]
