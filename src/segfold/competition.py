@@ -313,7 +313,7 @@ def _parse(path: Path) -> Competition:
     except ValidationError as error:
         faults = [_one_line(error)]
         whole = any(not fault["loc"] for fault in error.errors())  # the layout's faults are among them
-        if not whole and (layout := values.get("layout")) in LAYOUTS:
+        if not whole and (layout := str(values.get("layout"))) in LAYOUTS:
             try:
                 _layout(layout, json.dumps({key: values[key] for key in values.keys() - set(_keys())}))
             except SegfoldError as other:
