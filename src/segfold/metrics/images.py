@@ -14,7 +14,8 @@ class _ImageMetric(MeanOverImages, CountMetric):
 
     def of(self, counts: Counts) -> Floats:
         """(…, 1): an image's mean over its classes."""
-        return type(self)._score(*counts).mean(axis=-1, keepdims=True)
+        scores = type(self)._score(*counts)
+        return scores if scores.shape[-1] == 1 else scores.mean(axis=-1, keepdims=True)
 
 
 class Precision(_ImageMetric):
