@@ -10,8 +10,9 @@ import pandas as pd
 from segfold.competition import Competition, ExtraTable, data_folder
 from segfold.data.images import missing_data
 from segfold.errors import SegfoldError, one_line
+from segfold.layouts.ahead import map_files
 from segfold.layouts.base import Split, Table
-from segfold.layouts.decode import OrientationError, image_of, map_files, mask_values
+from segfold.layouts.decode import OrientationError, image_of, mask_values
 from segfold.layouts.kinds import Kind, common_kind, kind_of
 from segfold.layouts.mask_files import why_different
 from segfold.layouts.masks import MaskSizeError, masks_of_files, masks_of_rows, size
