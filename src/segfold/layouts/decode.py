@@ -15,7 +15,7 @@ from segfold.errors import SegfoldError
 from segfold.layouts import damage
 from segfold.layouts.arrays import is_array, range_of, read_array, scaled
 from segfold.layouts.messages import overheard
-from segfold.layouts.tags import TIFF, orientation
+from segfold.layouts.tags import TIFF, orientation, page_count
 from segfold.tasks import Task
 
 # Of what is printed at this level, damage is found in a TIFF; who asked for less hears nothing of it either way.
@@ -210,9 +210,15 @@ def _matters(printed: str) -> bool:
 
 
 def _pixels(data: bytes) -> tuple[np.ndarray | None, str]:
-    """What OpenCV makes of a file, or why it makes nothing of it."""
+    """What OpenCV makes of a file, or why it makes nothing of it. Grey pages of a TIFF are channels of one picture."""
+    buffer = np.frombuffer(data, np.uint8)
     try:
-        return cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED), ""
+        if data.startswith(TIFF) and page_count(data) > 1:
+            _, pages = cv2.imdecodemulti(buffer, cv2.IMREAD_UNCHANGED)
+            if len({(page.shape, page.dtype) for page in pages}) == 1 and pages[0].ndim == 2:
+                order = [2, 1, 0, *range(3, len(pages))] if len(pages) in (3, 4) else range(len(pages))
+                return np.dstack([pages[place] for place in order]), ""  # three in OpenCV's order of colours
+        return cv2.imdecode(buffer, cv2.IMREAD_UNCHANGED), ""
     except cv2.error as error:
         return None, str(error)
 
