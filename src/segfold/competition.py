@@ -1,13 +1,14 @@
 """What a competition is: its files, columns, mask encoding, task, classes and metric."""
 
 import difflib
-from dataclasses import dataclass
+import inspect
+import json
+import re
 from functools import cache
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import (
-    AfterValidator,
     BaseModel,
     ConfigDict,
     Field,
@@ -18,90 +19,36 @@ from pydantic import (
 )
 
 from segfold.errors import SegfoldError, shown
+from segfold.layouts import LAYOUTS, Layout
+from segfold.layouts.form import Form, Submission
+from segfold.layouts.patterns import RelativePath, Template, Text
 from segfold.metrics import Metric, build_metric
 from segfold.paths import user_path
-from segfold.schema import said
+from segfold.schema import said, settings_model
 from segfold.tasks import Task, make_task
 from segfold.yaml_file import read_yaml
 
-
-def _inside(path: str) -> str:
-    """A path of a competition file stays inside the data folder, whoever wrote the file."""
-    parts = PurePosixPath(path.replace("\\", "/")).parts
-    if not parts or path.startswith(("/", "\\")) or ".." in parts or ":" in parts[0]:
-        raise ValueError("expected a relative path inside the data folder")
-    if "\0" in path or any(len(part.encode()) > _LONGEST for part in parts):
-        raise ValueError(f"expected names of up to {_LONGEST} bytes without NUL")
-    return path
-
-
-_LONGEST = 100  # of a name that will be a file or folder, or a part of one
-RelativePath = Annotated[str, AfterValidator(_inside)]
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=_LONGEST)]
-Text = Annotated[str, Field(min_length=1)]
-Suffix = Annotated[str, Field(pattern=r"^[^/\\\x00]*$", max_length=_LONGEST)]
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=100)]
 
 
 class ExtraTable(BaseModel):
-    """A number an image (depth, say) in a CSV of its own, which has the same id column."""
+    """A number an image (depth, say), or its group, in a CSV of its own.
+
+    Attributes:
+        column: of the number.
+        id_column: null where it is called as in the train table.
+        key: what stands in the id column: ``{id}.tiff``.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     file: RelativePath
     column: Text
-
-
-Side = Annotated[int, Field(ge=1, le=100_000)]
-Rows = Literal["image", "class", "instance"]
-
-
-class Submission(BaseModel):
-    """How a competition wants its predictions; what is left out is as in the train table.
-
-    Attributes:
-        form: a table of run lengths, or a zip of palette PNGs, one an image.
-        rows: a row for each image, each class of an image, or each object of an image.
-        key: the text that names a row's image, and its class where it has no column of its own: ``{id}.jpg_{class}``.
-        id_column: of the key.
-        class_column: of the class's name; null where there is none.
-        mask_column: of the run lengths.
-        empty: what stands for a mask without a pixel.
-        size: height and width of the masks; null for those of the image.
-        order: how pixels are numbered.
-        relative: each start counts from the end of the run before it.
-        sample: the sample submission; null where there is none.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    form: Literal["rle", "png"] = "rle"
-    rows: Rows | None = None
-    key: Text | None = None
     id_column: Text | None = None
-    class_column: Text | None = None
-    mask_column: Text | None = None
-    empty: str | None = None
-    size: tuple[Side, Side] | None = None
-    order: Literal["column", "row"] | None = None
-    relative: bool | None = None
-    sample: RelativePath | None = None
+    key: Template = "{id}"
 
 
-@dataclass(frozen=True)
-class Form:
-    """``Submission`` with everything filled in; see there."""
-
-    form: Literal["rle", "png"]
-    rows: Rows
-    key: str
-    id_column: str
-    class_column: str | None
-    mask_column: str
-    empty: str
-    size: tuple[int, int] | None
-    order: Literal["column", "row"]
-    relative: bool
-    sample: str | None
+Byte = Annotated[int, Field(ge=0, le=255)]
 
 
 class Competition(BaseModel):
@@ -115,55 +62,49 @@ class Competition(BaseModel):
         void: value in mask files of pixels that do not count; null where every pixel counts.
         background: index of the class that stands for "no object"; null where there is none.
         submission: how predictions are wanted.
-        rows: what a row of the train table is.
-        class_column: of the train table; null where the key says it.
-        key: the text in the id column; with ``{class}`` it names the class too.
-        rle_relative: each start counts from the end of the run before it.
-        empty: what stands for a mask without a pixel in the train table.
+        solution: a table of the test masks, as submissions are.
+        tables: numbers an image, by the names of the input's channels that hold them.
+        group_column: of the train table; images of a group are in one fold.
+        group_pattern: what groups images by their ids: a regular expression whose first group is the name.
+        groups: a table of its own that names the group of each image.
         exif: what to do with images that are to be turned before they are shown. Masks are drawn on one of the two
             pictures, and their files do not say on which.
         white: the value of white in image files whose range is not all of their bits (4095 of 12 bits); what is read
             is brought to the full range.
+        frame: of image arrays H×W×T, the index that is taken of the last axis.
+        values: of images of other numbers than 8 or 16 bits, the two that become black and white, of 16 bits; what lies
+            beyond is cut.
         mask_threshold: a mask file is foreground above it.
         mask_palette: whether a mask file with a palette is read by its colours, or by the numbers of its colours, of
-            which 0 is the background.
+            which 0 is the background; null: by its colours where there is one class, else by the numbers.
+        mask_colours: red, green and blue of each class in mask files whose colours say it, and of ``void``.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+    model_config = ConfigDict(extra="allow", frozen=True, populate_by_name=True)
 
     name: Name
     title: Text
     slug: Name | None = None
     source: Text | None = None
     unconfirmed: tuple[Text, ...] = ()
-    layout: Literal["kaggle-rle"]
+    layout_name: Literal["kaggle-rle", "voc", "folders"] = Field(alias="layout")
     task_name: Literal["binary", "multiclass", "multilabel"] = Field(alias="task")
     classes: tuple[Text, ...]
     void: Annotated[int, Field(ge=0, le=65535)] | None = None
     background: Annotated[int, Field(ge=0, le=254)] | None = None
     scoring: dict[str, dict[str, Any]] = Field(alias="metric")
     submission: Submission = Submission()
-    train_images: RelativePath = "train/images"
-    train_masks: RelativePath | None = "train/masks"
-    test_images: RelativePath = "test/images"
-    train_table: RelativePath = "train.csv"
-    sample_submission: RelativePath = "sample_submission.csv"
     solution: RelativePath | None = None
-    image_suffix: Suffix = ".png"
-    mask_suffix: Suffix = ".png"
     exif: Literal["turn", "ignore"] | None = None
     white: Annotated[int, Field(ge=1, le=65535)] | None = None
+    frame: Annotated[int, Field(ge=0)] | None = None
+    values: tuple[float, float] | None = None
     mask_threshold: Annotated[int, Field(ge=0, le=65534)] = 0
-    mask_palette: Literal["colours", "indices"] = "colours"
-    id_column: Text = "id"
-    mask_column: Text = "rle_mask"
-    class_column: Text | None = None
-    rows: Rows | None = None
-    key: Text = "{id}"
-    rle_order: Literal["column", "row"] = "column"
-    rle_relative: bool = False
-    empty: str = ""
+    mask_palette: Literal["colours", "indices"] | None = None
+    mask_colours: dict[Text, tuple[Byte, Byte, Byte]] | None = None
     group_column: Text | None = None
+    group_pattern: Text | None = None
+    groups: ExtraTable | None = None
     tables: dict[Text, ExtraTable] = Field(default_factory=dict)
 
     @field_validator("scoring", mode="before")
@@ -179,12 +120,44 @@ class Competition(BaseModel):
     @model_validator(mode="after")
     def _fits(self) -> "Competition":
         said(lambda: self.task)
-        columns = {"mask_column": self.mask_column, "group_column": self.group_column}
-        columns |= {f"tables.{name}.column": table.column for name, table in self.tables.items()}
-        for key, column in columns.items():
-            if column == self.id_column:
-                raise ValueError(f"{key} and id_column are both {column!r}; each is a column of its own")
+        said(lambda: self.layout)
+        said(self._check_groups)
+        if self.values is not None and not self.values[0] < self.values[1]:
+            raise ValueError(f"values is {list(self.values)}: expected black below white")
+        if unknown := [name for name in self.mask_colours or () if name not in (*self.classes, "void")]:
+            raise ValueError(f"mask_colours names {unknown[0]}: expected classes ({', '.join(self.classes)}), or void")
+        id_column = self.layout.table.id_column
+        if self.group_column == id_column:
+            raise ValueError(f"group_column and id_column are both {id_column!r}; each is a column of its own")
+        tables = {f"tables.{name}": table for name, table in self.tables.items()}
+        for key, table in (tables | ({} if self.groups is None else {"groups": self.groups})).items():
+            if table.column == (table.id_column or id_column):
+                raise ValueError(f"{key}.column and id_column are both {table.column!r}; each is a column of its own")
         return self
+
+    def _check_groups(self) -> None:
+        given = {"group_column": self.group_column, "group_pattern": self.group_pattern, "groups": self.groups}
+        named = [key for key, value in given.items() if value is not None]
+        if len(named) > 1:
+            raise SegfoldError(f"{' and '.join(named)} both say which images are a group; keep one")
+        if self.group_column is not None and self.layout.table.file is None:
+            raise SegfoldError(
+                f"group_column is {self.group_column!r}, and there is no train table: name a table in groups, or group_pattern"
+            )
+        if self.group_pattern is not None:
+            try:
+                groups = re.compile(self.group_pattern).groups
+            except re.error as error:
+                raise SegfoldError(f"group_pattern is no regular expression: {error}") from None
+            if groups < 1:
+                raise SegfoldError(
+                    f"group_pattern is {self.group_pattern!r}: expected a group in it, such as ^(case[0-9]+)_"
+                )
+
+    @property
+    def layout(self) -> Layout:
+        """Where its files lie."""
+        return _layout(self.layout_name, json.dumps(self.model_extra))
 
     @property
     def metric(self) -> str:
@@ -199,7 +172,7 @@ class Competition(BaseModel):
     @property
     def has_split(self) -> bool:
         """Whether it has a validation split of its own."""
-        return False
+        return self.layout.has_split
 
     @property
     def task(self) -> Task:
@@ -209,22 +182,18 @@ class Competition(BaseModel):
     @property
     def form(self) -> Form:
         """How it wants its predictions."""
-        given = self.submission
-        key = given.key or self.key
-        several = len(self.task.rows) > 1 or "{class}" in self.key or self.class_column is not None
-        return Form(
-            form=given.form,
-            rows=given.rows or self.rows or ("class" if several else "image"),
-            key=key,
-            id_column=given.id_column or self.id_column,
-            class_column=given.class_column or (None if "{class}" in key else self.class_column),
-            mask_column=given.mask_column or self.mask_column,
-            empty=self.empty if given.empty is None else given.empty,
-            size=given.size,
-            order=given.order or self.rle_order,
-            relative=self.rle_relative if given.relative is None else given.relative,
-            sample=given.sample or (self.sample_submission if given.form == "rle" else None),
-        )
+        return self.submission.filled_in(self.layout, several=len(self.task.rows) > 1)
+
+
+@cache
+def _layout(name: str, options: str) -> Layout:
+    builder = LAYOUTS[name]
+    model = settings_model(name, builder)
+    try:
+        checked = model.model_validate(json.loads(options))
+    except ValidationError as error:
+        raise SegfoldError(_one_line(error, name)) from None
+    return builder(**checked.model_dump(exclude_unset=True))
 
 
 @cache
@@ -271,21 +240,41 @@ def _find(name_or_path: str, home: Path) -> Path:
 
 
 def _parse(path: Path) -> Competition:
+    values = read_yaml(path)
     try:
-        return Competition.model_validate(read_yaml(path))
+        return Competition.model_validate(values)
     except ValidationError as error:
-        raise SegfoldError(f"{path}: {_one_line(error)}") from error
+        faults = [_one_line(error)]
+        whole = any(not fault["loc"] for fault in error.errors())  # the layout's faults are among them
+        if not whole and (layout := str(values.get("layout"))) in LAYOUTS:
+            try:
+                _layout(layout, json.dumps({key: values[key] for key in values.keys() - set(_keys())}))
+            except SegfoldError as other:
+                faults.append(str(other))
+        raise SegfoldError(f"{path}: {'; '.join(faults)}") from error
 
 
-def _one_line(error: ValidationError) -> str:
-    """All faults of a file in one line; an unknown key comes with the nearest valid one."""
+def _keys() -> list[str]:
+    """What every competition file may hold."""
+    return [field.alias or name for name, field in Competition.model_fields.items()]
+
+
+def _one_line(error: ValidationError, layout: str = "") -> str:
+    """All faults of a file in one line; an unknown key comes with the nearest valid one.
+
+    Args:
+        layout: the layout whose options they are in; empty for the other keys.
+    """
     parts = []
     for fault in error.errors():
         where = ".".join(str(step) for step in fault["loc"])
         if fault["type"] == "extra_forbidden":
-            fields = ExtraTable.model_fields if len(fault["loc"]) > 1 else Competition.model_fields
-            near = difflib.get_close_matches(str(fault["loc"][-1]), fields, n=1, cutoff=0.0)
-            parts.append(f"unknown key {where} (nearest: {near[0]})")
+            below = ExtraTable.model_fields if fault["loc"][0] in ("tables", "groups") else Submission.model_fields
+            options = inspect.signature(LAYOUTS[layout]).parameters if layout else ()
+            known = [*_keys(), *options] if layout else list(below)
+            near = difflib.get_close_matches(str(fault["loc"][-1]), known, n=1, cutoff=0.0)[0]
+            unknown = f"layout {layout} has no option {where}" if layout else f"unknown key {where}"
+            parts.append(f"{unknown} (nearest: {near})")
         elif fault["type"] == "missing":
             parts.append(f"{where} is missing")
         else:

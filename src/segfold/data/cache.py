@@ -10,83 +10,19 @@ import json
 import os
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass
+from contextlib import ExitStack
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, NamedTuple
 
 import numpy as np
 
-from segfold.competition import Competition
+from segfold.data.source import Source, masks_of, table_rows
 from segfold.errors import SegfoldError
-from segfold.layouts import rle
-from segfold.layouts.decode import image_of, map_files, mask_of
-from segfold.layouts.ids import entries_by_id, file_of
+from segfold.layouts.ahead import map_files
+from segfold.layouts.decode import image_of
 from segfold.layouts.kinds import Kind, common_kind, convert_file, kind_of
-from segfold.layouts.table import read_table, shorten
+from segfold.layouts.records import Record
 from segfold.locks import alone_in
-
-VERSION = 2  # of the files' layout and of what is taken for a sound image; raise it when either changes
-
-
-@dataclass(frozen=True)
-class Source:
-    """The files that a split is made of. ``masks`` is a folder, or a table of RLEs, or None (a test set)."""
-
-    competition: Competition
-    ids: tuple[str, ...]
-    images: Path
-    masks: Path | None
-    key: str
-
-    @property
-    def masks_are_files(self) -> bool:
-        return self.masks is not None and self.masks.is_dir()
-
-
-def find_source(competition: Competition, split: str, root: Path) -> Source:
-    """Lists a split's files in the data folder ``root``.
-
-    Raises:
-        SegfoldError: a folder is missing or empty, or images have no mask file.
-    """
-    train = split == "train"
-    images = root / (competition.train_images if train else competition.test_images)
-    listing = list_files(images, competition.image_suffix)
-    if not listing:
-        raise SegfoldError(f"no {competition.image_suffix} images in {images}: import the data anew with `make data`")
-    masks: Path | None = None
-    states: list[Any] = [[VERSION, competition.rle_order, competition.image_suffix, competition.mask_suffix]]
-    states.append([competition.exif, competition.white])
-    if len((task := competition.task).classes) > 1:  # of one class all tasks have the same masks
-        states.append([task.name, task.classes, task.background, competition.void])
-    states.append(sorted(listing.items()))
-    if train:
-        masks = mask_source(competition, root)
-        if masks.is_dir():
-            files = list_files(masks, competition.mask_suffix)
-            missing = [f"{name}{competition.mask_suffix}" for name in sorted(listing) if name not in files]
-            if missing:
-                raise SegfoldError(f"no mask in {masks} for {shorten(missing)}: every train image needs one")
-            states.append(sorted((name, state) for name, state in files.items() if name in listing))
-            states.append([competition.mask_threshold, competition.mask_palette])
-        elif masks.is_file():
-            status = masks.stat()
-            states.append([competition.id_column, competition.mask_column, status.st_size, status.st_mtime_ns])
-    key = hashlib.sha256(json.dumps(states).encode()).hexdigest()[:16]
-    return Source(competition, tuple(sorted(listing)), images, masks, key)
-
-
-def mask_source(competition: Competition, root: Path) -> Path:
-    """The folder of train masks, or the train table where there is no such folder."""
-    if competition.train_masks is not None and (root / competition.train_masks).is_dir():
-        return root / competition.train_masks
-    return root / competition.train_table
-
-
-def list_files(folder: Path, suffix: str) -> dict[str, tuple[int, int]]:
-    """Ids of a folder's files with their sizes and times. Errors as ``entries_by_id``."""
-    states = {name: entry.stat() for name, entry in entries_by_id(folder, suffix).items()}
-    return {name: (state.st_size, state.st_mtime_ns) for name, state in states.items()}
 
 
 def cache_folder(root: Path) -> Path:
@@ -174,17 +110,30 @@ def _clean(folder: Path, split: str, target: Path, alone: bool) -> None:
             shutil.rmtree(old, ignore_errors=True)
 
 
+class _Decoded(NamedTuple):
+    image: np.ndarray
+    mask: np.ndarray | None
+    instances: np.ndarray | None
+    kind: Kind
+    areas: list[int]
+    foreground: int
+
+
 def _build(source: Source, folder: Path) -> dict[str, Any]:
-    texts = _texts(source)
-    task = source.competition.task
+    competition, task = source.competition, source.competition.task
+    rows = table_rows(source)
 
-    def decode(name: str) -> tuple[np.ndarray, np.ndarray | None, Kind]:
-        image = image_of(source.competition, file_of(source.images, name, source.competition.image_suffix))
-        return image, _mask(source, name, texts, (image.shape[0], image.shape[1])), kind_of(image)
+    def decode(record: Record) -> _Decoded:
+        image = image_of(competition, [match.path for match in record.images])
+        kind = kind_of(image)
+        if source.split == "test":
+            return _Decoded(image, None, None, kind, [], 0)
+        mask, instances = masks_of(source, record, rows, (image.shape[0], image.shape[1]))
+        return _Decoded(image, mask, instances, kind, task.areas(mask).tolist(), task.foreground(mask))
 
-    def attempt(name: str) -> tuple[np.ndarray, np.ndarray | None, Kind] | SegfoldError:
+    def attempt(record: Record) -> _Decoded | SegfoldError:
         try:
-            return decode(name)
+            return decode(record)
         except SegfoldError as error:
             return error
 
@@ -194,29 +143,29 @@ def _build(source: Source, folder: Path) -> dict[str, Any]:
     constant: list[bool] = []
     problems: list[str] = []
     kinds: dict[str, Kind] = {}
-    hashes = {"images.bin": hashlib.sha256(), "masks.bin": hashlib.sha256()}
-    with (folder / "images.bin").open("wb") as images, (folder / "masks.bin").open("wb") as masks:
-        for name, result in zip(source.ids, map_files(attempt, source.ids)):
-            if isinstance(result, SegfoldError):
-                problems.append(str(result))
+    names = ["images.bin", "masks.bin", *(["instances.bin"] if source.listing.instances else [])]
+    hashes = {name: hashlib.sha256() for name in names}
+    with ExitStack() as stack:
+        files = [stack.enter_context((folder / name).open("wb")) for name in names]
+        for name, found in zip(source.ids, map_files(attempt, source.listing.records.values())):
+            if isinstance(found, SegfoldError):
+                problems.append(str(found))
                 continue
-            image, mask, kinds[name] = result
-            shapes.append(image.shape)
-            constant.append(bool((image == image[0, 0]).all()))
-            for handle, array in ((images, image), (masks, mask)):
+            kinds[name] = found.kind
+            shapes.append(found.image.shape)
+            constant.append(bool((found.image == found.image[0, 0]).all()))
+            areas.extend(found.areas)
+            foreground.append(found.foreground)
+            for handle, array in zip(files, (found.image, found.mask, found.instances)):
                 if array is not None:
                     _write(handle, array, hashes)
-            if mask is not None:
-                areas.extend(task.areas(mask).tolist())
-                foreground.append(task.foreground(mask))
-        for handle in (images, masks):
+        for handle in files:
             handle.flush()
             os.fsync(handle.fileno())
     common = common_kind(kinds, source.competition.white) if kinds else None
     if common is not None:
-        suffix = source.competition.image_suffix
         problems += [
-            f"{source.images / f'{name}{suffix}'} is {reason}: expected one kind"
+            f"{source.listing.records[name].images[0].path} is {reason}: expected one kind"
             for name, reason in common.problems.items()
         ]
     if problems or common is None:
@@ -232,13 +181,13 @@ def _build(source: Source, folder: Path) -> dict[str, Any]:
         "ids": source.ids,
         "shapes": shapes,
         "dtype": common.dtype,
-        "areas": areas if source.masks else None,
+        "areas": areas if source.split == "train" else None,
         "constant": constant,
         "notes": common.notes,
         "fingerprint": whole.hexdigest(),
         "files": {name: (folder / name).stat().st_size for name in hashes},
     }
-    if source.masks and len(task.classes) > 1:
+    if source.split == "train" and len(task.classes) > 1:
         index["foreground"] = foreground
     (folder / "index.json").write_text(json.dumps(index))
     return index
@@ -248,44 +197,3 @@ def _write(handle: IO[bytes], array: np.ndarray, hashes: dict[str, Any]) -> None
     data = np.ascontiguousarray(array).data
     handle.write(data)
     hashes[Path(handle.name).name].update(data)
-
-
-def _texts(source: Source) -> dict[str, str]:
-    """The RLE of each id, where masks come from the train table."""
-    if source.masks is None or source.masks_are_files:
-        return {}
-    competition = source.competition
-    table = read_table(source.masks, [competition.id_column, competition.mask_column])
-    texts = dict(zip(table[competition.id_column], table[competition.mask_column]))
-    missing = [name for name in source.ids if name not in texts]
-    if missing:
-        raise SegfoldError(
-            f"no mask in {source.masks} for image {shorten(missing)}: every train image needs a line there, "
-            f"or a file in {competition.train_masks}"
-        )
-    return texts
-
-
-def _mask(source: Source, name: str, texts: dict[str, str], shape: tuple[int, int]) -> np.ndarray | None:
-    if source.masks is None:
-        return None
-    if not source.masks_are_files:
-        return decode_text(texts[name], shape, source.competition, f"{source.masks}: {name}")
-    path = file_of(source.masks, name, source.competition.mask_suffix)
-    mask = mask_of(source.competition, path)
-    if mask.shape != shape:
-        raise SegfoldError(f"{path} is {size(mask.shape)}, its image is {size(shape)}: expected the same size")
-    return mask
-
-
-def decode_text(text: str, shape: tuple[int, int], competition: Competition, where: str) -> np.ndarray:
-    """An RLE's mask; a bad one is an error that says ``where`` it stands."""
-    try:
-        return rle.decode(text, shape, competition.rle_order)
-    except rle.RleError as error:
-        raise SegfoldError(f"{where}: {error}") from error
-
-
-def size(shape: tuple[int, ...]) -> str:
-    """``height×width``, for messages."""
-    return f"{shape[0]}×{shape[1]}"

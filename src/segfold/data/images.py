@@ -6,16 +6,19 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, overload
+from typing import Any, overload
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
 from segfold.competition import Competition, data_folder
-from segfold.data.cache import cache_folder, cached, decoded_shapes, find_source
+from segfold.data.cache import cache_folder, cached, decoded_shapes
+from segfold.data.source import find_source
+from segfold.data.tables import groups_of, numbers_of
 from segfold.errors import SegfoldError
-from segfold.layouts.table import read_table, shorten
+from segfold.layouts.base import Split
+from segfold.layouts.table import shorten
 from segfold.tasks import FOREGROUND, Strata, Task
 
 IN_MEMORY = 1 << 30  # bytes of images and masks up to which a split is read into memory rather than mapped
@@ -171,7 +174,7 @@ class ImageSet:
 
 def load_split(
     competition: Competition,
-    split: Literal["train", "test"],
+    split: Split,
     home: Path = Path(),
     say: Callable[[str], None] = lambda text: None,
 ) -> ImageSet:
@@ -194,14 +197,15 @@ def load_split(
         source = find_source(competition, split, root)
         folder, index = cached(source, split, cache_folder(root), say)
         try:
-            images, masks = _open(competition.task, folder, index)
+            images, masks, instances = _open(competition.task, folder, index)
             break
         except FileNotFoundError:
             if attempt == 2:
                 raise
     ids = np.array(index["ids"], dtype=object)
+    held_out = np.array([record.held_out for record in source.listing.records.values()], bool)
     area = images.shapes[:, 0] * images.shapes[:, 1]
-    extra, limits = _extra(competition, root, ids)
+    extra, limits = numbers_of(competition, root, ids)
     areas, coverage = None, np.full(len(ids), np.nan)
     if masks is not None:
         areas = np.array(index["areas"], np.int64).reshape(len(ids), len(competition.task.classes))
@@ -213,7 +217,9 @@ def load_split(
         extra=extra,
         fingerprint=index["fingerprint"],
         coverage=coverage,
-        groups=_groups(competition, root, ids) if split == "train" else None,
+        groups=groups_of(competition, root, ids) if split == "train" else None,
+        instances=instances,
+        held_out=held_out if held_out.any() else None,
         constant=np.array(index["constant"], bool),
         limits=limits,
         task=competition.task,
@@ -221,9 +227,7 @@ def load_split(
     )
 
 
-def known_shapes(
-    competition: Competition, split: Literal["train", "test"], home: Path = Path()
-) -> tuple[list[str], np.ndarray] | None:
+def known_shapes(competition: Competition, split: Split, home: Path = Path()) -> tuple[list[str], np.ndarray] | None:
     """Ids and N×3 shapes of a split, as far as a look at its cache tells; None where it is not there or not decoded."""
     root = data_folder(competition, home)
     try:
@@ -232,12 +236,17 @@ def known_shapes(
         return None
 
 
+def has_test(competition: Competition, home: Path = Path()) -> bool:
+    """Whether a competition's data, which is there, has test images."""
+    return not competition.layout.listing("test", data_folder(competition, home), competition.classes).absent
+
+
 def missing_data(root: Path) -> str:
     """What to say when there is no data folder."""
     return f"no data in {root}: run `make data from=PATH` (a folder or a zip), or `make data` to use Kaggle"
 
 
-def _open(task: Task, folder: Path, index: dict[str, Any]) -> tuple[PixelStore, PixelStore | None]:
+def _open(task: Task, folder: Path, index: dict[str, Any]) -> tuple[PixelStore, PixelStore | None, PixelStore | None]:
     mapped = sum(index["files"].values()) > IN_MEMORY
     shapes = np.array(index["shapes"], np.int64)
 
@@ -248,46 +257,7 @@ def _open(task: Task, folder: Path, index: dict[str, Any]) -> tuple[PixelStore, 
 
     images = store("images.bin", index["dtype"], shapes, False)
     if index["areas"] is None:
-        return images, None
-    return images, store("masks.bin", task.dtype, shapes * [1, 1, 0] + [0, 0, 1], True)
-
-
-def _groups(competition: Competition, root: Path, ids: np.ndarray) -> np.ndarray | None:
-    if competition.group_column is None:
-        return None
-    path = root / competition.train_table
-    column = _column(path, competition.id_column, competition.group_column)
-    return _lookup(column, path, ids).to_numpy(dtype=object)
-
-
-def _extra(
-    competition: Competition, root: Path, ids: np.ndarray
-) -> tuple[pd.DataFrame, dict[str, tuple[float, float]]]:
-    columns, limits = {}, {}
-    for name, table in competition.tables.items():
-        path = root / table.file
-        column = _column(path, competition.id_column, table.column)
-        text = _lookup(column, path, ids)
-        numbers = pd.to_numeric(column, errors="coerce").astype(float)
-        finite = numbers[np.isfinite(numbers)]
-        values = numbers.loc[ids]
-        if len(bad := values.index[~np.isfinite(values)]):
-            named = shorten([f"{key} ({text[key]!r})" for key in bad])
-            raise SegfoldError(f"{path}, column {table.column}: no number for {named}")
-        columns[name] = values
-        limits[name] = float(finite.min()), float(finite.max())
-    index = pd.Index(ids, name=competition.id_column, dtype=object)
-    return pd.DataFrame(columns, index=index, dtype=float), limits
-
-
-def _column(path: Path, id_column: str, column: str) -> pd.Series:
-    """A whole column of a table, as text, indexed by id."""
-    table = read_table(path, [id_column, column])
-    return pd.Series(table[column].to_numpy(dtype=object), index=table[id_column].to_numpy(dtype=object))
-
-
-def _lookup(values: pd.Series, path: Path, ids: np.ndarray) -> pd.Series:
-    missing = [name for name in ids if name not in values.index]
-    if missing:
-        raise SegfoldError(f"{path} has no line for {shorten(missing)}: every image needs one")
-    return values.loc[ids]
+        return images, None, None
+    flat = shapes * [1, 1, 0] + [0, 0, 1]
+    instances = store("instances.bin", np.uint16, flat, True) if "instances.bin" in index["files"] else None
+    return images, store("masks.bin", task.dtype, flat, True), instances

@@ -63,10 +63,11 @@ def _masks(
     path: Path, competition: Competition, images: ImageSet, shapes: dict[str, tuple[int, int]]
 ) -> list[np.ndarray]:
     """The masks of a CSV, in the order of ``images``."""
-    columns = [competition.id_column, competition.mask_column]
+    form = competition.form
+    columns = [form.id_column, form.mask_column]
     table = read_table(path, columns)
     text = dict(zip(table[columns[0]], table[columns[1]]))
-    return [decode(text[name], shapes[name], competition.rle_order) for name in images.ids]
+    return [decode(text[name], shapes[name], form.order) for name in images.ids]
 
 
 def _draw(images: ImageSet, predicted: list[np.ndarray], truth: list[np.ndarray], path: Path) -> None:

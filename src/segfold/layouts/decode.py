@@ -3,26 +3,20 @@
 
 import io
 import re
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Sequence
 from pathlib import Path
-from threading import Condition
-from typing import Literal, Protocol, TypeVar
+from typing import Literal, Protocol
 
 import cv2
 import numpy as np
 from PIL import Image
 
-from segfold.cores import cores
 from segfold.errors import SegfoldError
 from segfold.layouts import damage
+from segfold.layouts.arrays import is_array, range_of, read_array, scaled
 from segfold.layouts.messages import overheard
-from segfold.layouts.tags import TIFF, orientation
-
-# Decoded ahead of their consumer: memory stays flat as sets grow, and as images do.
-AHEAD_BYTES = 1 << 28
-_AHEAD = 256  # files
+from segfold.layouts.tags import TIFF, orientation, page_count
+from segfold.tasks import Task
 
 # Of what is printed at this level, damage is found in a TIFF; who asked for less hears nothing of it either way.
 cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_WARNING)
@@ -33,9 +27,6 @@ Exif = Literal["turn", "ignore"]
 Palette = Literal["colours", "indices"]
 _TOO_LARGE = re.compile("CV_IO_MAX_IMAGE|exceeds user limit")  # as OpenCV and libpng say it
 _BACK = {6: 8, 8: 6}  # the other turns and mirrors undo themselves
-
-Item = TypeVar("Item")
-Result = TypeVar("Result")
 
 
 class OrientationError(SegfoldError):
@@ -51,13 +42,22 @@ class OrientationError(SegfoldError):
         self.turned = shape[::-1] if orientation >= 5 else shape
 
 
-def read_image(path: Path, *, exif: Exif | None = None, white: int | None = None) -> np.ndarray:
+def read_image(
+    path: Path,
+    *,
+    exif: Exif | None = None,
+    white: int | None = None,
+    frame: int | None = None,
+    values: tuple[float, float] | None = None,
+) -> np.ndarray:
     """Decodes an image.
 
     Args:
         exif: whether to turn it as its file says; None refuses one that says so.
         white: the value in the file that becomes the largest of its type, the smaller ones in proportion; None leaves
             values as they are. Alpha always stays.
+        frame: index that is taken of the last axis of a ``.npy`` array.
+        values: the two numbers in the file that become 0 and 65535, the others in proportion, cut where they lie beyond.
 
     Returns:
         H×W×C, uint8 or uint16, colours in the order red, green, blue(, alpha). A grey file has C = 1, a grey
@@ -68,13 +68,22 @@ def read_image(path: Path, *, exif: Exif | None = None, white: int | None = None
             above ``white``.
         OrientationError: see ``exif``.
     """
-    pixels = _decode(path, exif)
+    pixels = read_array(path, frame) if is_array(path) else _decode(path, exif)
     if pixels.ndim == 2:
         pixels = pixels[:, :, None]
+    elif is_array(path):
+        pass
     elif pixels.shape[2] == 3:
         pixels = cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB)
     elif pixels.shape[2] == 4:
         pixels = cv2.cvtColor(pixels, cv2.COLOR_BGRA2RGBA)
+    if values is not None:
+        return scaled(pixels, *values)
+    if pixels.dtype not in (np.uint8, np.uint16):
+        raise SegfoldError(
+            f"{path} holds {pixels.dtype} values, {range_of(pixels)}: expected 8 or 16 bits a channel; set values: [black, white] "
+            "in the competition file, the two numbers that become 0 and 65535"
+        )
     return pixels if white is None else _full_range(pixels, white, path)
 
 
@@ -101,8 +110,17 @@ def mask_values(path: Path, *, exif: Exif | None = None, palette: Palette = "col
     Args:
         palette: what is read of a file with a palette.
     """
-    pixels = _decode(path, exif, indices=palette == "indices")
+    pixels = raw_mask(path, exif=exif, palette=palette)
+    if not np.issubdtype(pixels.dtype, np.integer):
+        if (pixels == np.rint(pixels)).all():
+            return pixels.astype(np.int64) if pixels.ndim == 2 else pixels[:, :, :3].max(axis=2).astype(np.int64)
+        raise SegfoldError(f"{path} holds {pixels.dtype} values, {range_of(pixels)}: expected whole numbers in a mask")
     return pixels if pixels.ndim == 2 else pixels[:, :, :3].max(axis=2)
+
+
+def raw_mask(path: Path, *, exif: Exif | None = None, palette: Palette = "colours") -> np.ndarray:
+    """What a mask file holds: H×W, or H×W×C in OpenCV's order of colours; see ``mask_values``."""
+    return read_array(path) if is_array(path) else _decode(path, exif, indices=palette == "indices")
 
 
 class Reading(Protocol):
@@ -118,73 +136,44 @@ class Reading(Protocol):
     def mask_threshold(self) -> int: ...
 
     @property
-    def mask_palette(self) -> Palette: ...
+    def frame(self) -> int | None: ...
+
+    @property
+    def values(self) -> tuple[float, float] | None: ...
+
+    @property
+    def mask_palette(self) -> Palette | None: ...
+
+    @property
+    def mask_colours(self) -> dict[str, tuple[int, int, int]] | None: ...
+
+    @property
+    def void(self) -> int | None: ...
+
+    @property
+    def task(self) -> Task: ...
 
 
-def image_of(reading: Reading, path: Path) -> np.ndarray:
-    """``read_image`` as a competition says."""
-    return read_image(path, exif=reading.exif, white=reading.white)
+def palette_of(reading: Reading) -> Palette:
+    """What is read of mask files with a palette."""
+    return reading.mask_palette or ("indices" if len(reading.task.classes) > 1 else "colours")
 
 
-def mask_of(reading: Reading, path: Path) -> np.ndarray:
-    """``read_mask`` as a competition says."""
-    return read_mask(path, exif=reading.exif, threshold=reading.mask_threshold, palette=reading.mask_palette)
+def image_of(reading: Reading, paths: Sequence[Path]) -> np.ndarray:
+    """``read_image`` of an image's bands as a competition says.
 
-
-def map_files(function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
-    """``map`` on one thread a core (OpenCV decodes without the GIL), in order, some hundred files ahead.
-
-    No file is begun while arrays of ``AHEAD_BYTES`` wait for their consumer, so they come to that and one more on each
-    thread at most, whatever the files hold.
+    Raises:
+        SegfoldError: bands of different sizes or types.
     """
-    threads = cores()
-    changed = Condition()
-    held = given = 0
-    stopped = False
-
-    def work(place: int, item: Item) -> tuple[Result, int]:
-        nonlocal held
-        if held >= AHEAD_BYTES:
-            with changed:
-                # The one that the consumer waits for always goes on.
-                changed.wait_for(lambda: held < AHEAD_BYTES or place == given or stopped)
-        result = function(item)
-        size = _array_bytes(result)
-        with changed:
-            held += size
-        return result, size
-
-    waiting: deque[Future[tuple[Result, int]]] = deque()
-
-    def first() -> Result:
-        nonlocal held, given
-        result, size = waiting.popleft().result()
-        with changed:
-            held -= size
-            given += 1
-            changed.notify_all()
-        return result
-
-    with ThreadPoolExecutor(threads) as pool:
-        try:
-            for place, item in enumerate(items):
-                waiting.append(pool.submit(work, place, item))
-                if len(waiting) >= _AHEAD:
-                    yield first()
-            while waiting:
-                yield first()
-        finally:
-            stopped = True
-            with changed:
-                changed.notify_all()
-            for future in waiting:
-                future.cancel()
-
-
-def _array_bytes(result: object) -> int:
-    """Of an array, or of all arrays in a tuple."""
-    parts = result if isinstance(result, tuple) else (result,)
-    return sum(part.nbytes for part in parts if isinstance(part, np.ndarray))
+    first, *others = bands = [
+        read_image(path, exif=reading.exif, white=reading.white, frame=reading.frame, values=reading.values)
+        for path in paths
+    ]
+    for band, path in zip(others, paths[1:]):
+        if (band.shape[:2], band.dtype) != (first.shape[:2], first.dtype):
+            found, wanted = (f"{part.shape[0]}×{part.shape[1]} of {part.dtype}" for part in (band, first))
+            raise SegfoldError(f"{path} is {found}, {paths[0].name} is {wanted}: expected the same of all bands")
+    return first if not others else np.concatenate(bands, axis=2)
 
 
 def _decode(path: Path, exif: Exif | None, indices: bool = False) -> np.ndarray:
@@ -206,8 +195,6 @@ def _decode(path: Path, exif: Exif | None, indices: bool = False) -> np.ndarray:
         raise SegfoldError(f"{path} is damaged: {reason}, copy it anew, or save it anew if it looks right")
     if pixels is None:
         raise SegfoldError(f"{path} cannot be decoded: expected an image file")
-    if pixels.dtype not in (np.uint8, np.uint16):
-        raise SegfoldError(f"{path} holds {pixels.dtype} values: expected 8 or 16 bits a channel")
     if indices:
         pixels = _indices(data, path, pixels)
     found = orientation(data)
@@ -223,9 +210,15 @@ def _matters(printed: str) -> bool:
 
 
 def _pixels(data: bytes) -> tuple[np.ndarray | None, str]:
-    """What OpenCV makes of a file, or why it makes nothing of it."""
+    """What OpenCV makes of a file, or why it makes nothing of it. Grey pages of a TIFF are channels of one picture."""
+    buffer = np.frombuffer(data, np.uint8)
     try:
-        return cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED), ""
+        if data.startswith(TIFF) and page_count(data) > 1:
+            _, pages = cv2.imdecodemulti(buffer, cv2.IMREAD_UNCHANGED)
+            if len({(page.shape, page.dtype) for page in pages}) == 1 and pages[0].ndim == 2:
+                order = [2, 1, 0, *range(3, len(pages))] if len(pages) in (3, 4) else range(len(pages))
+                return np.dstack([pages[place] for place in order]), ""  # three in OpenCV's order of colours
+        return cv2.imdecode(buffer, cv2.IMREAD_UNCHANGED), ""
     except cv2.error as error:
         return None, str(error)
 
@@ -260,11 +253,12 @@ def _turned(pixels: np.ndarray, orientation: int) -> np.ndarray:
 def _full_range(pixels: np.ndarray, white: int, path: Path) -> np.ndarray:
     """Colours of 0…white as colours of the type's whole range; alpha stays."""
     top = np.iinfo(pixels.dtype).max
-    colours = pixels[:, :, :3]
+    count = 3 if pixels.shape[2] == 4 else pixels.shape[2]
+    colours = pixels[:, :, :count]
     if white > top or colours.max() > white:
         raise SegfoldError(
             f"{path} holds {pixels.dtype} values up to {colours.max()}, the competition's white is {white}: set it to the "
             "value that is white in these files, or leave it out"
         )
     table = np.rint(np.arange(white + 1) * (top / white)).astype(pixels.dtype)
-    return np.concatenate([table[colours], pixels[:, :, 3:]], axis=2)
+    return np.concatenate([table[colours], pixels[:, :, count:]], axis=2)

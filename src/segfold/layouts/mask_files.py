@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from segfold.layouts.decode import Palette, Reading, mask_values
+from segfold.layouts.decode import Palette, Reading, mask_values, palette_of
 
 _SHOWN = 6
 
@@ -15,12 +15,12 @@ def why_different(path: Path, truth: np.ndarray, reading: Reading) -> str:
     Args:
         truth: H×W of 0 and 1, by the RLE.
     """
-    values = mask_values(path, exif=reading.exif, palette=reading.mask_palette)
+    values = mask_values(path, exif=reading.exif, palette=palette_of(reading))
     found = np.unique(values)
     shown = ", ".join(map(str, found if len(found) <= _SHOWN else [*found[: _SHOWN - 1], f"… {found[-1]}"]))
     line = f"its values are {shown} ({len(found)} in all)"
     inside = truth > 0
-    other: Palette = "indices" if reading.mask_palette == "colours" else "colours"
+    other: Palette = "indices" if palette_of(reading) == "colours" else "colours"
     by_other = mask_values(path, exif=reading.exif, palette=other)
     if np.array_equal(by_other > reading.mask_threshold, inside):
         return f"{line}: with mask_palette: {other} in the competition file it is the same"

@@ -8,16 +8,18 @@ import pandas as pd
 
 from segfold.errors import SegfoldError
 from segfold.layouts.ids import one_form
+from segfold.layouts.patterns import template
 
 
-def read_table(path: Path, columns: Sequence[str], spelled: bool = False, unique: bool = True) -> pd.DataFrame:
+def read_table(path: Path, columns: Sequence[str], spelled: bool = False, unique: int = 1) -> pd.DataFrame:
     """Reads some columns of a CSV, every value as text and a blank field as "".
 
     Args:
         path: the file.
         columns: the columns to return, in this order; the first one is the id.
         spelled: leave the ids as the file spells them, rather than in the one Unicode form of all ids.
-        unique: whether to refuse an id on two lines.
+        unique: how many columns together are different in each row: the id alone, 2 for the id and the next column, 0
+            for none.
 
     Raises:
         SegfoldError: the file or a column is missing, an id is doubled or blank, or the file is no CSV.
@@ -31,13 +33,19 @@ def read_table(path: Path, columns: Sequence[str], spelled: bool = False, unique
         raise SegfoldError(f"{path} has column {several[0]} more than once: its first line reads {found!r}")
     table = table[names].set_axis(list(columns), axis=1)
     ids = table[columns[0]].map(one_form)
-    doubled = ids[ids.duplicated()].unique()
-    if unique and len(doubled):
-        shown = shorten([str(name) for name in doubled])
-        raise SegfoldError(f"{path} has {columns[0]} {shown} more than once: expected one line an {columns[0]}")
+    keys = ids if unique < 2 else ids.str.cat(table[list(columns[1:unique])], sep=", ")
+    doubled = keys[keys.duplicated()].unique() if unique else ()
+    if len(doubled):
+        shown, key = shorten([str(name) for name in doubled]), " and ".join(columns[:unique])
+        raise SegfoldError(f"{path} has {key} {shown} more than once: expected one line an {key}")
     if (ids == "").any():
         raise SegfoldError(f"{path} has a line with a blank {columns[0]}: remove it")
     return table if spelled else table.assign(**{columns[0]: ids})
+
+
+def row_count(path: Path) -> int:
+    """How many rows a CSV has below its first line. Errors as ``read_table``."""
+    return len(_fields(path)) - 1
 
 
 def _read(path: Path) -> pd.DataFrame:
@@ -81,6 +89,18 @@ def _fields(path: Path, blanks: bool = False) -> pd.DataFrame:
         raise SegfoldError(f"{path} cannot be read: {error.strerror or error}") from error
     # A line with too few fields: what is missing is blank, as in ``id,`` with nothing after the comma.
     return table.fillna("")
+
+
+def keyed(values: Iterable[str], key: str) -> list[str]:
+    """The ids that the texts of an id column name; a text that is not of the key's form stays as it is.
+
+    Args:
+        key: ``{id}`` with what stands around it.
+    """
+    if key == "{id}":
+        return list(values)
+    form = template(key)
+    return [text if (match := form.fullmatch(text)) is None else match["id"] for text in values]
 
 
 def with_suffix(ids: Iterable[str], images: Collection[str], suffix: str) -> list[str]:
