@@ -144,7 +144,10 @@ CASES = {
         lambda files: files.update({"b.png": png(np.zeros(B, np.uint8), "P", "GIF")}),
         ["mask of b.png: a file of GIF, expected PNG"],
     ),
-    "no picture": (lambda files: files.update({"b.png": b"nothing"}), ["mask of b.png: cannot be read: *"]),
+    "no picture": (
+        lambda files: files.update({"b.png": b"nothing"}),
+        ["mask of b.png: cannot be read: it is no picture"],
+    ),
     "half a picture": (
         lambda files: files.update({"b.png": files["b.png"][:-30]}),
         ["mask of b.png: cannot be read: *"],
@@ -184,5 +187,13 @@ def test_what_is_no_zip(tmp_path: Path) -> None:
     )
     with pytest.raises(SegfoldError, match="no file"):
         check_submission(tmp_path / "none.zip", STREETS, SHAPES)
-    with pytest.raises(SegfoldError, match="cannot be read"):
-        check_submission(tmp_path, STREETS, SHAPES)
+
+
+def test_a_folder_is_looked_at_like_a_zip_of_it(tmp_path: Path) -> None:
+    for name, data in members(write(tmp_path / "s.zip")).items():
+        (tmp_path / "maps").mkdir(exist_ok=True)
+        (tmp_path / "maps" / name).write_bytes(data)
+    (tmp_path / "maps" / ".hidden").touch()
+    assert check_submission(tmp_path / "maps", STREETS, SHAPES) == Findings([], [])
+    (tmp_path / "maps" / "b.png").unlink()
+    assert check_submission(tmp_path / "maps", STREETS, SHAPES).problems == ["missing 1 file: b.png"]

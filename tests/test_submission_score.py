@@ -218,6 +218,17 @@ def test_known_pictures_that_are_none(tmp_path: Path, pixels: np.ndarray | None,
     assert "\n" not in str(caught.value)
 
 
+def test_known_pictures_in_another_unicode_form_and_what_is_no_zip(tmp_path: Path) -> None:
+    pred, known = tmp_path / "s.zip", tmp_path / "known"
+    known.mkdir()
+    mask = random_masks(STREETS)["b"]
+    write_submission(pred, [("caf\u00e9", mask)], STREETS, ["caf\u00e9"], lambda file: [], {})
+    (known / "cafe\u0301.png").write_bytes(png(mask, True))
+    assert score_submission(pred, known, STREETS, {"caf\u00e9": (6, 7)}).mean == 1
+    with pytest.raises(SegfoldError, match=r"is no zip .*: expected a zip or a folder of masks"):
+        score_submission(pred, Path(__file__), STREETS, {"caf\u00e9": (6, 7)})
+
+
 def test_doubled_rows_of_known_masks(tmp_path: Path) -> None:
     pred, truth, _, _ = both(tmp_path, ORGANS)
     truth.write_text(truth.read_text() + "b,stomach,1 1\n")

@@ -1,5 +1,6 @@
 """Scores a submission against known masks as the host does."""
 
+import zipfile
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -16,8 +17,8 @@ from segfold.metrics import CountMetric, Counts, MeanScore, ObjectMetric, ScoreS
 from segfold.resize import Shape
 from segfold.submission.check import check_submission
 from segfold.submission.findings import some
-from segfold.submission.forms import Pictures, Row, Shapes, Table, form_of
-from segfold.submission.pictures_check import PictureSource
+from segfold.submission.forms import Pictures, Row, Shapes, Table, form_of, member_name
+from segfold.submission.pictures_check import Files, values_of
 from segfold.submission.table_check import of_one_shape
 from segfold.tasks import Mask
 from segfold.tasks.scoring import features
@@ -153,14 +154,21 @@ def _of_pictures(
 ) -> Iterator[Features]:
     """The 1×K features of one image at a time."""
     task, metric = competition.task, competition.scorer
-    pred, truth = PictureSource(path), PictureSource(truth_path)
-    if missing := [image_id for image_id in shapes if image_id not in truth]:
-        raise SegfoldError(f"{truth_path} lacks {some(missing, 'mask')}: expected the masks of all {len(shapes)}")
-    for image_id, image_shape in shapes.items():
-        found = task.read(pred[image_id], None, f"{path}: {image_id}")
-        known = task.read(truth[image_id], competition.void, f"{truth_path}: {image_id}")
-        if known.shape != (shape := form.size or image_shape):
-            raise SegfoldError(
-                f"{truth_path}: mask of {image_id} is {known.shape[0]}×{known.shape[1]}, expected {shape[0]}×{shape[1]}"
-            )
-        yield features(task, metric, found, known)[None]
+    with Files(path) as pred, _known(truth_path) as truth:
+        if missing := [image_id for image_id in shapes if one_form(member_name(image_id)) not in truth.by_form]:
+            raise SegfoldError(f"{truth_path} lacks {some(missing, 'mask')}: expected the masks of all {len(shapes)}")
+        for image_id, image_shape in shapes.items():
+            found = task.read(values_of(pred, image_id), None, f"{path}: {image_id}")
+            known = task.read(values_of(truth, image_id), competition.void, f"{truth_path}: {image_id}")
+            if known.shape != (shape := form.size or image_shape):
+                raise SegfoldError(
+                    f"{truth_path}: mask of {image_id} is {known.shape[0]}×{known.shape[1]}, expected {shape[0]}×{shape[1]}"
+                )
+            yield features(task, metric, found, known)[None]
+
+
+def _known(path: Path) -> Files:
+    try:
+        return Files(path)
+    except zipfile.BadZipFile as error:
+        raise SegfoldError(f"{path} is no zip ({error}): expected a zip or a folder of masks") from error
