@@ -4,10 +4,14 @@ import numpy as np
 import pytest
 
 from segfold.errors import SegfoldError
-from segfold.metrics import METRICS, CountMetric, Counts, MeanScore, Metric, ScoreSums, build_metric
+from segfold.metrics import METRICS, CountMetric, Counts, MaskMetric, MeanScore, Metric, ScoreSums, Truth, build_metric
+from segfold.schema import settings_model
+from setting_numbers import Number, numbers
 
+NUMBERS = [(name, number) for name, builder in METRICS.items() for number in numbers(settings_model(name, builder))]
 CASES: list[str | dict[str, dict[str, object]]] = [*METRICS, {"global_dice": {"macro": True}}]
-IDS = [case if isinstance(case, str) else "global_dice-macro" for case in CASES]
+CASES += [{name: number.at(value)} for name, number in NUMBERS for value in number.inside()]
+IDS = [case if isinstance(case, str) else "-".join(f"{name}-{given}" for name, given in case.items()) for case in CASES]
 
 
 def features_of(metric: Metric, images: int, seed: int) -> np.ndarray:
@@ -103,6 +107,21 @@ def test_metrics_are_built_by_name() -> None:
     for name, builder in METRICS.items():
         assert type(build_metric(name)) is type(build_metric({name: None})) is builder
     assert build_metric({"global_dice": {"macro": True}}).size(4) == 8 != build_metric("global_dice").size(4)
+
+
+@pytest.mark.parametrize(("name", "number"), NUMBERS, ids=lambda part: str(part))
+def test_numbers_at_and_beyond_their_bounds(name: str, number: Number) -> None:
+    assert np.isfinite(number.low) and np.isfinite(number.high), f"{number}: Annotated[…, Ge(…), Le(…)] says it"
+    pred, truth = np.random.default_rng(8).random((2, 1, 40, 30)) < 0.5
+    counts = Counts(*(np.array([each.sum()]) for each in (pred & truth, pred | truth, pred, truth)))
+    for value in number.inside():
+        metric = build_metric({name: number.at(value)})
+        assert isinstance(metric, CountMetric | MaskMetric)
+        found = metric.of(counts) if isinstance(metric, CountMetric) else metric.of(pred, Truth(truth))
+        assert 0 <= ScoreSums.of(found[None]).score(metric).mean <= 1
+    for value in number.beyond():
+        with pytest.raises(SegfoldError, match=rf"metric\.{name}\.{number}\b"):
+            build_metric({name: number.at(value)})
 
 
 @pytest.mark.parametrize(
