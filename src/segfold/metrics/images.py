@@ -10,6 +10,7 @@ from segfold.metrics.precision import ImageScore, score_counts
 class _ImageMetric(MeanOverImages, CountMetric):
     """The mean over an image's classes of a score from pixel counts."""
 
+    by_class = True
     _score: ImageScore
 
     def of(self, counts: Counts) -> Floats:
