@@ -6,17 +6,23 @@ import pytest
 from segfold.errors import SegfoldError
 from segfold.metrics import METRICS, CountMetric, Counts, MeanScore, Metric, ScoreSums, build_metric
 
-CASES: list[str | dict[str, dict[str, object]]] = [*METRICS, {"global_dice": {"macro": True}}]
-IDS = [case if isinstance(case, str) else "global_dice-macro" for case in CASES]
+CASES: list[str | dict[str, dict[str, object]]] = [
+    *METRICS,
+    {"global_dice": {"macro": True}},
+    {"dice": {"empty": "skip"}},
+]
+IDS = [case if isinstance(case, str) else "-".join([*case, *next(iter(case.values()))]) for case in CASES]
 
 
 def features_of(metric: Metric, images: int, seed: int) -> np.ndarray:
-    """N×K features of images that differ in size and difficulty."""
+    """N×K features of images that differ in size and difficulty; not all have every class."""
     rng = np.random.default_rng(seed)
     if isinstance(metric, CountMetric):
         truth = rng.integers(20, 400, (images, 3)) * np.array([1, 2, 5])
         inter = (truth * rng.beta(5, 2, (images, 3))).astype(np.int64)
         pred = inter + (truth * rng.beta(2, 8, (images, 3))).astype(np.int64)
+        there = rng.random((images, 3)) < [0.9, 0.7, 1]
+        inter, pred, truth = inter * there, pred * there, truth * there
         return metric.of(Counts(inter, pred + truth - inter, pred, truth))
     if metric.size(1) == 1:
         return rng.beta(5, 2, (images, 1))
@@ -115,6 +121,7 @@ def test_metrics_are_built_by_name() -> None:
         ({"dice": 3}, "metric.dice: found 3, expected a mapping"),
         ({"global_dice": {"makro": True}}, r"unknown key metric.global_dice.makro; did you mean macro\?"),
         ({"global_dice": {"macro": 2}}, "metric.global_dice.macro: .*found 2"),
+        ({"dice": {"empty": "zero"}}, "metric.dice.empty: .*one.*skip.*found 'zero'"),
         ({"boundary_accuracy": {"width": 0}}, "metric.boundary_accuracy.width: .*found 0"),
     ],
 )
