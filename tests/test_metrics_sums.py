@@ -11,18 +11,21 @@ from setting_numbers import Number, numbers
 NUMBERS = [(name, number) for name, builder in METRICS.items() for number in numbers(settings_model(name, builder))]
 CASES: dict[str, str | dict[str, dict[str, object]]] = {name: name for name in METRICS}
 CASES["global_dice-macro"] = {"global_dice": {"macro": True}}
+CASES["dice-skip"] = {"dice": {"empty": "skip"}}
 CASES |= {
     f"{name}-{number}-{value:g}": {name: number.at(value)} for name, number in NUMBERS for value in number.inside()
 }
 
 
 def features_of(metric: Metric, images: int, seed: int) -> np.ndarray:
-    """N×K features of images that differ in size and difficulty."""
+    """N×K features of images that differ in size and difficulty; not all have every class."""
     rng = np.random.default_rng(seed)
     if isinstance(metric, CountMetric):
         truth = rng.integers(20, 400, (images, 3)) * np.array([1, 2, 5])
         inter = (truth * rng.beta(5, 2, (images, 3))).astype(np.int64)
         pred = inter + (truth * rng.beta(2, 8, (images, 3))).astype(np.int64)
+        there = rng.random((images, 3)) < [0.9, 0.7, 1]
+        inter, pred, truth = inter * there, pred * there, truth * there
         return metric.of(Counts(inter, pred + truth - inter, pred, truth))
     if metric.size(1) == 1:
         return rng.beta(5, 2, (images, 1))
@@ -136,6 +139,7 @@ def test_numbers_at_and_beyond_their_bounds(name: str, number: Number) -> None:
         ({"dice": 3}, "metric.dice: found 3, expected a mapping"),
         ({"global_dice": {"makro": True}}, r"unknown key metric.global_dice.makro; did you mean macro\?"),
         ({"global_dice": {"macro": 2}}, "metric.global_dice.macro: .*found 2"),
+        ({"dice": {"empty": "zero"}}, "metric.dice.empty: .*one.*skip.*found 'zero'"),
         ({"boundary_accuracy": {"width": 0}}, "metric.boundary_accuracy.width: .*found 0"),
     ],
 )
