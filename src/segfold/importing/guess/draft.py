@@ -7,6 +7,7 @@ from typing import Any
 
 from segfold.importing.guess.files import Source
 from segfold.importing.guess.lists import Lists
+from segfold.importing.guess.naming import MaskFiles
 from segfold.importing.guess.pictures import Pictures, sizes
 from segfold.importing.guess.reading import Reading, reading_of
 from segfold.importing.guess.roles import Images, Roles
@@ -44,6 +45,11 @@ class Draft:
         self.path, self.source, self.roles, self.tables = path, source, roles, tables
         self.lists, self.samples, self.fit = lists, samples, fit
         self.reading: Reading = reading_of(tables, samples)
+
+    @property
+    def held_out(self) -> MaskFiles | None:
+        """The masks of validation images in folders of their own."""
+        return None if self.samples.masks is None else _like(self.samples.masks, self.roles.validation_masks)
 
     @property
     def layout(self) -> str:
@@ -99,7 +105,9 @@ class Draft:
         kinds = ", ".join(f"{kind} ({count})" for kind, count in facts.kinds.most_common())
         span = "" if facts.is_plain and set(facts.types) == {"uint8"} else f"; values {facts.low:g} to {facts.high:g}"
         if facts.shapes:
-            text.say(f"  {len(facts.shapes)} files were read: {sizes(facts.shapes.values())} (height×width), {kinds}{span}")
+            text.say(
+                f"  {len(facts.shapes)} files were read: {sizes(facts.shapes.values())} (height×width), {kinds}{span}"
+            )
         for problem in facts.problems[:3]:
             text.say(f"  {problem}")
 
@@ -134,9 +142,8 @@ class Draft:
             text.set("train_masks", masks.pattern if masks is not None and use_files else None)
         if roles.validation is not None:
             text.set("validation_images", _one(roles.validation.patterns))
-            own = roles.validation_masks
-            if own and masks is not None and own[0].family is not masks.family:
-                text.set("validation_masks", own[0].pattern)
+            if self.held_out is not None and masks is not None and self.held_out.family is not masks.family:
+                text.set("validation_masks", self.held_out.pattern)
         if roles.test is not None:
             text.set("test_images", _one(roles.test.patterns))
         else:
@@ -235,20 +242,27 @@ class Draft:
                 table_of: dict[str, Any] = {"file": table.name, "column": column}
                 table_of |= {} if key.column == id_column else {"id_column": key.column}
                 table_of |= {} if key.text == "{id}" else {"key": key.text}
-                text.suggest("tables", {column.strip().lower(): table_of}, "a number an image, for channels of the input")
+                text.suggest(
+                    "tables", {column.strip().lower(): table_of}, "a number an image, for channels of the input"
+                )
         for column, count in (train.columns.groups if train is not None else {}).items():
             text.suggest("group_column", column, f"{count} groups, if images of one are alike")
         if (found := _id_groups(list(self.roles.train.ids))) is not None:
             text.suggest("group_pattern", *found)
 
     def _rest(self, text: Text) -> None:
-        if self.roles.test_masks:
-            text.say(f"Masks of the test images are there too: {self.roles.test_masks[0].family.label}")
+        masks = self.samples.masks
+        answers = None if masks is None else _like(masks, self.roles.test_masks)
+        if answers is not None and masks is not None and answers.family is not masks.family:
+            text.say(f"Masks of the test images are there too: {answers.family.label}")
         for line in [*self.samples.refused, *self.source.notes[:5]]:
             text.say(f"Not used: {line}")
-        used = text.values.get("objects")
+        used, taken = (
+            text.values.get("objects"),
+            {found.family.label for found in (masks, answers, self.held_out) if found},
+        )
         for family in self.roles.other[:10]:
-            if used is not None and self.roles.train.naming.pattern(family) == used:
+            if family.label in taken or (used is not None and self.roles.train.naming.pattern(family) == used):
                 continue
             text.say(f"Not used: {family.label}, {len(family.files):,} files")
         for table, key, _ in self.tables.rest:
@@ -259,6 +273,16 @@ class Draft:
         jsons = [name for name in self.source.names if name.lower().endswith((".json", ".xml"))]
         if jsons:
             text.say(f"Not read: {jsons[0]}, {len(jsons):,} such files; outlines must be drawn into mask files first.")
+
+
+def _like(masks: MaskFiles, others: list[MaskFiles]) -> MaskFiles | None:
+    """Of what may be the masks of another split, those that are named as those of the training images."""
+    alike = [
+        other
+        for other in others
+        if (other.family.ending, other.family.fixed) == (masks.family.ending, masks.family.fixed)
+    ]
+    return next(iter(alike or others), None)
 
 
 def _one(patterns: list[str]) -> str | list[str]:

@@ -2,14 +2,25 @@
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import NamedTuple
 
-from segfold.importing.guess.words import Part, says_anything, says_band, says_mask, shape, split_of, without_split
+from segfold.importing.guess.words import (
+    Part,
+    common_front,
+    says_anything,
+    says_band,
+    says_mask,
+    shape,
+    split_of,
+    without_split,
+)
 
 _MOST_FIXED = 64  # files of one name each in every folder
+_MOST_ENDINGS = 8
+_FEW = 3
 _MANY = 6  # folders side by side that say nothing are ids, or nothing is
 
 
@@ -50,6 +61,15 @@ class Family:
         folder = "".join(f"{'*' if part is None else part}/" for part in self.dirs)
         return f"{folder}{self.fixed or '*'}{self.ending}{self.suffix.replace('{*}', '*')}"
 
+    def opened(self, count: int) -> "Family":
+        """The same, where at least ``count`` of the innermost folders differ."""
+        if sum(part is None for part in self.dirs) >= count or count > len(self.dirs):
+            return self
+        cut = len(self.dirs) - count
+        dirs = (*self.dirs[:cut], *[None] * count)
+        files = [file._replace(folders=PurePosixPath(file.name).parts[cut:-1]) for file in self.files]
+        return Family(dirs, self.suffix, self.ending, self.fixed, files)
+
     @property
     def said(self) -> str:
         """All that its names say."""
@@ -73,10 +93,10 @@ def find_families(names: Iterable[str], known: Collection[str]) -> list[Family]:
         known: what stands in the tables; ids are among it.
     """
     paths = [PurePosixPath(name) for name in names]
-    dirs = _general({path.parts[:-1] for path in paths})
     stems: dict[tuple[str, ...], set[str]] = defaultdict(set)
     for path in paths:
         stems[path.parts[:-1]].add(path.stem)
+    dirs = _general(stems)
     grouped: dict[tuple[tuple[str | None, ...], str], list[File]] = defaultdict(list)
     for path in paths:
         folder = path.parts[:-1]
@@ -93,19 +113,22 @@ def find_families(names: Iterable[str], known: Collection[str]) -> list[Family]:
     return sorted(_joined(families), key=lambda family: family.label)
 
 
-def _general(folders: set[tuple[str, ...]]) -> dict[tuple[str, ...], tuple[str | None, ...]]:
+def _general(stems: Mapping[tuple[str, ...], set[str]]) -> dict[tuple[str, ...], tuple[str | None, ...]]:
     """Each folder with None for those of its parts that differ from image to image.
 
     What lies below folders of one kind is looked at together, and so are the splits.
+
+    Args:
+        stems: names of files by their folder.
     """
-    above = {folder[:count] for folder in folders for count in range(len(folder) + 1)}
+    above = {folder[:count] for folder in stems for count in range(len(folder) + 1)}
     made: dict[tuple[str, ...], tuple[str | None, ...]] = {(): ()}
     for depth in range(1, max(map(len, above), default=0) + 1):
         level = [folder for folder in above if len(folder) == depth]
-        beside: dict[tuple[str | None, ...], set[str]] = defaultdict(set)
+        beside: dict[tuple[str | None, ...], dict[str, set[str]]] = defaultdict(dict)
         for folder in level:
-            beside[_splitless(made[folder[:-1]])].add(folder[-1])
-        differing = {parent: _differing(names) for parent, names in beside.items()}
+            beside[_splitless(made[folder[:-1]])].setdefault(folder[-1], set()).update(stems.get(folder, ()))
+        differing = {parent: _differing(names, parent) for parent, names in beside.items()}
         for folder in level:
             parent = made[folder[:-1]]
             is_one = folder[-1] in differing[_splitless(parent)]
@@ -117,7 +140,17 @@ def _splitless(general: tuple[str | None, ...]) -> tuple[str | None, ...]:
     return tuple(None if part is None else without_split(part) for part in general)
 
 
-def _differing(names: set[str]) -> set[str]:
+def _differing(names: Mapping[str, set[str]], parent: tuple[str | None, ...]) -> set[str]:
+    """Of folders side by side, with the names of their files, those that are ids or nothing."""
+    inside = list(names.values())
+    if (
+        len(inside) == 2
+        and inside[0] == inside[1]
+        and len(inside[0]) >= _FEW
+        and len(common_front(list(names))) < _FEW
+        and not any(says_mask(part) for part in parent if part is not None)
+    ):
+        return set()  # images in one and masks in the other
     silent = {name for name in names if not says_anything(name)}
     if len(silent) >= _MANY:
         return silent
@@ -156,6 +189,9 @@ def _by_ending(
                 endings[file.stem[at:]] += 1
                 ending_of[file.name] = file.stem[at:]
                 break
+    if not endings and (last := _last_words(files)):
+        ending_of = last
+        endings.update(last.values())
     common = {ending for ending, count in endings.items() if count > 1 and count >= 0.05 * len(files)}
     found: dict[str, Family] = {}
     for file in files:
@@ -164,6 +200,17 @@ def _by_ending(
         family = found.setdefault(ending, Family(general, suffix, ending))
         family.files.append(file._replace(stem=file.stem.removesuffix(ending)))
     return list(found.values())
+
+
+def _last_words(files: list[File]) -> dict[str, str]:
+    """The last words of names, ``_gtFine_labelIds``, by paths, where there are several and all say that it is a mask."""
+    found: dict[str, str] = {}
+    for file in files:
+        if (match := re.search(r"[-_. ][A-Za-z][A-Za-z0-9]*(?:[-_. ][A-Za-z][A-Za-z0-9]*)*$", file.stem)) is None:
+            return {}
+        found[file.name] = match[0]
+    kinds = set(found.values())
+    return found if 1 < len(kinds) <= _MOST_ENDINGS and all(map(says_mask, kinds)) else {}
 
 
 def _joined(families: list[Family]) -> list[Family]:

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
 
 from segfold.errors import SegfoldError
-from segfold.importing.guess.words import split_of
+from segfold.importing.guess.words import common_front, split_of
 from segfold.layouts.archive import unpack
 from segfold.layouts.ids import is_unicode, one_form
 
@@ -136,7 +136,7 @@ def is_image(name: str) -> bool:
 def _top(names: list[str]) -> str:
     """The folders that all files lie in, but for those that say what is in them."""
     folders = [PurePosixPath(name).parts[:-1] for name in names]
-    common = list(os.path.commonprefix(folders)) if folders else []
+    common = common_front(folders)
     if common and any(len(folder) == len(common) for folder in folders):
         own = [name for name, folder in zip(names, folders) if len(folder) == len(common)]
         if all(is_image(name) for name in own):  # one folder of images, without a table beside it

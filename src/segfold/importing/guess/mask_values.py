@@ -94,7 +94,7 @@ def look_at_masks(files: dict[str, Path]) -> MaskFacts:
         try:
             pixels = raw_mask(path, exif="ignore", palette="indices")
         except SegfoldError as error:
-            facts.problems.append(one_line(error).replace(str(path), name))
+            facts.problems.append(one_line(str(error)).replace(str(path), name))
             continue
         if not np.issubdtype(pixels.dtype, np.integer):
             if (pixels != np.rint(pixels)).any():

@@ -1,6 +1,5 @@
 """How the paths of a family name its images, and which masks are whose."""
 
-import os
 import re
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
@@ -8,6 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from segfold.importing.guess.families import Family, File
+from segfold.importing.guess.words import common_front
 from segfold.layouts.patterns import Pattern
 from segfold.layouts.records import CLASS, Ids
 
@@ -122,9 +122,9 @@ def affixes(family: Family) -> list[str]:
     stems = [file.stem for file in family.files]
     if len(stems) < 2:
         return []
-    lead = re.sub(r"[0-9]+$", "", os.path.commonprefix(stems))
-    back = os.path.commonprefix([stem[::-1] for stem in stems])[::-1]
-    tail = back[found.start() :] if (found := re.search(r"[-_. ]", back)) else ""
+    lead = re.sub(r"[0-9]+$", "", "".join(common_front(stems)))
+    back = "".join(common_front([stem[::-1] for stem in stems]))[::-1]
+    tail = back[found.start() :] if (found := re.search(r"[-_. ](?=[A-Za-z])", back)) else ""
     lead, tail = (part if re.search("[A-Za-z]", part) else "" for part in (lead, tail))
     if any(len(lead) + len(tail) >= len(stem) for stem in stems):
         return []
@@ -158,15 +158,22 @@ def mask_files(naming: Naming, ids: Collection[str], family: Family) -> MaskFile
     best: MaskFiles | None = None
     mark, rests = _after_ids(ids, family)
     for text in dict.fromkeys(_mask_patterns(naming, family, mark)):
-        found = _tried(text, naming, ids, family, rests if f"{{id}}{mark}{{class}}" in text else ())
+        found = _tried(text, naming, ids, family, _classes(text, family, rests))
         if found is not None and (best is None or found.share > best.share + 0.02):
             best = found
     return best if best is not None and best.share >= 0.5 else None
 
 
-def _tried(
-    text: str, naming: Naming, ids: Collection[str], family: Family, known: Sequence[str]
-) -> MaskFiles | None:
+def _classes(text: str, family: Family, rests: tuple[str, ...]) -> tuple[str, ...]:
+    """What may stand for the class in a pattern."""
+    if "{class}" not in text:
+        return ()
+    if text.rsplit("/", 1)[-1].startswith("{class}"):
+        return tuple(sorted({file.stem for file in family.files}))
+    return tuple(sorted({file.folders[-1] for file in family.files})) if "{class}/" in text else rests
+
+
+def _tried(text: str, naming: Naming, ids: Collection[str], family: Family, known: Sequence[str]) -> MaskFiles | None:
     """
     Args:
         known: what may stand for the class; empty for anything.
@@ -184,6 +191,8 @@ def _tried(
         if len(classes) > min(_MOST_CLASSES, max(2, len(by_id) // 2)) or max(classes.values(), default=0) < 2:
             return None
         kind = "class"
+        if len(classes) == 1:
+            text, kind = text.replace("{class}", next(iter(classes))), "image"
     elif text.split("/")[-1].startswith("{*}") or re.search(r"\{id\}[^{}]\{\*\}", text):
         kind = "object"
     elif any(len(files) > 1 for files in by_id.values()):

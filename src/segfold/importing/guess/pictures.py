@@ -56,7 +56,7 @@ def look_at(files: dict[str, Path]) -> Pictures:
                 return name, read_array(path), 1
             return name, read_image(path, exif="ignore"), orientation(path.read_bytes())
         except SegfoldError as error:
-            return one_line(error).replace(str(path), name)
+            return one_line(str(error)).replace(str(path), name)
 
     for found in map_files(read, files.items()):
         if isinstance(found, str):
@@ -94,5 +94,7 @@ def sizes(shapes: Iterable[tuple[int, int]]) -> str:
 def spread(names: Iterable[str], most: int) -> list[str]:
     """Some names from all over a list."""
     every = list(names)
-    places = np.unique(np.linspace(0, len(every) - 1, min(most, len(every))).astype(int)) if every else []
+    places: np.ndarray | list[int] = (
+        np.unique(np.linspace(0, len(every) - 1, min(most, len(every))).astype(int)) if every else []
+    )
     return [every[place] for place in places]

@@ -107,7 +107,9 @@ def _several(made: Reading, facts: MaskFacts) -> None:
     made.classes = tuple(f"class_{number}" for number in range(len(colours)))
     made.named = f"{_FILL}, here and in mask_colours"
     value = {name: list(colour) for name, colour in zip(made.classes, colours)}
-    made.options.append(("mask_colours", value, "red, green, blue; a sample may lack some, those that do not count are void"))
+    made.options.append(
+        ("mask_colours", value, "red, green, blue; a sample may lack some, those that do not count are void")
+    )
 
 
 def _values(facts: MaskFacts) -> str:
@@ -133,10 +135,14 @@ def _pictures(made: Reading, samples: Samples) -> None:
         made.options.append(("values", [low, high], "become black and white; the range of the images that were read"))
     elif "uint16" in facts.types and 0 < facts.high <= 32767:
         bits = int(facts.high).bit_length()
-        made.suggestions.append(("white", (1 << bits) - 1, f"no value is above {facts.high:g} in the images that were read"))
+        made.suggestions.append(
+            ("white", (1 << bits) - 1, f"no value is above {facts.high:g} in the images that were read")
+        )
     if facts.last:
         count = facts.last.most_common(1)[0][0]
-        made.suggestions.append(("frame", 0, f"to take one of the {count} planes of each file; they may be times, or bands"))
+        made.suggestions.append(
+            ("frame", 0, f"to take one of the {count} planes of each file; they may be times, or bands")
+        )
 
 
 def _outward(low: float, high: float) -> tuple[float, float]:

@@ -1,10 +1,10 @@
 """Which families are images and masks of which split, by their names and by the ids that they share."""
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from segfold.importing.guess.families import Family
-from segfold.importing.guess.naming import MaskFiles, Naming, mask_files, named_by, namings
+from segfold.importing.guess.naming import MaskFiles, Naming, affixes, mask_files, named_by, namings
 from segfold.importing.guess.words import Part, says_objects, shape
 
 _TRIED = 4  # ways to name images
@@ -77,10 +77,10 @@ def find_roles(families: Sequence[Family], cells: Collection[str]) -> Roles:
         roles.validation_masks = _masks_of(roles.validation, families)
     if roles.test is not None:
         roles.test_masks = _masks_of(roles.test, families)
-    used = {id(band) for images in (train, roles.validation, roles.test) if images for band in images.bands}
+    used = {band.files[0].name for images in (train, roles.validation, roles.test) if images for band in images.bands}
     matched = [roles.masks[:1], roles.validation_masks[:1], roles.test_masks[:1]]
-    used |= {id(found.family) for part in matched for found in part}
-    roles.other = [other for other in families if id(other) not in used]
+    used |= {found.family.files[0].name for part in matched for found in part}
+    roles.other = [other for other in families if other.files[0].name not in used]
     return roles
 
 
@@ -89,7 +89,7 @@ def _rate(family: Family, naming: Naming, families: Sequence[Family], cells: Col
     ids = naming.ids(family)
     masks = _masks_of(_images(family, naming, ()), families)
     matched = max((len(found.by_id) for found in masks), default=0)
-    return round(named_by(naming, family, cells) * len(ids)) + matched + len(ids) / 1e7
+    return round(named_by(naming, family, cells) * len(ids)) + matched + 0.01 * len(masks) + len(ids) / 1e9
 
 
 def _images(family: Family, naming: Naming, pictures: Sequence[Family]) -> Images:
@@ -113,14 +113,17 @@ def _unnamed_test(silent: list[Family], train: Images, cells: Collection[str]) -
 
 def _best(families: list[Family], train: Images, cells: Collection[str]) -> Images | None:
     found = []
-    for family in families:
-        ids = train.naming.ids(family)
+    for closed in families:
+        family, naming = closed.opened(len(train.naming.folders)), train.naming
+        if naming.id == "{id}" and not naming.ids(family):  # ``_test`` may stand where ``_training`` does
+            naming = next((replace(naming, stem=stem) for stem in affixes(family)), naming)
+        ids = naming.ids(family)
         if len(ids) == len(set(ids.values())) > 0:
             alike = family.fixed == train.family.fixed and family.suffix == train.family.suffix
-            found.append((named_by(train.naming, family, cells), alike, len(ids), family.label, family))
+            found.append((named_by(naming, family, cells), alike, len(ids), family.label, family, naming))
     if not found:
         return None
-    return _images(max(found, key=lambda each: each[:4])[-1], train.naming, families)
+    return _images(*max(found, key=lambda each: each[:4])[-2:], families)
 
 
 def _masks_of(images: Images, families: Sequence[Family], named: bool = True) -> list[MaskFiles]:

@@ -1,6 +1,6 @@
 """A sample of a set is read: what its images, its masks and its run lengths hold."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -13,9 +13,13 @@ from segfold.importing.guess.naming import MaskFiles
 from segfold.importing.guess.pictures import Pictures, look_at, spread
 from segfold.importing.guess.roles import Images, Roles
 from segfold.importing.guess.runs import Example, Fit, best_fit
-from segfold.importing.guess.tables import Columns, Key, Table, find_columns, find_key, is_runs
+from segfold.importing.guess.tables import Columns, Key, Table, find_columns, find_key, in_order, is_runs
+from segfold.importing.guess.words import says_objects
+from segfold.layouts.decode import Palette, mask_values
 
 IMAGES_READ, MASKS_READ = 24, 160
+_MOST_TRIED = 5  # families that may be the masks
+_PLAINEST = ("binary", "indices", "blurred", "greys", "colours")
 
 
 @dataclass
@@ -29,8 +33,15 @@ class TrainTable:
     rows: dict[str, list[str]] = field(default_factory=dict)  # runs of each id, without empty masks
 
     @classmethod
-    def of(cls, table: Table, key: Key, runs: str) -> "TrainTable":
-        made = cls(table, key, find_columns(table, key, runs), runs)
+    def of(cls, table: Table, key: Key, runs: str, named: Mapping[str, tuple[str, ...]]) -> "TrainTable":
+        """
+        Args:
+            named: columns of classes in other tables, with the classes.
+        """
+        columns = find_columns(table, key, runs, named)
+        if columns.class_column is not None and columns.class_column in named:
+            columns.classes = in_order({*columns.classes, *named[columns.class_column]})
+        made = cls(table, key, columns, runs)
         for cell, text in zip(table.rows[key.column], table.rows[runs]):
             rows = made.rows.setdefault(key.parts(cell)[0], [])
             if is_runs(text):
@@ -72,16 +83,24 @@ def read_samples(source: Source, roles: Roles, table: TrainTable | None) -> Samp
     if roles.test is not None:
         test = look_at(source.fetch(spread(roles.test.ids.values(), IMAGES_READ // 4)))
     refused: list[str] = []
-    for match in roles.masks:
+    best: tuple[int, MaskFiles, MaskFacts, dict[str, Path]] | None = None
+    for match in roles.masks[:_MOST_TRIED]:
         files = [name for own in ids for name in match.by_id.get(own, ())]
         more = [name for names in match.by_id.values() for name in names]
         wanted = list(dict.fromkeys([*files[:MASKS_READ], *spread(more, MASKS_READ)]))
         found = source.fetch(wanted)
         facts = look_at_masks(found)
-        if (reason := _no_mask(facts, match, pictures, roles.train)) is None:
-            return Samples(pictures, test, match, facts, {**paths, **found}, refused)
-        refused.append(f"{match.family.label} are no masks: {reason}")
-    return Samples(pictures, test, None, MaskFacts(), paths, refused)
+        if (reason := _no_mask(facts, match, pictures, roles.train)) is not None:
+            refused.append(f"{match.family.label} are no masks: {reason}")
+            continue
+        rank = _PLAINEST.index(facts.kind) + len(_PLAINEST) * says_objects(match.family.said)
+        if best is None or rank < best[0]:
+            best = rank, match, facts, found
+        if rank == 0:
+            break
+    if best is None:
+        return Samples(pictures, test, None, MaskFacts(), paths, refused)
+    return Samples(pictures, test, best[1], best[2], {**paths, **best[3]}, refused)
 
 
 def _chosen(roles: Roles, table: TrainTable | None) -> list[str]:
@@ -106,6 +125,8 @@ def _path(band: object, images: Images, own: str) -> str | None:
 def _no_mask(facts: MaskFacts, match: MaskFiles, pictures: Pictures, images: Images) -> str | None:
     if not facts.read:
         return facts.problems[0] if facts.problems else "none could be read"
+    if facts.read > 1 and len(facts.values) + len(facts.colours) == 1:
+        return "all of their pixels have one value"
     if facts.kind == "picture":
         return "they hold too many values, or colours"
     for own, names in match.by_id.items():
@@ -131,14 +152,12 @@ def fit_runs(table: TrainTable, samples: Samples, images: Images) -> Fit:
 
 def _mask(samples: Samples, own: str) -> np.ndarray | None:
     """The foreground by mask files."""
-    from segfold.layouts.decode import mask_values
-
     assert samples.masks is not None
     planes = []
     for name in samples.masks.by_id.get(own, ()):
         if name not in samples.facts.shapes:
             return None
-        palette = "indices" if samples.facts.shows_background else "colours"
+        palette: Palette = "indices" if samples.facts.shows_background else "colours"
         values = mask_values(samples.paths[name], exif="ignore", palette=palette)
         planes.append(values > (127 if samples.facts.kind == "blurred" else 0))
     return np.any(planes, axis=0) if planes else None
@@ -170,6 +189,7 @@ def find_tables(tables: Sequence[Table], roles: Roles) -> Tables:
     test = set(roles.test.ids) if roles.test is not None else set()
     train = set(roles.train.ids) | set(roles.validation.ids if roles.validation is not None else ())
     found = Tables()
+    named = _named_by_samples(tables, train | test)
     for table in sorted(tables, key=lambda table: -len(table.rows)):
         key = find_key(table, train | test)
         of_train = 0 if key is None else len(train.intersection(key.ids))
@@ -179,7 +199,7 @@ def find_tables(tables: Sequence[Table], roles: Roles) -> Tables:
         elif key is None:
             found.silent.append(table)
         elif table.runs is not None and of_train > of_test:
-            made = TrainTable.of(table, key, table.runs)
+            made = TrainTable.of(table, key, table.runs, named)
             if found.train is None or of_train > len(train.intersection(found.train.key.ids)):
                 found.train = made
         elif of_test > of_train and (table.runs is not None or found.sample is None) and len(table.rows.columns) < 5:
@@ -196,6 +216,18 @@ def find_tables(tables: Sequence[Table], roles: Roles) -> Tables:
                 found.splits = table, key, column, columns.splits[column]
             found.rest.append((table, key, columns))
     return found
+
+
+def _named_by_samples(tables: Sequence[Table], ids: Collection[str]) -> dict[str, tuple[str, ...]]:
+    """Columns of classes in sample submissions, which have a row for each class of an image."""
+    named = {}
+    for table in tables:
+        key = find_key(table, ids) if table.is_sample else None
+        if key is not None and table.rows[key.column].duplicated().any():
+            columns = find_columns(table, key, table.columns[-1])
+            if columns.class_column is not None:
+                named[columns.class_column] = columns.classes
+    return named
 
 
 def _is_placeholder(cells: pd.Series) -> bool:

@@ -13,7 +13,9 @@ def submission_of(text: Text, draft: "Draft") -> None:
     """Writes the submission's part of the file."""
     tables = draft.tables
     if tables.solution is not None:
-        text.set("solution", tables.solution.name, "masks of the test images, it seems; only `segfold score` reads them")
+        text.set(
+            "solution", tables.solution.name, "masks of the test images, it seems; only `segfold score` reads them"
+        )
     if tables.sample is None:
         if draft.layout != "kaggle-rle":
             text.set("submission", {"form": "png"}, "fill in: no sample submission was found; maps of indices in a zip")
@@ -36,9 +38,13 @@ def _sample(table: Table, key: Key | None, draft: "Draft") -> dict[str, Any]:
     """What differs from the train table."""
     train = draft.tables.train
     columns = [str(column) for column in table.rows.columns]
-    usual = ("id", "rle_mask", "{id}", None) if train is None else (
-        *(train.key.column, train.runs, train.key.text),
-        train.columns.class_column,
+    usual = (
+        ("id", "rle_mask", "{id}", None)
+        if train is None
+        else (
+            *(train.key.column, train.runs, train.key.text),
+            train.columns.class_column,
+        )
     )
     id_column = key.column if key is not None else usual[0] if usual[0] in columns else columns[0]
     others = [column for column in columns if column != id_column]

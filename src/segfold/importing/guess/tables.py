@@ -12,14 +12,17 @@ from typing import Literal
 import pandas as pd
 
 from segfold.errors import SegfoldError, one_line
-from segfold.importing.guess.words import split_of, words
+from segfold.importing.guess.words import common_front, split_of, words
 from segfold.layouts.ids import one_form
 
 _MOST_BYTES = 300_000_000
 _SOME = 500  # cells that say what a column is
 _MOST_CLASSES = 60
-_GROUPS = set("patient subject case group site source slide car scene video sequence series study batch well farm".split())
-_CLASSES = set("class classid label category type kind".split())
+_GROUPS = (
+    *("patient", "subject", "case", "group", "site", "source", "slide", "car", "scene", "video", "sequence", "series"),
+    *("study", "batch", "well", "farm"),
+)
+_CLASSES = ("class", "classid", "label", "category", "type", "kind")
 
 
 @dataclass
@@ -36,10 +39,14 @@ class Table:
     rows: pd.DataFrame
     whole: bool = True
 
+    @property
+    def columns(self) -> list[str]:
+        return [str(column) for column in self.rows.columns]
+
     @cached_property
     def runs(self) -> str | None:
         """The column of run lengths."""
-        shares = {column: _runs_share(self.rows[column]) for column in self.rows}
+        shares = {column: _runs_share(self.rows[column]) for column in self.columns}
         best = max(shares, key=lambda column: shares[column], default=None)
         return best if best is not None and shares[best] > 0.5 else None
 
@@ -50,7 +57,7 @@ class Table:
 
     def cells(self) -> Iterable[str]:
         """Its short texts: ids are among them."""
-        for column in self.rows:
+        for column in self.columns:
             if column != self.runs:
                 yield from (text for text in self.rows[column].unique() if 0 < len(text) < 200)
 
@@ -97,8 +104,10 @@ def is_runs(text: str) -> bool:
     """Whether a cell holds pairs of numbers."""
     steps = text[:200].split()
     steps = steps[:-1] if len(text) > 200 else steps
-    return len(steps) > 1 and all(step.isascii() and step.isdigit() for step in steps) and (
-        len(text) > 200 or len(steps) % 2 == 0
+    return (
+        len(steps) > 1
+        and all(step.isascii() and step.isdigit() for step in steps)
+        and (len(text) > 200 or len(steps) % 2 == 0)
     )
 
 
@@ -134,7 +143,7 @@ class Key:
 
 def find_key(table: Table, ids: Collection[str]) -> Key | None:
     """The column that names images, and how."""
-    keys = [found for column in table.rows if (found := _key(column, table.rows[column], ids)) is not None]
+    keys = [found for column in table.columns if (found := _key(column, table.rows[column], ids)) is not None]
     return max(keys, key=lambda key: key.share, default=None)
 
 
@@ -148,9 +157,9 @@ def _key(column: str, cells: pd.Series, ids: Collection[str]) -> Key | None:
         return None
     front = Counter(first for first, _ in around.elements()).most_common(1)[0][0]
     rests = sorted({last for first, last in around if first == front})
-    text, classes = f"{front}{{id}}{rests[0]}", ()
+    text, classes = f"{front}{{id}}{rests[0]}", tuple[str, ...]()
     if len(rests) > 1:
-        middle = _common_front(rests)
+        middle = _up_to_mark(rests)
         classes = tuple(sorted((rest[len(middle) :] for rest in rests), key=_order))
         if not middle or "" in classes or len(classes) > _MOST_CLASSES:
             return None
@@ -173,12 +182,16 @@ def _inside(text: str, ids: Collection[str]) -> tuple[str, str] | None:
     return None
 
 
-def _common_front(texts: list[str]) -> str:
+def _up_to_mark(texts: list[str]) -> str:
     """What all begin with, up to a mark."""
-    first, last = min(texts), max(texts)
-    count = next((at for at, (one, other) in enumerate(zip(first, last)) if one != other), min(len(first), len(last)))
-    marks = [match.end() for match in re.finditer(r"[-._ ]", first[:count])]
-    return first[: marks[-1]] if marks else ""
+    front = "".join(common_front(texts))
+    marks = [match.end() for match in re.finditer(r"[-._ ]", front)]
+    return front[: marks[-1]] if marks else ""
+
+
+def in_order(texts: Iterable[str]) -> tuple[str, ...]:
+    """Classes sorted, numbers as such."""
+    return tuple(sorted(texts, key=_order))
 
 
 def _order(text: str) -> tuple[int, str]:
@@ -207,36 +220,41 @@ class Columns:
     empties: Counter[str] = field(default_factory=Counter)
 
 
-def find_columns(table: Table, key: Key, runs: str | None) -> Columns:
-    """Looks at the columns beside the ids and the run lengths."""
+def find_columns(table: Table, key: Key, runs: str | None, named: Collection[str] = ()) -> Columns:
+    """Looks at the columns beside the ids and the run lengths.
+
+    Args:
+        named: columns that name classes in other tables.
+    """
     found = Columns()
     ids = table.rows[key.column]
     doubled = ids.duplicated().any()
     if runs is not None:
         cells = table.rows[runs]
         found.empties = Counter(text.strip() for text in cells[[not is_runs(text) for text in cells]])
-    for column in table.rows:
+    for column in table.columns:
         if column in (key.column, runs):
             continue
         cells = table.rows[column]
         texts = sorted(cells.unique(), key=_order)
-        named = bool(set(words(column)) & _CLASSES)
+        is_named = column in named or bool(set(words(column)) & {*_CLASSES})
         if (
             runs is not None
             and found.class_column is None
             and not key.classes
             and 0 < len(texts) <= _MOST_CLASSES
-            and (named or (doubled and len(texts) > 1))
-            and (named or not pd.DataFrame({"id": ids, "class": cells}).duplicated().any())
+            and (is_named or (doubled and len(texts) > 1))
+            and (is_named or not pd.DataFrame({"id": ids, "class": cells}).duplicated().any())
         ):
             found.class_column, found.classes = column, tuple(texts)
         elif texts and len(texts) <= 4 and sum(split_of(text) is not None for text in texts) >= 2:
             found.splits[column] = texts
-        elif pd.to_numeric(cells, errors="coerce").notna().all() and not set(words(column)) & _GROUPS:
+        elif pd.to_numeric(cells, errors="coerce").notna().all() and not set(words(column)) & {*_GROUPS}:
             found.numbers.append(column)
-        elif 1 < len(texts) <= 0.7 * ids.nunique() and pd.DataFrame({"a": ids, "b": cells}).drop_duplicates()[
-            "a"
-        ].is_unique:
+        elif (
+            1 < len(texts) <= 0.7 * ids.nunique()
+            and pd.DataFrame({"a": ids, "b": cells}).drop_duplicates()["a"].is_unique
+        ):
             found.groups[column] = len(texts)
     names = [key.column, *([found.class_column] if found.class_column else [])]
     by_class = bool(key.classes) or found.class_column is not None

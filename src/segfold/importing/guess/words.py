@@ -1,6 +1,7 @@
 """What the names of folders and files say: which split is in them, images or masks."""
 
 import re
+from collections.abc import Sequence
 from typing import Literal
 
 Part = Literal["train", "validation", "test"]
@@ -15,8 +16,12 @@ _MASKS = re.compile(
     r".*(?:masks?|annots?|annotations?|labels?|segmentations?|groundtruths?)|gts?|segs?|segmentation(?:class|object)?s?|truths?|targets?|manual|mattes?|trimaps?"
 )
 _OBJECTS = re.compile(r".*(?:instances?|objects?|individuals?)")
-_PICTURES = re.compile(r".*(?:images?|imgs?|photos?|pictures?|scans?|frames?|slices?|inputs?|dicoms?)|raw|pngs?|jpe?gs?")
-_BANDS = re.compile(r"(?:b|band|ch|channel|c)[ _-]*[0-9]+[a-z]?|red|green|blue|nir|swir[0-9]?|rgb|vv|vh|hh|hv|dem", re.I)
+_PICTURES = re.compile(
+    r".*(?:images?|imgs?|photos?|pictures?|scans?|frames?|slices?|inputs?|dicoms?)|raw|pngs?|jpe?gs?"
+)
+_BANDS = re.compile(
+    r"(?:b|band|ch|channel|c)[ _-]*[0-9]+[a-z]?|red|green|blue|nir|swir[0-9]?|rgb|vv|vh|hh|hv|dem", re.I
+)
 
 
 def words(text: str) -> list[str]:
@@ -67,3 +72,12 @@ def shape(text: str) -> str:
     """How a name is built: equal for ``case2_day14`` and ``case101_day0``, and for hexadecimal numbers."""
     rough = re.sub(r"(?=[a-f]*[0-9])[0-9a-fA-F]{6,}", "#", text)
     return re.sub(r"[0-9]+", "0", re.sub(r"[A-Za-z]+", "a", rough))
+
+
+def common_front(rows: Sequence[Sequence[str]]) -> list[str]:
+    """The steps, or letters, that all begin with."""
+    if not rows:
+        return []
+    first, last = min(map(tuple, rows)), max(map(tuple, rows))
+    count = next((at for at, (one, other) in enumerate(zip(first, last)) if one != other), min(len(first), len(last)))
+    return list(first[:count])
