@@ -11,7 +11,7 @@ from benchmarks.peers import numpy_metric
 from segfold.demo.synthetic import areas_of, draw_mask
 from segfold.ensemble.axes import THRESHOLDS
 from segfold.ensemble.sweep import Sweep
-from segfold.metrics import IMAGE_SCORES
+from segfold.metrics import Counts, Precision
 from segfold.post.areas import AREAS
 from segfold.post.threshold import threshold_code
 
@@ -45,11 +45,12 @@ def rows(effort: Effort, folder: Path) -> Sequence[Row]:
 
 def scores(codes: np.ndarray, truth: np.ndarray) -> np.ndarray:
     """N×T×A scores, as ``submit`` makes them one image after the other."""
-    sweep = Sweep(CODES, AREAS)
+    sweep, metric = Sweep(CODES, AREAS), Precision()
     found = np.empty((len(codes), len(CODES), len(AREAS)), np.float32)
     for number, (image, mask) in enumerate(zip(codes, truth)):
         inter, area, true = sweep(image, mask)
-        found[number] = IMAGE_SCORES["precision"](inter, area + true - inter, area, np.full_like(area, true))
+        counts = Counts(inter, area + true - inter, area, np.full_like(area, true))
+        found[number] = metric.of(Counts(*(each[..., None] for each in counts)))[..., 0]
     return found
 
 

@@ -27,7 +27,7 @@ def write(folder: Path, text: str, name: str = "mine") -> Path:
 
 def test_shipped_competitions() -> None:
     salt = load_competition("tgs-salt")
-    assert (salt.slug, salt.metric, salt.rle_order) == (
+    assert (salt.slug, salt.metric, salt.layout.table.order) == (
         "tgs-salt-identification-challenge",
         "precision",
         "column",
@@ -59,7 +59,7 @@ def test_home_wins_over_the_repository(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ("train_image: a", "unknown key train_image (nearest: train_images)"),
+        ("train_image: a", "layout kaggle-rle has no option train_image (nearest: train_images)"),
         ("rle_order: diagonal", "rle_order is 'diagonal'"),
         ("test_images: ../../etc", "inside the data folder"),
         ("test_images: /etc", "inside the data folder"),

@@ -91,7 +91,7 @@ def test_a_tiny_set_goes_the_whole_way(name: str, tmp_path: Path) -> None:
 
 def score(shown: str) -> float:
     """Of the line that ``segfold score`` prints."""
-    return float(shown.split()[-1])
+    return float(shown.partition(" ± ")[0].split()[-1])
 
 
 def keys(path: Path) -> set[tuple[str, ...]]:

@@ -10,7 +10,7 @@ import torch
 from segfold import cores as module
 from segfold.cores import cores, cpu_quota
 from segfold.layouts import rle
-from segfold.layouts.decode import map_files
+from segfold.layouts.ahead import map_files
 from segfold.machine import resolve
 from segfold.metrics import overlap
 from segfold.settings import Machine

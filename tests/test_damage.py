@@ -16,7 +16,8 @@ from PIL import Image
 from damaged_files import DAMAGES, UNSEEN, WRITERS, picture, written
 from python_process import run_python
 from segfold.errors import SegfoldError
-from segfold.layouts.decode import map_files, read_image, read_mask
+from segfold.layouts.ahead import map_files
+from segfold.layouts.decode import read_image, read_mask
 
 
 @pytest.mark.parametrize("writer", WRITERS)

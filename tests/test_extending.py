@@ -115,10 +115,11 @@ def test_the_post_step_is_tried_and_applied(home: Path) -> None:
     code = """
 import cv2, numpy as np
 from segfold.ensemble.blend import Blended
-from segfold.ensemble.evidence import Images, score_table
-from segfold.ensemble.fit import Wanted
+from segfold.ensemble.evidence import Images
 from segfold.ensemble.search import Search
-from segfold.metrics import IMAGE_SCORES
+from segfold.ensemble.table import score_table
+from segfold.ensemble.wanted import Wanted
+from segfold.metrics import METRICS
 from segfold.post import MaskSizes
 
 star = np.zeros((24, 24), np.uint8)
@@ -128,7 +129,7 @@ cv2.fillConvexPoly(truth, cv2.convexHull(np.argwhere(star)[:, ::-1].astype(np.in
 ids = [str(number) for number in range(6)]
 images = Images(
     lambda: (Blended(name, star[None] * np.uint16(60000), None) for name in ids),
-    lambda name: truth, lambda name: star[:, :, None], {name: int(name) % 3 for name in ids}, IMAGE_SCORES["iou"],
+    lambda name: truth, lambda name: star[:, :, None], {name: int(name) % 3 for name in ids}, METRICS["iou"](),
 )
 axes = Wanted(steps=["hull"]).axes(MaskSizes(576, int(truth.sum())), has_gate=False)
 found = Search(images, axes, score_table(images, axes)).fitted("3 folds")

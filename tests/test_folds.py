@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
-from segfold.data.folds import fold_path, read_folds, write_folds
+from segfold.data.folds import fold_number, fold_path, given_folds, read_folds, write_folds
 from segfold.data.folds import make_folds as make_folds_by
 from segfold.errors import SegfoldError
 from segfold.tasks.strata import coverage_class, coverage_strata
@@ -241,3 +241,20 @@ def test_bad_fold_file(tmp_path: Path, text: str, said: str) -> None:
 def test_no_fold_file(tmp_path: Path) -> None:
     with pytest.raises(SegfoldError, match=r"no fold file .*make folds"):
         read_folds(tmp_path / "folds.csv", ["a"])
+
+
+def test_the_split_of_a_competition_is_fold_0_alone(tmp_path: Path) -> None:
+    path = tmp_path / "folds.csv"
+    folds = given_folds(np.array([True, False, False, True]))
+    assert write_folds(path, IDS, folds)
+    assert path.read_text() == 'id,fold\n00123,train\n1e1000,0\n"a,b",train\nnan,0\n'
+    assert read_folds(path, IDS).tolist() == [0, -1, -1, 0]
+    assert fold_number("0", 1) == 0
+    with pytest.raises(SegfoldError, match="--fold 1: the competition has a validation split of its own, fold 0"):
+        fold_number("1", 1)
+
+
+def test_a_fold_file_that_holds_nothing_out_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "folds.csv").write_text("id,fold\na,train\nb,train\n")
+    with pytest.raises(SegfoldError, match="has the folds"):
+        read_folds(tmp_path / "folds.csv", ["a", "b"])

@@ -143,14 +143,14 @@ def test_competition_files(count: int, tmp_path: Path) -> None:
             changed = mutated_words(text, rng, ODD, some(rng, ["\n", ": ", ", "]))
             path.write_bytes(changed.encode("utf-8", "surrogatepass"))
         competition = load_competition(str(path))
-        held = dict(leaves(competition.model_dump(mode="json")))
+        held = dict(leaves(competition.model_dump(mode="json", by_alias=True)))
         for key, value in leaves(plain_yaml(path.read_text())):
             if key not in held or (held[key] != value and not isinstance(value, list)):
                 raise WrongError(f"{path.read_text()!r}: {key} is {value!r}, read as {held.get(key)!r}")
-        for place in (competition.train_images, competition.train_table, competition.sample_submission):
-            inside = (tmp_path / "data" / place).resolve()
+        for part in competition.layout.parts(competition.classes):
+            inside = (tmp_path / "data" / part.pattern.text).resolve()
             if tmp_path / "data" not in inside.parents:
-                raise WrongError(f"{place!r} leaves the data folder")
+                raise WrongError(f"{part.label!r} leaves the data folder")
 
     fuzz(count, "competitions", case)
 

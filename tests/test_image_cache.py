@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from segfold.data import cache, images
+from segfold.data import cache, images, source
 from segfold.data.images import PixelStore, load_split
 from segfold.errors import SegfoldError
 from segfold.layouts import decode
@@ -85,7 +85,7 @@ def test_what_changes_how_files_are_read_has_a_cache_of_its_own(home: Path, sett
     root, other = home / "data" / "tiny", TINY.model_copy(update=setting)
     of_masks = "mask" in next(iter(setting))
     for split in ("train", "test"):
-        same = cache.find_source(TINY, split, root).key == cache.find_source(other, split, root).key
+        same = source.find_source(TINY, split, root).key == source.find_source(other, split, root).key
         assert same == (of_masks and split == "test")
 
 
@@ -198,8 +198,8 @@ def test_a_cache_that_another_process_finished_is_taken(home: Path, monkeypatch:
     away = folder.rename(home / "away")
     build = cache._build
 
-    def slow_build(source: cache.Source, part: Path) -> dict:
-        index = build(source, part)
+    def slow_build(made_of: source.Source, part: Path) -> dict:
+        index = build(made_of, part)
         if not folder.exists():
             shutil.copytree(away, folder)
         return index

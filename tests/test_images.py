@@ -14,8 +14,9 @@ import pytest
 from segfold.competition import Competition, load_competition
 from segfold.data.images import load_split
 from segfold.errors import SegfoldError
-from segfold.layouts import decode
-from segfold.layouts.decode import map_files, read_image, read_mask
+from segfold.layouts import ahead
+from segfold.layouts.ahead import map_files
+from segfold.layouts.decode import read_image, read_mask
 from segfold.layouts.table import read_table
 from tiny_competition import TEST_IDS, TINY, TRAIN_IDS, write_image, write_tiny
 
@@ -165,7 +166,7 @@ class Alive:
 
 @pytest.mark.parametrize("sizes", [[1000] * 300, [1] * 200 + [1000] * 100, [1000, 1, 1, 1] * 60])
 def test_what_waits_for_its_consumer_is_bounded_by_bytes(sizes: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(decode, "AHEAD_BYTES", 5000)
+    monkeypatch.setattr(ahead, "AHEAD_BYTES", 5000)
     alive, given = Alive(), []
     for number, parts in enumerate(map_files(alive.make, sizes)):
         given.append(sum(map(len, parts)))
@@ -177,7 +178,7 @@ def test_what_waits_for_its_consumer_is_bounded_by_bytes(sizes: list[int], monke
 
 
 def test_map_files_ends_with_its_consumer(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(decode, "AHEAD_BYTES", 1)
+    monkeypatch.setattr(ahead, "AHEAD_BYTES", 1)
     begun = []
 
     def make(size: int) -> np.ndarray:

@@ -75,6 +75,7 @@ def test_every_threshold_and_smallest_component(name: str, seed: int) -> None:
         assert found.shape == (8, 7, 1)
         expected = [[plain(name, codes[None] >= t, truth, area) for area in areas] for t in thresholds]
         np.testing.assert_allclose(found[..., 0], expected, atol=1e-15)
+        np.testing.assert_array_equal(found[:, 2:], metric.swept(codes, truth, thresholds, areas[2:]))
         np.testing.assert_allclose(found, MaskMetric.swept(metric, codes, truth, thresholds, areas), atol=1e-15)
     assert 0.1 < np.max(expected) < 1
 
@@ -121,6 +122,18 @@ def test_touching_objects_are_told_apart_by_their_numbers() -> None:
         assert METRICS[name]().of(pred, Truth(truth)) == 0
 
 
+def test_most_of_an_object_is_what_matches_whatever_comes_first() -> None:
+    """A corner of the object alone, and the rest of it but a gap between them."""
+    truth = np.ones((1, 8, 8), bool)
+    pred = truth.copy()
+    pred[0, :3, :3] = False
+    pred[0, :1, :2] = True
+    for mask in (pred, pred[..., ::-1], pred[:, ::-1], pred[:, ::-1, ::-1]):
+        # 55 of 64 is greater than .50 … .85; two predicted, one true.
+        assert METRICS["object_precision"]().of(mask, Truth(truth)) == pytest.approx(8 / 10 / 2)
+        assert METRICS["object_f2"]().of(mask, Truth(truth)) == pytest.approx(8 / 10 * 5 / 6)
+
+
 def test_recall_weighs_more_in_f2() -> None:
     truth = np.zeros((1, 3, 9), bool)
     truth[..., ::2] = True
@@ -147,7 +160,7 @@ def test_edges_and_the_rest(width: int) -> None:
     rng = np.random.default_rng(width)
     labels = np.zeros((17, 23), int)
     labels[4:11, 3:15], labels[8:, 12:] = 1, 2
-    labels[6:8, 3:6] = 255
+    labels[12:, :5] = 255
     valid = labels != 255
     pred = np.where(rng.random(labels.shape) < 0.7, labels, 0)
     edge = near(labels, width)

@@ -5,6 +5,9 @@ import pytest
 
 from segfold.ensemble import ScoreSums, nested
 from segfold.ensemble.nested import parts_of
+from segfold.metrics import METRICS
+
+MEAN = METRICS["iou"]()  # of scores that are given
 
 
 def best_of(scores: np.ndarray) -> int:
@@ -28,11 +31,13 @@ def test_the_best_of_twenty_recipes_of_noise_is_no_better_than_any() -> None:
         scores = rng.standard_normal((400, 20))
         parts = [scores[fold::5] for fold in range(5)]
         sums = nested(
-            lambda others: best_of(np.concatenate(others)), lambda choice, part: ScoreSums.of(part[:, choice]), parts
+            lambda others: best_of(np.concatenate(others)),
+            lambda choice, part: ScoreSums.of(part[:, choice, None]),
+            parts,
         )
-        chosen = ScoreSums.of(scores[:, best_of(scores)]).mean
+        chosen = ScoreSums.of(scores[:, best_of(scores), None]).score(MEAN)
         tuned.append(chosen.mean / chosen.standard_error)
-        estimate = sum(sums, ScoreSums()).mean
+        estimate = sum(sums, ScoreSums()).score(MEAN)
         assert estimate.images == 400
         honest.append(estimate.mean / estimate.standard_error)
     assert np.mean(tuned) > 1 and 1.7 < np.mean(tuned) < 2.1  # the expected largest of 20 standard normals is 1.87
@@ -61,10 +66,10 @@ def test_parts_do_not_depend_on_the_order_of_the_images() -> None:
 
 def test_sums_add_up_to_numpys_mean_and_error() -> None:
     scores = np.random.default_rng(2).random(30)
-    found = sum((ScoreSums.of(part) for part in np.split(scores, [7, 8, 20])), ScoreSums()).mean
+    found = sum((ScoreSums.of(part[:, None]) for part in np.split(scores, [7, 8, 20])), ScoreSums()).score(MEAN)
     assert found.mean == pytest.approx(scores.mean()) and found.images == 30
     assert found.standard_error == pytest.approx(scores.std(ddof=1) / np.sqrt(30))
     assert str(found) == f"{scores.mean():.4f} ± {scores.std(ddof=1) / np.sqrt(30):.4f}"
-    alone = ScoreSums.of(np.array([0.5])).mean
+    alone = ScoreSums.of(np.array([[0.5]])).score(MEAN)
     assert alone.standard_error is None and str(alone) == "0.5000"
-    assert ScoreSums.of(np.full(9, 0.1)).mean.standard_error == pytest.approx(0, abs=1e-9)
+    assert ScoreSums.of(np.full((9, 1), 0.1)).score(MEAN).standard_error == pytest.approx(0, abs=1e-9)

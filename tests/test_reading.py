@@ -96,7 +96,7 @@ def write_masks(root: Path, masks: dict[str, np.ndarray], competition: Competiti
     shutil.rmtree(root / "train" / "masks")
     (root / "train" / "masks").mkdir()
     for name, mask in masks.items():
-        save(root / "train" / "masks" / f"{name}{competition.mask_suffix}", mask)
+        save(root / "train" / "masks" / f"{name}{competition.layout.mask_suffix}", mask)
 
 
 def blocks(shape: tuple[int, int]) -> np.ndarray:

@@ -18,7 +18,7 @@ from segfold.errors import SegfoldError
 from segfold.importing.check import folder_problems
 from segfold.layouts.rle import decode, encode
 from segfold.layouts.table import read_table
-from segfold.metrics import score
+from segfold.metrics import METRICS, score
 
 REAL_CLASSES = np.array([1562, 576, 296, 224, 186, 225, 205, 174, 148, 159, 245]) / 4000
 
@@ -158,8 +158,9 @@ def test_ricker_is_zero_mean_and_of_unit_energy() -> None:
 
 def test_no_grey_level_solves_it(many: tuple[list[np.ndarray], list[np.ndarray]]) -> None:
     images, masks = many
-    empty = all_empty(masks, "precision")
-    best, _ = best_grey_threshold([image[:, :, None] for image in images], masks, "precision")
+    metric = METRICS["precision"]()
+    empty = all_empty(masks, metric)
+    best, _ = best_grey_threshold([image[:, :, None] for image in images], masks, metric)
     assert empty == pytest.approx(0.3905, abs=0.01)
     assert empty - 1e-6 <= best < empty + 0.05
 
@@ -184,7 +185,7 @@ def test_no_linear_patch_filter_solves_it(many: tuple[list[np.ndarray], list[np.
         for image in images[200:300]
     ]
     scores = [score([each >= code for each in codes], masks[200:300]).mean() for code in range(1000, 65535, 1000)]
-    assert max(scores) < all_empty(masks[200:300], "precision") + 0.05
+    assert max(scores) < all_empty(masks[200:300], METRICS["precision"]()) + 0.05
 
 
 def test_data_that_is_there_is_never_replaced(tmp_path: Path) -> None:

@@ -4,7 +4,6 @@ import difflib
 import inspect
 import json
 import re
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -21,7 +20,7 @@ from pydantic import (
 
 from segfold.errors import SegfoldError, shown
 from segfold.layouts import LAYOUTS, Layout
-from segfold.layouts.base import Rows
+from segfold.layouts.form import Form, Submission
 from segfold.layouts.patterns import RelativePath, Template, Text
 from segfold.metrics import Metric, build_metric
 from segfold.paths import user_path
@@ -49,57 +48,7 @@ class ExtraTable(BaseModel):
     key: Template = "{id}"
 
 
-Side = Annotated[int, Field(ge=1, le=100_000)]
 Byte = Annotated[int, Field(ge=0, le=255)]
-
-
-class Submission(BaseModel):
-    """How a competition wants its predictions; what is left out is as in the train table.
-
-    Attributes:
-        form: a table of run lengths, or a zip of palette PNGs, one an image.
-        rows: a row for each image, each class of an image, or each object of an image.
-        key: the text that names a row's image, and its class where it has no column of its own: ``{id}.jpg_{class}``.
-        id_column: of the key.
-        class_column: of the class's name; null where there is none.
-        mask_column: of the run lengths.
-        empty: what stands for a mask without a pixel.
-        size: height and width of the masks; null for those of the image.
-        order: how pixels are numbered.
-        relative: each start counts from the end of the run before it.
-        sample: the sample submission; null where there is none.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    form: Literal["rle", "png"] = "rle"
-    rows: Rows | None = None
-    key: Text | None = None
-    id_column: Text | None = None
-    class_column: Text | None = None
-    mask_column: Text | None = None
-    empty: str | None = None
-    size: tuple[Side, Side] | None = None
-    order: Literal["column", "row"] | None = None
-    relative: bool | None = None
-    sample: RelativePath | None = None
-
-
-@dataclass(frozen=True)
-class Form:
-    """``Submission`` with everything filled in; see there."""
-
-    form: Literal["rle", "png"]
-    rows: Rows
-    key: str
-    id_column: str
-    class_column: str | None
-    mask_column: str
-    empty: str
-    size: tuple[int, int] | None
-    order: Literal["column", "row"]
-    relative: bool
-    sample: str | None
 
 
 class Competition(BaseModel):
@@ -233,23 +182,7 @@ class Competition(BaseModel):
     @property
     def form(self) -> Form:
         """How it wants its predictions."""
-        given, layout = self.submission, self.layout
-        table = layout.table
-        key = given.key or table.key
-        several = len(self.task.rows) > 1 or "{class}" in table.key or table.class_column is not None
-        return Form(
-            form=given.form,
-            rows=given.rows or table.rows or ("class" if several else "image"),
-            key=key,
-            id_column=given.id_column or table.id_column,
-            class_column=given.class_column or (None if "{class}" in key else table.class_column),
-            mask_column=given.mask_column or table.mask_column,
-            empty=table.empty if given.empty is None else given.empty,
-            size=given.size,
-            order=given.order or table.order,
-            relative=table.relative if given.relative is None else given.relative,
-            sample=given.sample or (layout.sample if given.form == "rle" else None),
-        )
+        return self.submission.filled_in(self.layout, several=len(self.task.rows) > 1)
 
 
 @cache
@@ -313,7 +246,7 @@ def _parse(path: Path) -> Competition:
     except ValidationError as error:
         faults = [_one_line(error)]
         whole = any(not fault["loc"] for fault in error.errors())  # the layout's faults are among them
-        if not whole and (layout := values.get("layout")) in LAYOUTS:
+        if not whole and (layout := str(values.get("layout"))) in LAYOUTS:
             try:
                 _layout(layout, json.dumps({key: values[key] for key in values.keys() - set(_keys())}))
             except SegfoldError as other:

@@ -9,7 +9,9 @@ from rich.console import Console
 from rich.table import Table
 
 from segfold.cli.progress import duration
+from segfold.competition import Competition
 from segfold.ensemble import Scores
+from segfold.ensemble.recipe import Recipe
 from segfold.runs.folder import RunFolder
 from segfold.runs.identity import comparable_folds
 from segfold.submission.blended import Submitted
@@ -30,6 +32,13 @@ def fold_table(folder: RunFolder, done: dict[str, Any]) -> None:
     """The finished folds of a run, the present one marked."""
     if problem := run_table(folder, done["fold"]):
         print(f"no mean over folds: {problem}")
+    if classes := done.get("classes"):
+        table = Table(title=f"fold {done['fold']} by class", title_justify="left")
+        table.add_column("class")
+        table.add_column("IoU ± se", justify="right")
+        for name, found in classes.items():
+            table.add_row(name, f"{found['iou']:.4f} ± {found['standard_error']:.4f}")
+        Console().print(table)
 
 
 def run_table(folder: RunFolder, present: int | None = None) -> str | None:
@@ -78,14 +87,23 @@ def submission_tables(made: Submitted) -> None:
         scores = [done["score"] for done in entry.done.values()]
         runs.add_row(entry.label, ",".join(map(str, sorted(entry.done))), f"{entry.weight:g}", f"{np.mean(scores):.4f}")
     console.print(runs)
-    steps = {"threshold": _setting(recipe.threshold)} | {name: _setting(part) for name, part in recipe.steps.items()}
+    steps = _settings(recipe.threshold, recipe.steps)
     if recipe.scores is not None:
-        _print_scores(console, recipe.scores, competition.metric)
+        _print_scores(console, recipe.scores, competition)
         for line in _edge_lines(recipe.scores, steps):
             print(line)
+        _print_classes(console, recipe, competition)
     else:
         print("no score: nothing was fitted for this recipe as it stands")
-    print("masks: " + ", ".join(f"{name} {setting}".rstrip() for name, setting in steps.items()))
+    own = {name: each for name, each in recipe.classes.items() if each.threshold is not None}
+    if len(own) < len(competition.task.classes):
+        of_all = ["the most probable class"] if competition.task.exclusive else []
+        print("masks: " + ", ".join([*of_all, *_texts(steps)]))
+    for name, each in own.items():
+        steps = _settings(each.threshold, each.steps)
+        print(f"masks of {name}: " + ", ".join(_texts(steps)))
+        for line in _edge_lines(each.scores, steps) if each.scores is not None else ():
+            print(f"{name}: {line}")
     share = written.manifest["empty_share"]
     print(f"empty masks: {share:.1%} predicted, {made.empty_truth:.1%} in the training set")
     print(
@@ -94,12 +112,13 @@ def submission_tables(made: Submitted) -> None:
     )
 
 
-def _print_scores(console: Console, scores: Scores, metric: str) -> None:
+def _print_scores(console: Console, scores: Scores, competition: Competition) -> None:
     """Plain, each trial on top of what stayed before it, and all that stayed: as tuned, which flatters, and nested."""
-    table = Table(title=f"out of fold, {scores.plain.images:,} images, {metric}", title_justify="left")
+    table = Table(title=f"out of fold, {scores.plain.images:,} images, {competition.metric}", title_justify="left")
     for name in ("", "setting", "as tuned", "nested ± se", ""):
         table.add_column(name, justify="left" if not name else "right")
-    table.add_row("plain", "0.50", "", str(scores.plain), "")
+    plain = "most probable" if competition.task.exclusive else "0.50"
+    table.add_row("plain", plain, "", str(scores.plain), "")
     for trial in scores.trials:
         stays = "stays" if trial.kept else "no better"
         row = f"+ {trial.name}", _setting(trial.setting), f"{trial.tuned.mean:.4f}", str(trial.nested), stays
@@ -113,6 +132,31 @@ def _print_scores(console: Console, scores: Scores, metric: str) -> None:
         print(f"nested, the score to believe: all chosen on the others, and scored on each, of {scores.nested_over}")
         if scores.trials and not any(trial.kept for trial in scores.trials):
             print("no step stays: what was not fixed is left plain")
+
+
+def _print_classes(console: Console, recipe: Recipe, competition: Competition) -> None:
+    """What each of several classes scores by the whole choice: nested, or as tuned where nothing is nested."""
+    scored = {name: each.scores for name, each in recipe.classes.items() if each.scores is not None}
+    if not scored:
+        return
+    metric = competition.metric if competition.scorer.by_class else "IoU over the set"
+    nested = all(scores.nested is not None for scores in scored.values())
+    table = Table(title=f"by class, {metric}", title_justify="left")
+    for name in ("class", "plain", "nested ± se" if nested else "as tuned ± se"):
+        table.add_column(name, justify="left" if name == "class" else "right")
+    for name, scores in scored.items():
+        table.add_row(name, f"{scores.plain.mean:.4f}", str(scores.nested or scores.tuned))
+    console.print(table)
+
+
+def _settings(threshold: float | None, steps: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
+    """Texts by the name of what they set."""
+    first = {} if threshold is None else {"threshold": _setting(threshold)}
+    return first | {name: _setting(part) for name, part in steps.items()}
+
+
+def _texts(settings: Mapping[str, str]) -> list[str]:
+    return [f"{name} {setting}".rstrip() for name, setting in settings.items()]
 
 
 def _setting(value: Any) -> str:

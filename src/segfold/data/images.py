@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -13,12 +12,13 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from segfold.competition import Competition, ExtraTable, data_folder
-from segfold.data.cache import cache_folder, cached, decoded_shapes, find_source
+from segfold.competition import Competition, data_folder
+from segfold.data.cache import cache_folder, cached, decoded_shapes
+from segfold.data.source import find_source
+from segfold.data.tables import groups_of, numbers_of
 from segfold.errors import SegfoldError
 from segfold.layouts.base import Split
-from segfold.layouts.rows import group_column
-from segfold.layouts.table import keyed, read_table, shorten
+from segfold.layouts.table import shorten
 from segfold.tasks import FOREGROUND, Strata, Task
 
 IN_MEMORY = 1 << 30  # bytes of images and masks up to which a split is read into memory rather than mapped
@@ -205,7 +205,7 @@ def load_split(
     ids = np.array(index["ids"], dtype=object)
     held_out = np.array([record.held_out for record in source.listing.records.values()], bool)
     area = images.shapes[:, 0] * images.shapes[:, 1]
-    extra, limits = _extra(competition, root, ids)
+    extra, limits = numbers_of(competition, root, ids)
     areas, coverage = None, np.full(len(ids), np.nan)
     if masks is not None:
         areas = np.array(index["areas"], np.int64).reshape(len(ids), len(competition.task.classes))
@@ -217,7 +217,7 @@ def load_split(
         extra=extra,
         fingerprint=index["fingerprint"],
         coverage=coverage,
-        groups=_groups(competition, root, ids) if split == "train" else None,
+        groups=groups_of(competition, root, ids) if split == "train" else None,
         instances=instances,
         held_out=held_out if held_out.any() else None,
         constant=np.array(index["constant"], bool),
@@ -261,53 +261,3 @@ def _open(task: Task, folder: Path, index: dict[str, Any]) -> tuple[PixelStore, 
     flat = shapes * [1, 1, 0] + [0, 0, 1]
     instances = store("instances.bin", np.uint16, flat, True) if "instances.bin" in index["files"] else None
     return images, store("masks.bin", task.dtype, flat, True), instances
-
-
-def _groups(competition: Competition, root: Path, ids: np.ndarray) -> np.ndarray | None:
-    table = competition.layout.table
-    if competition.group_pattern is not None:
-        found = [re.search(competition.group_pattern, name) for name in ids]
-        return np.array([(match[1] or "") if match else "" for match in found], dtype=object)
-    if competition.groups is not None:
-        path, column = _column(competition, competition.groups, root)
-    elif competition.group_column is not None and table.file is not None:
-        path = root / table.file
-        column = group_column(path, table, competition.group_column, competition.classes)
-    else:
-        return None
-    return _lookup(column, path, ids).to_numpy(dtype=object)
-
-
-def _extra(
-    competition: Competition, root: Path, ids: np.ndarray
-) -> tuple[pd.DataFrame, dict[str, tuple[float, float]]]:
-    columns, limits = {}, {}
-    for name, table in competition.tables.items():
-        path, column = _column(competition, table, root)
-        text = _lookup(column, path, ids)
-        numbers = pd.to_numeric(column, errors="coerce").astype(float)
-        finite = numbers[np.isfinite(numbers)]
-        values = numbers.loc[ids]
-        if len(bad := values.index[~np.isfinite(values)]):
-            named = shorten([f"{key} ({text[key]!r})" for key in bad])
-            raise SegfoldError(f"{path}, column {table.column}: no number for {named}")
-        columns[name] = values
-        limits[name] = float(finite.min()), float(finite.max())
-    index = pd.Index(ids, name=competition.layout.table.id_column, dtype=object)
-    return pd.DataFrame(columns, index=index, dtype=float), limits
-
-
-def _column(competition: Competition, table: ExtraTable, root: Path) -> tuple[Path, pd.Series]:
-    """A table's file, and a whole column of it as text, indexed by id."""
-    path = root / table.file
-    id_column = table.id_column or competition.layout.table.id_column
-    lines = read_table(path, [id_column, table.column])
-    ids = keyed(lines[id_column], table.key)
-    return path, pd.Series(lines[table.column].to_numpy(dtype=object), index=np.array(ids, dtype=object))
-
-
-def _lookup(values: pd.Series, path: Path, ids: np.ndarray) -> pd.Series:
-    missing = [name for name in ids if name not in values.index]
-    if missing:
-        raise SegfoldError(f"{path} has no line for {shorten(missing)}: every image needs one")
-    return values.loc[ids]

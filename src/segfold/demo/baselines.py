@@ -5,16 +5,19 @@ from collections.abc import Sequence
 import numpy as np
 
 from segfold.ensemble.sweep import Sweep
-from segfold.metrics import IMAGE_SCORES, overlap
+from segfold.metrics import CountMetric, Counts, overlap
 
 
-def all_empty(truth: Sequence[np.ndarray], metric: str) -> float:
+def all_empty(truth: Sequence[np.ndarray], metric: CountMetric) -> float:
     """Score of predicting no foreground in any image. ``truth``: masks H×W."""
-    nothing = [np.zeros_like(mask) for mask in truth]
-    return float(IMAGE_SCORES[metric](*overlap(nothing, truth)).mean())
+    counts = overlap([np.zeros_like(mask) for mask in truth], truth)
+    features = metric.of(Counts(*(of_images[:, None] for of_images in counts)))
+    return float(metric.value(features.sum(axis=0), len(truth)))
 
 
-def best_grey_threshold(images: Sequence[np.ndarray], truth: Sequence[np.ndarray], metric: str) -> tuple[float, str]:
+def best_grey_threshold(
+    images: Sequence[np.ndarray], truth: Sequence[np.ndarray], metric: CountMetric
+) -> tuple[float, str]:
     """Score of the best "foreground is what is brighter (or darker) than t", chosen on the answer itself.
 
     Args:
@@ -29,12 +32,14 @@ def best_grey_threshold(images: Sequence[np.ndarray], truth: Sequence[np.ndarray
     sweep = Sweep(levels, [0])
     found = []
     for name, values in (("≥", grey), ("≤", [(255 - image).astype(np.uint16) for image in grey])):
-        total = np.zeros(len(levels))
+        total = np.zeros((len(levels), metric.size(1)))
         for image, mask in zip(values, truth, strict=True):
-            inter, area, true = sweep(image, mask)
-            counts = (inter[:, 0], area[:, 0] + true - inter[:, 0], area[:, 0], np.full(len(levels), true))
-            total += IMAGE_SCORES[metric](*counts)
-        best = int(total.argmax())
+            inter, area, true = sweep(
+                image, mask
+            )  # (levels, 1): one smallest component, which stands for the one class
+            total += metric.of(Counts(inter, area + true - inter, area, np.full_like(area, true)))
+        scores = metric.value(total, len(truth))
+        best = int(scores.argmax())
         level = levels[best] if name == "≥" else 255 - levels[best]
-        found.append((float(total[best] / len(truth)), f"grey {name} {level}"))
+        found.append((float(scores[best]), f"grey {name} {level}"))
     return max(found)

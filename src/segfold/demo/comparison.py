@@ -13,6 +13,7 @@ from segfold.demo.baselines import all_empty, best_grey_threshold
 from segfold.files import write_atomic
 from segfold.layouts.rle import decode
 from segfold.layouts.table import read_table
+from segfold.metrics import CountMetric
 from segfold.submission.check import image_shapes
 from segfold.submission.score import score_submission
 
@@ -46,10 +47,12 @@ def compare(csv: Path, competition: Competition, home: Path, picture: Path) -> C
     images = load_split(competition, "test", home)
     truth, predicted = (_masks(path, competition, images, shapes) for path in (truth_path, csv))
     _draw(images, predicted, truth, picture)
-    grey, rule = best_grey_threshold(list(images.images), truth, competition.metric)
+    metric = competition.scorer
+    assert isinstance(metric, CountMetric)
+    grey, rule = best_grey_threshold(list(images.images), truth, metric)
     return Comparison(
         images=len(truth),
-        empty=all_empty(truth, competition.metric),
+        empty=all_empty(truth, metric),
         grey=grey,
         rule=rule,
         ensemble=score_submission(csv, truth_path, competition, shapes).mean,

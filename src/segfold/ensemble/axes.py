@@ -9,6 +9,9 @@ from segfold.post import POST, MaskSizes, works_on
 from segfold.post.threshold import threshold_code
 
 THRESHOLDS: tuple[float, ...] = tuple(percent / 100 for percent in range(20, 81))
+COARSE_THRESHOLDS: tuple[float, ...] = THRESHOLDS[::5]
+FEW = 4
+"""Settings of a step that are tried where each costs much time or memory."""
 THRESHOLD, SWEPT = "threshold", "components"
 """The axes whose values are all scored in one pass over an image, see ``segfold.ensemble.sweep``."""
 
@@ -23,6 +26,7 @@ class Axis:
         open: indices of the values that may be chosen.
         rest: index of the value where nothing is chosen.
         open_ended: whether a value beyond the last one (of thresholds the first one too) may be better still.
+        alone: whether it is chosen for what the axes before it are, not together with them.
     """
 
     name: str
@@ -30,6 +34,7 @@ class Axis:
     open: tuple[int, ...]
     rest: int
     open_ended: bool = True
+    alone: bool = False
 
     @property
     def fixed(self) -> bool:
@@ -49,14 +54,15 @@ class Axis:
         return "sweep" if self.name in (THRESHOLD, SWEPT) else works_on(self.name)
 
 
-def threshold_axis(fixed: float | None = None) -> Axis:
-    """Thresholds from .2 to .8, or one of one's own.
+def threshold_axis(fixed: float | None = None, coarse: bool = False) -> Axis:
+    """Thresholds from .2 to .8, or one of one's own; coarse ones are .05 apart instead of .01.
 
     Raises:
         SegfoldError: a threshold that is no probability above 0.
     """
     if fixed is None:
-        return Axis(THRESHOLD, THRESHOLDS, tuple(range(len(THRESHOLDS))), THRESHOLDS.index(0.5))
+        tried = COARSE_THRESHOLDS if coarse else THRESHOLDS
+        return Axis(THRESHOLD, tried, tuple(range(len(tried))), tried.index(0.5))
     if not 0 < fixed <= 1:
         raise SegfoldError(f"--threshold {fixed}: expected a probability above 0 and up to 1")
     # Thresholds of one code are one threshold; what was asked for keeps its own digits.
@@ -66,11 +72,15 @@ def threshold_axis(fixed: float | None = None) -> Axis:
     return Axis(THRESHOLD, values, (place,), place)
 
 
-def step_axis(name: str, sizes: MaskSizes) -> Axis:
-    """A step left out, or with any of the settings that it has for masks of such sizes."""
+def step_axis(name: str, sizes: MaskSizes, coarse: bool = False) -> Axis:
+    """A step left out, or with any of the settings that it has for masks of such sizes; coarse: with a few of them, or alone."""
     step = POST[name]
-    values = [None, *(dict(settings) for settings in step.grid(sizes))]
-    return Axis(name, values, tuple(range(len(values))), 0, step.open_ended)
+    settings = [dict(each) for each in step.grid(sizes)]
+    room = works_on(name)
+    if coarse and room != "images" and len(settings) > FEW:
+        settings = [settings[(2 * number + 1) * len(settings) // (2 * FEW)] for number in range(FEW)]
+    values = [None, *settings]
+    return Axis(name, values, tuple(range(len(values))), 0, step.open_ended, alone=coarse and room == "probabilities")
 
 
 def fixed_step(name: str, settings: Mapping[str, Any] | None) -> Axis:

@@ -12,9 +12,10 @@ import numpy as np
 import numpy.typing as npt
 
 from segfold.ensemble.axes import SWEPT, THRESHOLD, Axis
-from segfold.ensemble.evidence import Images, Table, decision_sums
+from segfold.ensemble.evidence import Images, decision_sums
 from segfold.ensemble.nested import nested
 from segfold.ensemble.score import MeanScore, ScoreSums
+from segfold.ensemble.table import Table
 from segfold.post import POST, Decision
 
 _TIE = 1e-7  # means of float32 scores differ by less than this for no reason; one hit is far more
@@ -81,38 +82,51 @@ class _Chosen:
 class Search:
     """Chooses among the values of some axes.
 
-    The threshold, the smallest component and all that works on probabilities or empties whole images are chosen
-    together; each further step of masks is then chosen for what these are. A step is tried on top of those that stayed
-    before it, and stays if the nested score is better with it.
+    What the table has (mostly the threshold, the smallest component and all that works on probabilities or empties whole
+    images) is chosen together; each further step, above all those of masks, is then chosen for what these are. A step is
+    tried on top of those that stayed before it, and stays if the nested score is better with it.
     """
 
     def __init__(self, images: Images, axes: Sequence[Axis], table: Table, has_parts: bool = True) -> None:
         """
         Args:
-            images: what steps of masks are scored on.
+            images: what steps are scored on that the table does not have.
             axes: the threshold, the smallest component, and whatever else is to be tried, in this order.
-            table: of ``score_table`` for these axes.
+            table: of ``score_table`` or ``class_tables`` for these axes.
             has_parts: whether a part can be scored by what did not see it; else nothing is nested, and only threshold
                 and smallest component are chosen.
         """
         self.images, self.axes, self.table = images, {axis.name: axis for axis in axes}, table
         self.everything = tuple(range(len(table.images)))
         self.parts = self.everything if has_parts else ()
-        self.of_masks = [axis for axis in axes if axis.where == "masks"]
+        in_table = {axis.name for axis in table.axes}
+        self.loose = [axis for axis in axes if axis.name not in in_table]
         self._order = _simplest_first(table.axes)
         self._sums: dict[Decision, list[ScoreSums]] = {}
         self._best = cache(self._best_of)
+
+    @property
+    def plain(self) -> Decision:
+        """A threshold of one half where there is one, every step left out."""
+        return self.decision(self._plain)
+
+    @property
+    def _plain(self) -> _Chosen:
+        return _Chosen(tuple(axis.plain for axis in self.table.axes))
+
+    def fit(self, parts: Sequence[int]) -> Decision:
+        """The choice on some parts."""
+        return self.decision(self._fit(parts))
 
     def fitted(self, nested_over: str) -> Fitted:
         """The choice on all images, its trials, and what it scores."""
         names, trials = self._kept(self.parts)
         chosen = self._best(self.everything, names)
         scored = nested(self._fit, self._score, self.parts) if len(self.parts) > 1 else []
-        plain = _Chosen(tuple(axis.plain for axis in self.table.axes))
         scores = Scores(
-            plain=self._over(plain, self.everything),
+            plain=self._over(self._plain, self.everything),
             tuned=self._over(chosen, self.everything),
-            nested=sum(scored, ScoreSums()).mean if scored else None,
+            nested=self._mean(scored) if scored else None,
             nested_over=nested_over,
             trials=tuple(trials),
             at_edge=tuple(self._edges(chosen)),
@@ -124,7 +138,7 @@ class Search:
         settings: dict[str, Any] = {axis.name: axis.values[i] for axis, i in zip(self.table.axes, chosen.at)}
         settings |= {name: self.axes[name].values[i] for name, i in chosen.steps}
         steps = {name: settings[name] for name in POST if settings.get(name) is not None}
-        return Decision.of(settings[THRESHOLD], steps)
+        return Decision.of(settings.get(THRESHOLD), steps)
 
     def _fit(self, parts: Sequence[int]) -> _Chosen:
         return self._best(tuple(parts), self._kept(tuple(parts))[0])
@@ -133,7 +147,8 @@ class Search:
         """Names of the axes that are chosen on, by what is better on these parts; and how that was found."""
         fixed = tuple(name for name, axis in self.axes.items() if axis.fixed)
         if len(parts) < 2:
-            return tuple(name for name in self.axes if name in (*fixed, THRESHOLD, SWEPT)), []
+            swept = [axis.name for axis in self.table.axes if axis.name in (THRESHOLD, SWEPT)]
+            return tuple(name for name in self.axes if name in (*fixed, *swept)), []
         names, trials = fixed, []
         best = self._nested(parts, names)
         for name, axis in self.axes.items():
@@ -151,24 +166,25 @@ class Search:
 
     def _nested(self, parts: tuple[int, ...], names: tuple[str, ...]) -> MeanScore:
         """Of the best values of these axes."""
-        if of_masks := [axis for axis in self.of_masks if axis.name in names]:
+        if loose := [axis for axis in self.loose if axis.name in names]:
             # One pass over the predictions for the decisions of all parts rather than one for each.
             rests = [tuple(other for other in parts if other != part) for part in parts]
-            before = tuple(name for name in names if name != of_masks[-1].name)
-            self._observe([each for rest in rests for each in self._options(self._best(rest, before), of_masks[-1])])
+            before = tuple(name for name in names if name != loose[-1].name)
+            self._observe([each for rest in rests for each in self._options(self._best(rest, before), loose[-1])])
         scored = nested(lambda rest: self._best(tuple(rest), names), self._score, parts)
-        return sum(scored, ScoreSums()).mean
+        return self._mean(scored)
 
     def _best_of(self, parts: tuple[int, ...], names: tuple[str, ...]) -> _Chosen:
         """The best values of the named axes on some parts; the others rest. Of equals the simplest."""
         open_ = [axis.open if axis.name in names else (axis.rest,) for axis in self.table.axes]
         total = self.table.total[np.ix_(parts, *open_)].sum(axis=0)
         images = int(self.table.images[list(parts)].sum())
-        ties = total >= total.max() - _TIE * images
+        scores = self.table.metric.value(total, images)
+        ties = scores >= scores.max() - _TIE
         order = np.where(ties, self._order[np.ix_(*open_)], self._order.size)
         place = np.unravel_index(int(order.argmin()), order.shape)
         chosen = _Chosen(tuple(values[int(i)] for values, i in zip(open_, place)))
-        for axis in self.of_masks:
+        for axis in self.loose:
             if axis.name in names:
                 options = self._options(chosen, axis)
                 self._observe(options)
@@ -180,22 +196,25 @@ class Search:
         return [_Chosen(chosen.at, (*chosen.steps, (axis.name, i))) for i in axis.open]
 
     def _observe(self, options: Sequence[_Chosen]) -> None:
-        wanted = {self.decision(option): None for option in options if self._steps_masks(option)}
+        wanted = {self.decision(option): None for option in options if self._has_loose(option)}
         if new := [decision for decision in wanted if decision not in self._sums]:
             self._sums |= decision_sums(self.images, new)
 
-    def _steps_masks(self, chosen: _Chosen) -> bool:
+    def _has_loose(self, chosen: _Chosen) -> bool:
         """Whether a step is in it that the table does not know."""
         return any(self.axes[name].values[i] is not None for name, i in chosen.steps)
 
     def _score(self, chosen: _Chosen, part: int) -> ScoreSums:
-        if not self._steps_masks(chosen):
+        if not self._has_loose(chosen):
             return self.table.sums(chosen.at, part)
         self._observe([chosen])
         return self._sums[self.decision(chosen)][part]
 
     def _over(self, chosen: _Chosen, parts: Sequence[int]) -> MeanScore:
-        return sum((self._score(chosen, part) for part in parts), ScoreSums()).mean
+        return self._mean([self._score(chosen, part) for part in parts])
+
+    def _mean(self, sums: Sequence[ScoreSums]) -> MeanScore:
+        return sum(sums, ScoreSums()).score(self.table.metric)
 
     def _setting(self, chosen: _Chosen, name: str) -> Any:
         return self.axes[name].values[self._index(chosen, name)]
@@ -217,13 +236,16 @@ def _simplest_first(axes: Sequence[Axis]) -> npt.NDArray[np.int64]:
 
     Few steps come first, then a threshold near 0.5, then a small smallest component, then weak settings.
     """
-    grid = np.meshgrid(*(np.arange(len(axis.values)) for axis in axes), indexing="ij")
+    shape = tuple(len(axis.values) for axis in axes)
+    cells = int(np.prod(shape))
+    grid = np.indices(shape)
     indices = {axis.name: index.ravel() for axis, index in zip(axes, grid)}
     steps = [name for name in indices if name not in (THRESHOLD, SWEPT)]
-    count = sum((indices[name] > 0 for name in steps), np.zeros(grid[0].size, int))
-    (thresholds,) = (np.asarray(axis.values, float) for axis in axes if axis.name == THRESHOLD)
-    distance = np.abs(thresholds - 0.5).round(9)[indices[THRESHOLD]]
-    keys = [count, distance, indices[SWEPT], *(indices[name] for name in steps), indices[THRESHOLD]]
-    order = np.empty(grid[0].size, np.int64)
-    order[np.lexsort(keys[::-1])] = np.arange(grid[0].size)
-    return order.reshape(grid[0].shape)
+    count = sum((indices[name] > 0 for name in steps), np.zeros(cells, int))
+    keys = [count, *(indices[name] for name in steps)]
+    for thresholds in (np.asarray(axis.values, float) for axis in axes if axis.name == THRESHOLD):
+        distance = np.abs(thresholds - 0.5).round(9)[indices[THRESHOLD]]
+        keys = [count, distance, indices[SWEPT], *keys[1:], indices[THRESHOLD]]
+    order = np.empty(cells, np.int64)
+    order[np.lexsort(keys[::-1])] = np.arange(cells)
+    return order.reshape(shape)

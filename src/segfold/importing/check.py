@@ -2,19 +2,25 @@
 
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import pandas as pd
 
-from segfold.competition import Competition, data_folder
-from segfold.data.cache import decode_text, list_files, mask_source, size
+from segfold.competition import Competition, ExtraTable, data_folder
 from segfold.data.images import missing_data
 from segfold.errors import SegfoldError, one_line
-from segfold.layouts.decode import OrientationError, image_of, map_files, mask_of
-from segfold.layouts.ids import file_of
+from segfold.layouts.ahead import map_files
+from segfold.layouts.base import Split, Table
+from segfold.layouts.decode import OrientationError, image_of, mask_values
 from segfold.layouts.kinds import Kind, common_kind, kind_of
 from segfold.layouts.mask_files import why_different
-from segfold.layouts.table import read_table, shorten, with_suffix
+from segfold.layouts.masks import MaskSizeError, masks_of_files, masks_of_rows, size
+from segfold.layouts.records import Listing, Record
+from segfold.layouts.rows import Row, group_column, read_rows, row_ids
+from segfold.layouts.table import keyed, read_table, shorten, with_suffix
+
+Result = TypeVar("Result")
 
 
 def data_problems(competition: Competition, home: Path = Path()) -> list[str]:
@@ -35,57 +41,61 @@ def folder_problems(competition: Competition, root: Path) -> list[str]:
     check.train()
     check.test()
     check.kinds_agree()
-    check.extra_tables()
-    return [one_line(problem) for problem in check.problems]
+    check.other_tables()
+    return [one_line(problem) for problem in dict.fromkeys(check.problems)]
 
 
 class _Check:
     """One pass over a data folder, collecting what it finds."""
 
     def __init__(self, competition: Competition, root: Path) -> None:
-        self.competition = competition
+        self.competition, self.layout = competition, competition.layout
         self.root = root
         self.problems: list[str] = []
-        self.ids: dict[str, None] = {}  # of both splits, in order
-        self.kinds: dict[str, dict[str, Kind]] = {}  # of each image file that decodes, by folder
+        self.ids: dict[Split, list[str]] = {}
+        self.kinds: dict[str, dict[str, Kind]] = {}  # of each image that decodes, by what its folder is called
 
     def train(self) -> None:
-        competition = self.competition
-        groups = [] if competition.group_column is None else [competition.group_column]
-        table = self._table(competition.train_table, [competition.mask_column, *groups])
-        images = self._files(competition.train_images, competition.image_suffix)
-        if images is None:
+        table, classes = self.layout.table, self.competition.classes
+        rows: dict[str, list[Row]] | None = None
+        if table.file is not None:
+            path, column = self.root / table.file, self.competition.group_column
+            rows = self._tried(lambda: read_rows(path, table, classes))
+            if column is not None:
+                self._tried(lambda: group_column(path, table, column, classes))
+        listing = self._listing("train")
+        if listing is None:
             return
-        self._same_ids(competition.train_table, table, competition.train_images, images)
-        masks: Path | None = None
-        if (source := mask_source(competition, self.root)).is_dir():
-            masks = source
-            folder = str(competition.train_masks)
-            found = set(self._files(folder, competition.mask_suffix) or ())
-            for name in sorted(found - set(images)):
-                self.problems.append(f"{folder}/{name}{competition.mask_suffix}: no image with this id")
-            for name in sorted(set(images) - found):
-                self.problems.append(f"{folder}/{name}{competition.mask_suffix}: missing, its image is there")
-        texts = {} if table is None else dict(zip(table[competition.id_column], table[competition.mask_column]))
+        if rows is not None:
+            needed = {name for name, record in listing.records.items() if not (record.held_out and record.masks)}
+            lacking = needed - rows.keys() if self.layout.unlisted == "refuse" else set()
+            self._same_ids(str(table.file), set(rows), listing, lacking, "train")
+        self.problems += [f"{path}: no image with this id" for path in listing.stray]
+        self.problems += [f"{path}: missing, its image is there" for path in listing.missing.values()]
 
-        def check(name: str) -> list[str]:
-            return self._train_image(name, masks, texts.get(name))
+        def check(record: Record) -> list[str]:
+            return self._train_image(record, listing, None if rows is None else rows.get(record.id))
 
-        self._each(check, images)
+        self._each(map_files(check, listing.records.values()))
 
     def test(self) -> None:
-        competition = self.competition
-        table = self._table(competition.sample_submission, [competition.mask_column])
-        images = self._files(competition.test_images, competition.image_suffix)
-        if images is None:
+        form, ids = self.competition.form, None
+        if form.sample is not None:
+            table = Table(
+                form.sample, form.id_column, form.mask_column, form.class_column, form.key, form.rows, form.empty
+            )
+            ids = self._tried(lambda: row_ids(self.root / str(form.sample), table, self.competition.classes))
+        listing = self._listing("test")
+        if listing is None:
             return
-        self._same_ids(competition.sample_submission, table, competition.test_images, images)
+        if ids is not None:
+            self._same_ids(str(form.sample), ids, listing, listing.records.keys() - ids, "test")
 
-        def check(name: str) -> list[str]:
-            found = self._image(competition.test_images, name)
+        def check(record: Record) -> list[str]:
+            found = self._image(listing, record)
             return [self._relative(found)] if isinstance(found, SegfoldError) else []
 
-        self._each(check, images)
+        self._each(map_files(check, listing.records.values()))
 
     def kinds_agree(self) -> None:
         """A network has one number of input channels."""
@@ -98,114 +108,126 @@ class _Check:
             each = ", ".join(f"{folder}: {what}" for folder, what in found.items())
             self.problems.append(f"{each}: expected the same channels and bits in both")
 
-    def extra_tables(self) -> None:
+    def other_tables(self) -> None:
+        everything = [name for ids in self.ids.values() for name in ids]
         for table in self.competition.tables.values():
-            lines = self._table(table.file, [table.column])
-            if lines is None:
-                continue
-            values = pd.to_numeric(lines[table.column], errors="coerce")
-            numbers = dict(zip(lines[self.competition.id_column], values))
-            if carried := with_suffix(set(numbers) - set(self.ids), self.ids, self.competition.image_suffix):
-                self.problems.append(self._suffix_hint(table.file, sorted(carried)))
-                continue
-            for name in self.ids:
-                if name not in numbers:
-                    self.problems.append(f"{table.file}: no line for {name}")
-                elif not np.isfinite(numbers[name]):
-                    self.problems.append(f"{table.file}: {name} has no number in column {table.column}")
+            self._lines_for(table, everything, numbers=True)
+        if self.competition.groups is not None:
+            self._lines_for(self.competition.groups, self.ids.get("train", []), numbers=False)
 
-    def _train_image(self, name: str, masks: Path | None, text: str | None) -> list[str]:
-        competition = self.competition
-        image = self._image(competition.train_images, name)
-        path = None if masks is None else file_of(masks, name, competition.mask_suffix)
+    def _lines_for(self, table: ExtraTable, ids: list[str], numbers: bool) -> None:
+        """Looks for a line for each image, with a number on it."""
+        id_column = table.id_column or self.layout.table.id_column
+        lines = self._tried(lambda: read_table(self.root / table.file, [id_column, table.column]))
+        if lines is None:
+            return
+        found = dict(zip(keyed(lines[id_column], table.key), pd.to_numeric(lines[table.column], errors="coerce")))
+        if carried := self._with_suffix("train", found.keys() - set(ids), ids):
+            self.problems.append(self._suffix_hint(table.file, carried, "train"))
+            return
+        for name in ids:
+            if name not in found:
+                self.problems.append(f"{table.file}: no line for {name}")
+            elif numbers and not np.isfinite(found[name]):
+                self.problems.append(f"{table.file}: {name} has no number in column {table.column}")
+
+    def _train_image(self, record: Record, listing: Listing, rows: list[Row] | None) -> list[str]:
+        competition, table = self.competition, self.layout.table
+        image = self._image(listing, record)
         if isinstance(image, SegfoldError):
-            return [self._relative(image) + self._fitting(image, path)]
-        problems = []
+            return [self._relative(image) + self._fitting(image, record)]
+        problems, shape = [], (image.shape[0], image.shape[1])
         mask = decoded = None
-        if path is not None and path.is_file():
+        if listing.masks and record.id not in listing.missing:
             try:
-                mask = mask_of(competition, path)
-                if mask.shape != image.shape[:2]:
-                    file = f"{competition.train_masks}/{path.name}"
-                    problems.append(f"{file}: {size(mask.shape)}, its image is {size(image.shape)}")
-                    mask = None
+                mask = masks_of_files(competition, record, shape, listing.instances).mask
+            except MaskSizeError as error:
+                problems.append(f"{self._relative(error.path)}: {error.sizes}")
             except SegfoldError as error:
                 problems.append(self._relative(error))
-        if text is not None:
+        if rows is not None:
             try:
-                height, width = image.shape[:2]
-                decoded = decode_text(text, (height, width), competition, f"{competition.train_table}: {name}")
+                decoded = masks_of_rows(competition, rows, table, shape, f"{table.file}: {record.id}").mask
             except SegfoldError as error:
                 problems.append(str(error))
-        if path is not None and mask is not None and decoded is not None and (wrong := int((mask != decoded).sum())):
-            file = f"{competition.train_masks}/{path.name}"
-            reason = why_different(path, decoded, competition)
-            problems.append(f"{file}: differs from its RLE in {competition.train_table} at {wrong} pixels; {reason}")
+        if mask is not None and decoded is not None and record.masks and (wrong := int((mask != decoded).sum())):
+            file = record.masks[0]
+            alone = len(record.masks) == 1 and len(competition.classes) == 1
+            reason = f"; {why_different(file.path, decoded, competition)}" if alone else ""
+            problems.append(f"{file.name}: differs from its RLE in {table.file} at {wrong} pixels{reason}")
         return problems
 
-    def _fitting(self, error: SegfoldError, mask: Path | None) -> str:
+    def _fitting(self, error: SegfoldError, record: Record) -> str:
         """Which way of reading an image that is to be turned its mask file speaks for."""
-        if not isinstance(error, OrientationError) or error.stored == error.turned or mask is None:
+        if not isinstance(error, OrientationError) or error.stored == error.turned or not record.masks:
             return ""
         try:
-            shape = mask_of(self.competition, mask).shape
+            shape = mask_values(record.masks[0].path, exif=self.competition.exif).shape
         except SegfoldError:
             return ""
         fits = {error.stored: "ignore", error.turned: "turn"}.get((shape[0], shape[1]))
         return "" if fits is None else f" (its mask is {size(shape)}, which is exif: {fits})"
 
-    def _image(self, folder: str, name: str) -> np.ndarray | SegfoldError:
-        file = f"{folder}/{name}{self.competition.image_suffix}"
+    def _image(self, listing: Listing, record: Record) -> np.ndarray | SegfoldError:
         try:
-            image = image_of(self.competition, file_of(self.root / folder, name, self.competition.image_suffix))
+            image = image_of(self.competition, [match.path for match in record.images])
         except SegfoldError as error:
             return error
-        self.kinds.setdefault(folder, {})[file] = kind_of(image)
+        self.kinds.setdefault(listing.label, {})[record.images[0].name] = kind_of(image)
         return image
 
-    def _each(self, check: Callable[[str], list[str]], ids: Iterable[str]) -> None:
-        for found in map_files(check, ids):
+    def _each(self, results: Iterable[list[str]]) -> None:
+        for found in results:
             self.problems.extend(found)
 
-    def _files(self, folder: str, suffix: str) -> list[str] | None:
+    def _listing(self, split: Split) -> Listing | None:
+        """The files of a split; None of one in which there is nothing to check."""
         try:
-            found = sorted(list_files(self.root / folder, suffix))
+            listing = self.layout.listing(split, self.root, self.competition.classes)
         except SegfoldError as error:
-            there = (self.root / folder).is_dir()
-            self.problems.append(self._relative(error) if there else f"{folder}: no such folder")
+            text = self._relative(error)
+            missing = text.partition(": import")[0].removeprefix("no folder ")
+            self.problems.append(f"{missing}: no such folder" if text.startswith("no folder ") else text)
             return None
-        if not found:
-            self.problems.append(f"{folder}: no {suffix} files")
+        self.problems += listing.problems
+        if not listing.records:
+            if not listing.absent and not listing.problems:
+                self.problems.append(f"{listing.folder or '.'}: no {listing.what} files")
             return None
-        if folder != self.competition.train_masks:
-            self.ids.update(dict.fromkeys(found))
-        return found
+        self.ids[split] = list(listing.records)
+        return listing
 
-    def _table(self, file: str, columns: list[str]) -> pd.DataFrame | None:
+    def _tried(self, read: Callable[[], Result]) -> Result | None:
         try:
-            return read_table(self.root / file, [self.competition.id_column, *columns])
+            return read()
         except SegfoldError as error:
             self.problems.append(self._relative(error))
             return None
 
-    def _same_ids(self, file: str, table: pd.DataFrame | None, folder: str, images: list[str]) -> None:
-        if table is None:
-            return
-        lines, files = set(table[self.competition.id_column]), set(images)
-        suffix = self.competition.image_suffix
-        if carried := with_suffix(sorted(lines - files), files, suffix):
-            self.problems.append(self._suffix_hint(file, carried))
-            files -= {name.removesuffix(suffix) for name in carried}
-            lines -= set(carried)
-        self.problems += [f"{folder}/{name}{suffix}: no line in {file}" for name in sorted(files - lines)]
-        self.problems += [f"{folder}/{name}{suffix}: missing, {file} has it" for name in sorted(lines - files)]
+    def _same_ids(self, file: str, lines: set[str], listing: Listing, lacking: set[str], split: Split) -> None:
+        """Compares the ids of a table with those of the images, of which some are expected to be in it."""
+        strange = lines - listing.records.keys() - listing.elsewhere
+        if carried := self._with_suffix(split, strange, listing.records):
+            self.problems.append(self._suffix_hint(file, carried, split))
+            suffix = self._suffix(split)
+            lacking = lacking - {name.removesuffix(suffix) for name in carried}
+            strange -= set(carried)
+        path = self.layout.image_path
+        self.problems += [f"{listing.records[name].images[0].name}: no line in {file}" for name in sorted(lacking)]
+        self.problems += [f"{path(split, name)}: missing, {file} has it" for name in sorted(strange)]
 
-    def _suffix_hint(self, file: str, ids: list[str]) -> str:
+    def _suffix(self, split: Split) -> str:
+        return Path(self.layout.image_path(split, "x")).suffix
+
+    def _with_suffix(self, split: Split, ids: Iterable[str], images: Iterable[str]) -> list[str]:
+        return with_suffix(sorted(ids), set(images), self._suffix(split))
+
+    def _suffix_hint(self, file: str, ids: list[str], split: Split) -> str:
         return (
-            f"{file}: {shorten(ids, 3)}: ids with the suffix {self.competition.image_suffix}, which segfold takes off the "
-            "files' names; set image_suffix: '' (and mask_suffix: '', or train_masks: null) in the competition file "
-            "if all tables have it, else take it off here"
+            f"{file}: {shorten(ids, 3)}: ids with the suffix {self._suffix(split)}, which segfold takes off the "
+            "files' names; set image_suffix: '' (and mask_suffix: '', or train_masks: null) in the competition file if all "
+            f"tables have it, key: '{{id}}{self._suffix(split)}' where one has it, else take it off here"
         )
 
-    def _relative(self, error: SegfoldError) -> str:
+    def _relative(self, error: object) -> str:
         return str(error).replace(f"{self.root}/", "")

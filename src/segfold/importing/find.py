@@ -2,69 +2,37 @@
 
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from segfold.competition import Competition
 from segfold.errors import SegfoldError
 from segfold.layouts.archive import unpack
-from segfold.layouts.ids import entries_by_id, one_form
-from segfold.layouts.table import shorten
+from segfold.layouts.ids import one_form
+from segfold.layouts.patterns import Pattern
+from segfold.layouts.records import Part
+from segfold.layouts.table import row_count, shorten
 
-_DEPTH = 5  # folders below the source in which to look
+_DEPTH = 3  # folders below the source in which to look for the folder in which everything lies
 _NESTING = 3  # zips in zips
-
-
-@dataclass(frozen=True)
-class Part:
-    """A folder of files with a suffix, or (without one) a single file, at its path in the data folder."""
-
-    path: str
-    suffix: str | None
-    needed: bool
-
-    def ends(self, path: PurePosixPath) -> bool:
-        """Whether ``path``, in the form of ``one_form``, is this part somewhere below another folder."""
-        own = PurePosixPath(one_form(self.path)).parts
-        return path.parts[-len(own) :] == own
-
-    def has(self, file: PurePosixPath) -> bool:
-        """Whether a file is this part or one of its files."""
-        if self.suffix is None:
-            return self.ends(file)
-        return file.name.endswith(one_form(self.suffix)) and self.ends(file.parent)
-
-    def files(self, place: Path) -> dict[str, Path]:
-        """The files of this part where it lies at ``place``, by their paths in the data folder."""
-        if self.suffix is None:
-            return {self.path: place} if place.is_file() else {}
-        if not place.is_dir():
-            return {}
-        found = entries_by_id(place, self.suffix)
-        return {f"{self.path}/{name}{self.suffix}": Path(found[name].path) for name in sorted(found)}
 
 
 def parts(competition: Competition) -> list[Part]:
     """What a competition's data consists of."""
-    found = [
-        Part(competition.train_images, competition.image_suffix, True),
-        Part(competition.test_images, competition.image_suffix, True),
-        Part(competition.train_table, None, True),
-        Part(competition.sample_submission, None, True),
-    ]
-    found += [Part(table.file, None, True) for table in competition.tables.values()]
-    # Without a folder of masks the train table's RLEs are used.
-    if competition.train_masks is not None:
-        found.append(Part(competition.train_masks, competition.mask_suffix, False))
+    found = competition.layout.parts(competition.classes)
+    tables = [table.file for table in competition.tables.values()]
+    tables += [] if competition.groups is None else [competition.groups.file]
+    tables += [] if competition.form.sample is None else [competition.form.sample]
+    named = {part.pattern.text for part in found}
+    found += [Part(Pattern(file), True) for file in dict.fromkeys(tables) if file not in named]
     if competition.solution is not None:
-        found.append(Part(competition.solution, None, False))
+        found.append(Part(Pattern(competition.solution), False))
     return found
 
 
 def named_files(competition: Competition, root: Path) -> dict[str, Path]:
     """The files of a data folder that the competition names, by their paths in it."""
-    found = [part.files(root / part.path) for part in parts(competition)]
-    return {name: file for files in found for name, file in files.items()}
+    found = [part.files(part.place(root)) for part in parts(competition)]
+    return competition.layout.used({name: file for files in found for name, file in files.items()})
 
 
 def find_files(competition: Competition, source: Path, scratch: Path) -> tuple[dict[str, Path], list[str]]:
@@ -105,11 +73,11 @@ def find_files(competition: Competition, source: Path, scratch: Path) -> tuple[d
         reasons = [*search.skipped, *(search.empty[part] for part in missing if part in search.empty)]
         raise SegfoldError(
             f"{shorten(reasons, 3, '; ')}{'; so ' if reasons else ''}{source} has no "
-            f"{shorten([part.path for part in missing])}: expected the data of {competition.title} "
-            "as Kaggle packs it, in a folder or a zip"
+            f"{shorten([part.label for part in missing])}: expected the data of {competition.title}"
+            f"{'' if competition.slug is None else ' as Kaggle packs it'}, in a folder or a zip"
         )
     files = {name: file for part, place in search.places.items() for name, file in part.files(place).items()}
-    return files, [f"skipped {reason}" for reason in search.skipped]
+    return competition.layout.used(files), [f"skipped {reason}" for reason in search.skipped]
 
 
 class _Search:
@@ -128,22 +96,32 @@ class _Search:
         self.empty: dict[Part, str] = {}
 
     def missing(self) -> list[Part]:
-        return [part for part in self.wanted if part.needed and part not in self.places]
+        lacking = [part for part in self.wanted if part.needed and part not in self.places]
+        return [part for part in lacking if not self._is_spared(part)]
+
+    def _is_spared(self, part: Part) -> bool:
+        """Whether a table that was found says that nobody has this part."""
+        tables = [place for other, place in self.places.items() if other.pattern.text == part.unless_empty]
+        try:
+            return any(row_count(table) == 0 for table in tables)
+        except SegfoldError:  # which says what is wrong with it later
+            return False
 
     def folder(self, root: Path) -> list[tuple[Path, PurePosixPath]]:
         """Fills in the places of parts that have none; returns the zips and the folders that they stand for."""
         candidates: dict[Part, list[Path]] = {}
         archives = []
-        for path, is_folder in self._walk(root, _DEPTH):
+        depth = _DEPTH + max(part.depth for part in self.wanted)
+        for path, is_folder in [(root, True), *self._walk(root, depth)]:
             inside = PurePosixPath(one_form(path.relative_to(root).as_posix()))
             for part in self.wanted:
-                if part in self.places or is_folder != (part.suffix is not None) or not part.ends(inside):
+                if part in self.places or is_folder == part.is_file or not part.ends(inside):
                     continue
                 # ``train.zip`` may hold ``train/`` again, and the outer one only folders.
                 if part.files(path):
                     candidates.setdefault(part, []).append(path)
-                elif part.suffix is not None:
-                    self.empty.setdefault(part, f"{inside} holds no {f'{part.suffix} file'.lstrip()}")
+                elif not part.is_file and part.pattern.base:
+                    self.empty.setdefault(part, f"{inside} holds no {f'{part.pattern.what} file'.lstrip()}")
             if path.suffix.lower() == ".zip" and path.is_file():
                 archives.append((path, inside.with_suffix("")))
         for part, paths in candidates.items():
@@ -151,7 +129,7 @@ class _Search:
             nearest = [path for path in paths if len(path.parts) == least]
             if len(nearest) > 1:
                 found = " and ".join(str(path.relative_to(root)) for path in nearest[:3])
-                raise SegfoldError(f"{part.path} is there more than once ({found}): give the folder of one data set")
+                raise SegfoldError(f"{part.label} is there more than once ({found}): give the folder of one data set")
             self.places[part] = nearest[0]
         return archives
 
@@ -165,7 +143,7 @@ class _Search:
             if any(_hidden(step) for step in member.parts):
                 return False
             path = inside / member
-            return path.suffix.lower() == ".zip" or any(part.has(path) for part in self.wanted)
+            return path.suffix.lower() == ".zip" or any(part.pattern.has(path) for part in self.wanted)
 
         try:
             unpack(archive, root / inside, is_wanted, self._name(archive, inside))

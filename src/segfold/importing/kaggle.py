@@ -5,14 +5,16 @@ import filecmp
 import io
 import os
 import shutil
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import get_args
 
 from segfold.competition import Competition, data_folder
 from segfold.errors import SegfoldError
 from segfold.importing.check import folder_problems
 from segfold.importing.find import find_files, named_files
+from segfold.layouts.base import Split
 from segfold.layouts.table import shorten
 from segfold.locks import Lock
 
@@ -104,7 +106,9 @@ def _install(competition: Competition, staging: Path, target: Path, force: bool)
     if problems:
         raise DataProblemsError(problems)
     new, old = named_files(competition, staging), named_files(competition, target)
-    train, test = _count(new, competition.train_images), _count(new, competition.test_images)
+    train, test = (
+        len(competition.layout.listing(split, staging, competition.classes).records) for split in get_args(Split)
+    )
     counts = f"{train} train and {test} test images"
     if old:
         changed = [
@@ -122,10 +126,6 @@ def _install(competition: Competition, staging: Path, target: Path, force: bool)
     _keep_others(target, staging, set(old.values()))
     _swap(staging, target)
     return f"imported into {target}: {counts}"
-
-
-def _count(names: Iterable[str], folder: str) -> int:
-    return sum(name.startswith(f"{folder}/") for name in names)
 
 
 def _keep_others(target: Path, staging: Path, named: set[Path]) -> None:
@@ -167,6 +167,11 @@ def _remove(path: Path) -> None:
 
 def _download(competition: Competition, folder: Path) -> None:
     """Fetches all files with Kaggle's own client (an optional package)."""
+    if competition.slug is None:
+        raise SegfoldError(
+            f"{competition.title} is not on Kaggle (its competition file has no slug): fetch its data by hand "
+            f"{'' if competition.source is None else f'({competition.source}) '}and use `make data from=PATH`"
+        )
     page = f"https://www.kaggle.com/c/{competition.slug}/data"
     by_hand = f"or fetch the zip from {page} and use `make data from=PATH`"
     # Without a token the client prints a page of help, raises OSError or exits, depending on its version.

@@ -3,28 +3,20 @@
 
 import io
 import re
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Sequence
 from pathlib import Path
-from threading import Condition
-from typing import Literal, Protocol, TypeVar
+from typing import Literal, Protocol
 
 import cv2
 import numpy as np
 from PIL import Image
 
-from segfold.cores import cores
 from segfold.errors import SegfoldError
 from segfold.layouts import damage
 from segfold.layouts.arrays import is_array, range_of, read_array, scaled
 from segfold.layouts.messages import overheard
-from segfold.layouts.tags import TIFF, orientation
+from segfold.layouts.tags import TIFF, orientation, page_count
 from segfold.tasks import Task
-
-# Decoded ahead of their consumer: memory stays flat as sets grow, and as images do.
-AHEAD_BYTES = 1 << 28
-_AHEAD = 256  # files
 
 # Of what is printed at this level, damage is found in a TIFF; who asked for less hears nothing of it either way.
 cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_WARNING)
@@ -35,9 +27,6 @@ Exif = Literal["turn", "ignore"]
 Palette = Literal["colours", "indices"]
 _TOO_LARGE = re.compile("CV_IO_MAX_IMAGE|exceeds user limit")  # as OpenCV and libpng say it
 _BACK = {6: 8, 8: 6}  # the other turns and mirrors undo themselves
-
-Item = TypeVar("Item")
-Result = TypeVar("Result")
 
 
 class OrientationError(SegfoldError):
@@ -187,62 +176,6 @@ def image_of(reading: Reading, paths: Sequence[Path]) -> np.ndarray:
     return first if not others else np.concatenate(bands, axis=2)
 
 
-def map_files(function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
-    """``map`` on one thread a core (OpenCV decodes without the GIL), in order, some hundred files ahead.
-
-    No file is begun while arrays of ``AHEAD_BYTES`` wait for their consumer, so they come to that and one more on each
-    thread at most, whatever the files hold.
-    """
-    threads = cores()
-    changed = Condition()
-    held = given = 0
-    stopped = False
-
-    def work(place: int, item: Item) -> tuple[Result, int]:
-        nonlocal held
-        if held >= AHEAD_BYTES:
-            with changed:
-                # The one that the consumer waits for always goes on.
-                changed.wait_for(lambda: held < AHEAD_BYTES or place == given or stopped)
-        result = function(item)
-        size = _array_bytes(result)
-        with changed:
-            held += size
-        return result, size
-
-    waiting: deque[Future[tuple[Result, int]]] = deque()
-
-    def first() -> Result:
-        nonlocal held, given
-        result, size = waiting.popleft().result()
-        with changed:
-            held -= size
-            given += 1
-            changed.notify_all()
-        return result
-
-    with ThreadPoolExecutor(threads) as pool:
-        try:
-            for place, item in enumerate(items):
-                waiting.append(pool.submit(work, place, item))
-                if len(waiting) >= _AHEAD:
-                    yield first()
-            while waiting:
-                yield first()
-        finally:
-            stopped = True
-            with changed:
-                changed.notify_all()
-            for future in waiting:
-                future.cancel()
-
-
-def _array_bytes(result: object) -> int:
-    """Of an array, or of all arrays in a tuple."""
-    parts = result if isinstance(result, tuple) else (result,)
-    return sum(part.nbytes for part in parts if isinstance(part, np.ndarray))
-
-
 def _decode(path: Path, exif: Exif | None, indices: bool = False) -> np.ndarray:
     try:
         data = path.read_bytes()
@@ -277,9 +210,15 @@ def _matters(printed: str) -> bool:
 
 
 def _pixels(data: bytes) -> tuple[np.ndarray | None, str]:
-    """What OpenCV makes of a file, or why it makes nothing of it."""
+    """What OpenCV makes of a file, or why it makes nothing of it. Grey pages of a TIFF are channels of one picture."""
+    buffer = np.frombuffer(data, np.uint8)
     try:
-        return cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED), ""
+        if data.startswith(TIFF) and page_count(data) > 1:
+            _, pages = cv2.imdecodemulti(buffer, cv2.IMREAD_UNCHANGED)
+            if len({(page.shape, page.dtype) for page in pages}) == 1 and pages[0].ndim == 2:
+                order = [2, 1, 0, *range(3, len(pages))] if len(pages) in (3, 4) else range(len(pages))
+                return np.dstack([pages[place] for place in order]), ""  # three in OpenCV's order of colours
+        return cv2.imdecode(buffer, cv2.IMREAD_UNCHANGED), ""
     except cv2.error as error:
         return None, str(error)
 

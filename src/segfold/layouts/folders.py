@@ -90,7 +90,7 @@ class Folders(Layout):
 
     def parts(self, classes: Sequence[str]) -> list[Part]:
         found = [Part(band, True) for band in self._bands(self.train_images)]
-        found += [Part(band, self._needs_test) for band in self._bands(self.test_images)]
+        found += [Part(band, self._needs_test, self.sample or "") for band in self._bands(self.test_images)]
         found += [Part(band, True) for band in self._bands(self.validation_images)]
         found += [Part(Pattern(file), True) for file in self._tables()]
         for path in (self.train_masks, self.validation_masks):
@@ -119,7 +119,9 @@ class Folders(Layout):
         return listing
 
     def _listing(self, bands: list[Pattern]) -> Listing:
-        return Listing(folder=bands[0].base, what=bands[0].what) if bands else Listing(absent=True)
+        if not bands:
+            return Listing(absent=True)
+        return Listing(folder=bands[0].base, what=bands[0].what, label=bands[0].label)
 
     def _train(self, root: Path, classes: Sequence[str]) -> Listing:
         bands = self._bands(self.train_images)
@@ -129,10 +131,11 @@ class Folders(Layout):
         listing.masks = masks is not None and self._masks_lie(bands, masks, beside, root)
         everything = image_records(listing, bands, self.ids, root, beside)
         records = self._of_split(listing, everything, root, "train")
+        listing.elsewhere = everything.keys() - records.keys()
         held_out = self._validation(listing, records, root, classes)
         if masks is not None and listing.masks:
             shared = held_out if self.validation_masks is None else {}
-            give_masks(listing, {**records, **shared}, masks, self.ids, root, everything)
+            give_masks(listing, {**records, **shared}, masks, self.ids, root)
             listing.instances = are_objects(masks, self.ids)
         listing.records = {**records, **held_out}
         if self.unlisted != "refuse":

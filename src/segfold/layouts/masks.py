@@ -90,6 +90,8 @@ def masks_of_rows(reading: Reading, rows: Sequence[Row], table: Table, shape: Sh
     task, objects = reading.task, table.row == "instance"
     if len(task.classes) == 1 and not objects:
         return Masks(decode_text(rows[0].text if rows else "", shape, table, where))
+    if not rows:
+        return Masks(_empty(reading, shape, where), np.zeros(shape, np.uint16) if objects else None)
     planes = np.zeros((len(task.classes), *shape), bool)
     instances = _no_objects(shape, len(rows), where) if objects else None
     for number, row in enumerate(rows, start=1):
@@ -113,9 +115,17 @@ def size(shape: tuple[int, ...]) -> str:
     return f"{shape[0]}×{shape[1]}"
 
 
+class MaskSizeError(SegfoldError):
+    """A mask file of another size than its image."""
+
+    def __init__(self, path: Path, found: tuple[int, ...], shape: Shape) -> None:
+        self.path, self.sizes = path, f"{size(found)}, its image is {size(shape)}"
+        super().__init__(f"{path} is {self.sizes}: expected the same size")
+
+
 def _checked(mask: np.ndarray, path: Path, shape: Shape) -> np.ndarray:
     if mask.shape != shape:
-        raise SegfoldError(f"{path} is {size(mask.shape)}, its image is {size(shape)}: expected the same size")
+        raise MaskSizeError(path, mask.shape, shape)
     return mask
 
 

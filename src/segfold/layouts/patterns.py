@@ -50,17 +50,22 @@ class Match(NamedTuple):
 
     Attributes:
         name: its path below the folder in which the pattern was looked for, with forward slashes, in one Unicode form.
-        path: where it is.
+        place: where it is.
         size: in bytes.
         time: of its last change, in nanoseconds.
         fields: what stands for each named field.
     """
 
     name: str
-    path: Path
+    place: str
     size: int
     time: int
     fields: dict[str, str]
+
+    @property
+    def path(self) -> Path:
+        """Where it is."""
+        return Path(self.place)
 
     @property
     def state(self) -> tuple[int, int]:
@@ -128,7 +133,7 @@ class Pattern:
             path = f"{inside}/{name}" if inside else name
             if last:
                 status = entry.stat()
-                yield Match(path, Path(entry), status.st_size, status.st_mtime_ns, fields)
+                yield Match(path, os.fspath(entry), status.st_size, status.st_mtime_ns, fields)
             else:
                 yield from self._below(Path(entry), path, level + 1, fields)
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from segfold.errors import SegfoldError
 from segfold.layouts.patterns import Match, Pattern, fields_of, template
@@ -39,10 +39,12 @@ class Listing:
         problems: a line each, files first.
         missing: of each id whose mask file is missing, where it is expected.
         stray: mask files without an image.
+        elsewhere: ids of images of other splits, which tables and folders may hold as well.
         instances: whether the masks come as objects, or with a map of them.
         absent: whether the competition has no such split.
         folder: where images were looked for.
         what: how their names end.
+        label: what to call the place.
     """
 
     records: dict[str, Record] = field(default_factory=dict)
@@ -50,10 +52,12 @@ class Listing:
     problems: list[str] = field(default_factory=list)
     missing: dict[str, str] = field(default_factory=dict)
     stray: list[str] = field(default_factory=list)
+    elsewhere: set[str] = field(default_factory=set)
     instances: bool = False
     absent: bool = False
     folder: str = ""
     what: str = ""
+    label: str = ""
 
 
 @dataclass(frozen=True)
@@ -63,10 +67,12 @@ class Part:
     Attributes:
         pattern: where they lie; one without a field is a single file.
         needed: whether there is no such data without them.
+        unless_empty: a table without whose rows they are not needed after all; empty for none.
     """
 
     pattern: Pattern
     needed: bool
+    unless_empty: str = ""
 
     @property
     def is_file(self) -> bool:
@@ -75,6 +81,20 @@ class Part:
     @property
     def label(self) -> str:
         return self.pattern.label
+
+    @property
+    def _own(self) -> tuple[str, ...]:
+        return self.pattern.parts if self.is_file else PurePosixPath(self.pattern.base).parts
+
+    @property
+    def depth(self) -> int:
+        """How many folders down it, or the folder of it, lies in a data folder."""
+        return len(self._own)
+
+    def ends(self, path: PurePosixPath) -> bool:
+        """Whether ``path``, in the form of ``one_form``, is this part, or the folder of it, below some folder."""
+        own = self._own
+        return path.parts[len(path.parts) - len(own) :] == own
 
     def files(self, place: Path) -> dict[str, Path]:
         """The files of this part where it lies at ``place``, by their paths in the data folder."""
@@ -175,12 +195,8 @@ def give_masks(
     pattern: Pattern,
     ids: Ids,
     root: Path,
-    others: Container[str] = (),
 ) -> None:
     """Gives records their mask files; of those that have none, and of files without an image, ``listing`` hears.
-
-    Args:
-        others: ids of images of other splits, which may have masks as well.
 
     Raises:
         SegfoldError: as ``Pattern.find``.
@@ -189,7 +205,7 @@ def give_masks(
     single = is_single(pattern, ids)
     for name, matches in found.items():
         if name not in records:
-            listing.stray += [match.name for match in matches if name not in others]
+            listing.stray += [match.name for match in matches if name not in listing.elsewhere]
             continue
         if single and len(matches) > 1:
             named = " and ".join(match.name for match in matches[:3])

@@ -33,7 +33,7 @@ def read_table(path: Path, columns: Sequence[str], spelled: bool = False, unique
         raise SegfoldError(f"{path} has column {several[0]} more than once: its first line reads {found!r}")
     table = table[names].set_axis(list(columns), axis=1)
     ids = table[columns[0]].map(one_form)
-    keys = ids if unique < 2 else ids.str.cat([table[column] for column in columns[1:unique]], sep=", ")
+    keys = ids if unique < 2 else ids.str.cat(table[list(columns[1:unique])], sep=", ")
     doubled = keys[keys.duplicated()].unique() if unique else ()
     if len(doubled):
         shown, key = shorten([str(name) for name in doubled]), " and ".join(columns[:unique])

@@ -6,6 +6,7 @@ TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 """How a TIFF begins: in either byte order, and with addresses of 64 bits."""
 
 ORIENTATION = 274
+SUBFILE = 254  # its first bit: a smaller copy of another picture in the file
 _INTEGERS = {3: "H", 4: "L", 16: "Q"}  # types of a tag: of 16, 32 and 64 bits
 _PNG = b"\x89PNG\r\n\x1a\n"
 _MARKS = {b"\xff\xd8": b"Exif\0\0", b"RIFF": b"EXIF"}  # before the EXIF block of a JPEG and a WebP
@@ -17,17 +18,55 @@ def read_tags(data: bytes) -> dict[int, tuple[int, ...]]:
     Raises:
         ValueError: the directory is damaged.
     """
-    order = "<" if data[:2] == b"II" else ">"
-    large = b"+" in data[2:4]
-    address, count, entry = ("Q", "Q", "HHQ8s") if large else ("L", "H", "HHL4s")
+    return _directory(data, _first(data))[0]
+
+
+def page_count(data: bytes) -> int:
+    """How many pictures a TIFF holds, at least 1; smaller copies of one are none of their own."""
+    found, at, seen = 0, _first(data), set[int]()
+    address = _byte_order(data) + ("Q" if _is_large(data) else "L")
+    try:
+        while at and at not in seen:
+            seen.add(at)
+            tags, end = _directory(data, at)
+            found += not tags.get(SUBFILE, (0,))[0] & 1
+            (at,) = struct.unpack_from(address, data, end)
+    except (ValueError, struct.error):
+        pass
+    return max(found, 1)
+
+
+def _byte_order(data: bytes) -> str:
+    return "<" if data[:2] == b"II" else ">"
+
+
+def _is_large(data: bytes) -> bool:
+    return b"+" in data[2:4]
+
+
+def _first(data: bytes) -> int:
+    """Where the first directory is; 0 of a damaged file."""
+    form, place = ("Q", 8) if _is_large(data) else ("L", 4)
+    try:
+        return int(struct.unpack_from(_byte_order(data) + form, data, place)[0])
+    except struct.error:
+        return 0
+
+
+def _directory(data: bytes, at: int) -> tuple[dict[int, tuple[int, ...]], int]:
+    """The integers of the directory at a place, by their tags, and where it ends.
+
+    Raises:
+        ValueError: it is damaged.
+    """
+    order = _byte_order(data)
+    address, count, entry = ("Q", "Q", "HHQ8s") if _is_large(data) else ("L", "H", "HHL4s")
     found = {}
     try:
-        (at,) = struct.unpack_from(order + address, data, 8 if large else 4)
         (entries,) = struct.unpack_from(order + count, data, at)
         at += struct.calcsize("=" + count)
-        for tag, kind, values, field in struct.iter_unpack(
-            order + entry, data[at : at + entries * struct.calcsize("=" + entry)]
-        ):
+        end = at + entries * struct.calcsize("=" + entry)
+        for tag, kind, values, field in struct.iter_unpack(order + entry, data[at:end]):
             if kind in _INTEGERS:
                 form = f"{order}{values}{_INTEGERS[kind]}"
                 inside = struct.calcsize(form) <= len(field)  # else the field says where they are
@@ -35,7 +74,7 @@ def read_tags(data: bytes) -> dict[int, tuple[int, ...]]:
                 found[tag] = struct.unpack_from(form, field if inside else data, place)
     except (struct.error, OverflowError) as error:
         raise ValueError(f"a damaged directory of tags: {error}") from error
-    return found
+    return found, end
 
 
 def orientation(data: bytes) -> int:

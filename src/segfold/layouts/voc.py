@@ -85,7 +85,9 @@ class Voc(Layout):
         }
 
     def listing(self, split: Split, root: Path, classes: Sequence[str]) -> Listing:
-        listing = Listing(folder=self.images.base, what=self.images.what, masks=split == "train")
+        listing = Listing(
+            folder=self.images.base, what=self.images.what, label=self.images.label, masks=split == "train"
+        )
         listing.absent = split == "test" and not self._has("test", root)
         whole: dict[str, str] = {}
         for which in ("train", "validation") if split == "train" else ("test",):
@@ -136,7 +138,7 @@ class Voc(Layout):
             status = file.stat()
         except (OSError, ValueError):
             return None
-        return Match(path, file, status.st_size, status.st_mtime_ns, {"id": name})
+        return Match(path, str(file), status.st_size, status.st_mtime_ns, {"id": name})
 
 
 def _lines(path: Path) -> list[str]:

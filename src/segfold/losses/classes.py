@@ -86,14 +86,16 @@ class _LogOdds(torch.autograd.Function):
         likely = p > 0.5
         others = logits.masked_fill(likely, -torch.inf).logsumexp(dim=1, keepdim=True)
         ctx.save_for_backward(logits, p, others)
-        return torch.where(likely, logits - others, logits.log_softmax(dim=1) - (1 - p).log())
+        return torch.where(likely, logits - others, logits.log_softmax(dim=1).sub_((1 - p).log_()))
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> Tensor:
-        # odds_c grows by 1 with its own logit and falls with that of j by p_j / (1 - p_c).
+        # odds_c grows by 1 with its own logit and falls with that of j by p_j / (1 - p_c), which for a likely c is the share
+        # of j among the others. In place, for most of the time goes into new memory.
         logits, p, others = ctx.saved_tensors
         likely = p > 0.5
         of_likely = (gradient * likely).sum(dim=1, keepdim=True)
-        within_rest = (logits - others).exp().masked_fill_(likely, 0.0)
-        unlikely = (gradient / (1 - p)).masked_fill_(likely, 0.0)
-        return gradient - p * (unlikely.sum(dim=1, keepdim=True) - unlikely) - within_rest * of_likely
+        within_others = (logits - others).exp_().masked_fill_(likely, 0.0)
+        unlikely = (1 - p).reciprocal_().mul_(gradient).masked_fill_(likely, 0.0)
+        unlikely -= unlikely.sum(dim=1, keepdim=True)
+        return unlikely.mul_(p).sub_(within_others.mul_(of_likely)).add_(gradient)

@@ -15,7 +15,7 @@ from segfold.metrics.dice import dataset_dice, image_dice
 from segfold.metrics.edges import BoundaryAccuracy, InternalAccuracy
 from segfold.metrics.images import Dice, IoU, Precision
 from segfold.metrics.iou import dataset_iou, image_iou
-from segfold.metrics.objects import ObjectF2, ObjectPrecision
+from segfold.metrics.objects import ObjectF2, ObjectMetric, ObjectPrecision
 from segfold.metrics.precision import ImageScore, counts, score, score_counts
 from segfold.metrics.regions import FrequencyWeightedIoU, GlobalDice, MeanAccuracy, MeanIoU, PixelAccuracy
 from segfold.metrics.sums import MeanScore, ScoreSums
@@ -79,6 +79,7 @@ __all__ = [
     "MeanScore",
     "Metric",
     "ObjectF2",
+    "ObjectMetric",
     "ObjectPrecision",
     "PixelAccuracy",
     "Precision",

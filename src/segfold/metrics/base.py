@@ -21,7 +21,13 @@ class Metric(ABC):
 
     Sums add over parts of the images, so a score needs no image twice. A law that ``ScoreSums.score`` rests on:
     the score depends on the features' means alone, ``value(S, n) = value(S / n, 1)``.
+
+    Attributes:
+        by_class: whether the score of several classes is the mean of what each scores by itself, so that each can be
+            decided by itself.
     """
+
+    by_class: bool = False
 
     @abstractmethod
     def size(self, classes: int) -> int:

@@ -10,11 +10,13 @@ from segfold.metrics.precision import ImageScore, score_counts
 class _ImageMetric(MeanOverImages, CountMetric):
     """The mean over an image's classes of a score from pixel counts."""
 
+    by_class = True
     _score: ImageScore
 
     def of(self, counts: Counts) -> Floats:
         """(…, 1): an image's mean over its classes."""
-        return type(self)._score(*counts).mean(axis=-1, keepdims=True)
+        scores = type(self)._score(*counts)
+        return scores if scores.shape[-1] == 1 else scores.mean(axis=-1, keepdims=True)
 
 
 class Precision(_ImageMetric):

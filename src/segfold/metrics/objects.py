@@ -19,7 +19,7 @@ from segfold.metrics.truth import Truth
 Integers = npt.NDArray[np.int64]
 
 
-class _ObjectMetric(MeanOverImages, MaskMetric):
+class ObjectMetric(MeanOverImages, MaskMetric):
     """A score of an image from how many objects match at each threshold, how many were predicted and how many are true."""
 
     @abstractmethod
@@ -36,6 +36,26 @@ class _ObjectMetric(MeanOverImages, MaskMetric):
             matched += found[0][0, 0]
             predicted += found[1][0, 0]
             true += found[2]
+        return self._scores(matched, predicted, true).mean(keepdims=True)
+
+    def of_objects(self, pred: Sequence[Array], truth: Sequence[Array]) -> Floats:
+        """(1,): as ``of``, of predicted objects that are told apart and so may touch.
+
+        Args:
+            pred: of each class, H×W the number of the object that a pixel belongs to, 0 for none.
+            truth: the same.
+        """
+        matched, predicted, true = np.zeros(10, np.int64), np.zeros(1, np.int64), 0
+        for found, known in zip(pred, truth, strict=True):
+            names, rows = np.unique(np.append(found, 0), return_inverse=True)  # one pixel more, so that 0 is there
+            others, columns = np.unique(np.append(known, 0), return_inverse=True)
+            pairs = np.bincount(rows * len(others) + columns, minlength=len(names) * len(others))
+            shared = pairs.reshape(len(names), len(others))
+            inter = shared[1:, 1:]
+            union = shared.sum(axis=1)[1:, None] + shared.sum(axis=0)[1:] - inter
+            matched += [np.count_nonzero(20 * inter > union * (10 + k)) for k in range(10)]
+            predicted += len(names) - 1
+            true += len(others) - 1
         return self._scores(matched, predicted, true).mean(keepdims=True)
 
     def swept(self, codes: Array, truth: Truth, thresholds: Sequence[int], areas: Sequence[int]) -> Floats:
@@ -63,7 +83,7 @@ def _counts(
     return matched[..., 1:], predicted[:, ::-1].cumsum(axis=1)[:, ::-1, None], true
 
 
-class ObjectPrecision(_ObjectMetric):
+class ObjectPrecision(ObjectMetric):
     """Mean over the IoU thresholds of ``TP / (TP + FP + FN)`` of an image's objects; mean over images.
 
     An image without objects, true or predicted, scores 1; the competition had none.
@@ -78,7 +98,7 @@ class ObjectPrecision(_ObjectMetric):
         return _share(matched, predicted + true - matched)
 
 
-class ObjectF2(_ObjectMetric):
+class ObjectF2(ObjectMetric):
     """Mean over the IoU thresholds of the F2 score of an image's objects, ``5 TP / (5 TP + 4 FN + FP)``; mean over images.
 
     An image without objects, true or predicted, scores 1.

@@ -29,10 +29,8 @@ def score_counts(inter: np.ndarray, union: np.ndarray, pred_area: np.ndarray, tr
         array([0. , 0.5, 0.9, 1. , 1. ])
     """
     inter, union = np.asarray(inter, np.int64), np.asarray(union, np.int64)
-    hits = np.zeros(inter.shape, np.int64)
-    scaled = 20 * inter
-    for k in range(10):
-        hits += scaled > union * (10 + k)
+    # The k below 20 IoU - 10: all up to its next whole number, by division of integers, which rounds down.
+    hits = np.clip(-(-20 * inter // np.maximum(union, 1)) - 10, 0, 10)
     return np.where(union == 0, 10, hits) / 10
 
 

@@ -19,6 +19,8 @@ from segfold.metrics.base import Array, CountMetric, Floats, MeanOfRatios
 class _ClassRatios(MeanOfRatios, CountMetric):
     """A ratio a class."""
 
+    by_class = True
+
     def ratios(self, classes: int) -> int:
         return classes
 
@@ -32,7 +34,7 @@ class GlobalDice(MeanOfRatios, CountMetric):
     """
 
     def __init__(self, *, macro: bool = False) -> None:
-        self.macro = macro
+        self.macro = self.by_class = macro
 
     def ratios(self, classes: int) -> int:
         return classes if self.macro else 1

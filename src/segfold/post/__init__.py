@@ -5,12 +5,14 @@ A step is a class with keyword-only, typed, ranged arguments, which are its sett
 """
 
 from segfold.post.decision import Decision, StepSettings
+from segfold.post.decisions import Decisions
 from segfold.post.step import EmptyingStep, MaskSizes, MaskStep, PostStep, ProbabilityStep, Seen
 from segfold.post.steps import POST, works_on
 
 __all__ = [
     "POST",
     "Decision",
+    "Decisions",
     "EmptyingStep",
     "MaskSizes",
     "MaskStep",

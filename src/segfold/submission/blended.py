@@ -12,15 +12,16 @@ import numpy as np
 
 from segfold.competition import Competition
 from segfold.data.images import ImageSet
-from segfold.ensemble import check_same_folds, common_ids
-from segfold.ensemble.fit import Wanted, fit_decision
+from segfold.ensemble import check_same_folds
+from segfold.ensemble.fit import fit_decisions
 from segfold.ensemble.members import Predicted, blend_members
 from segfold.ensemble.recipe import Recipe, recipe_of, recipe_text
+from segfold.ensemble.wanted import Wanted
 from segfold.errors import SegfoldError
 from segfold.inference.stored import PIPELINE, prediction_meta
 from segfold.layouts.ids import one_form
 from segfold.observer import SILENT, Observer
-from segfold.post import Decision, Seen
+from segfold.post import Decisions, Seen
 from segfold.submission.check import shapes_by_id, submission_problems
 from segfold.submission.forms import form_of, image_ids, sample_order
 from segfold.submission.names import Taken, recipe_path
@@ -89,7 +90,7 @@ class Submitted:
     """A submission and what it was made of.
 
     Attributes:
-        empty_truth: share of empty masks in the training set.
+        empty_truth: share of empty masks in the training set, of every image and class.
     """
 
     written: Written
@@ -116,12 +117,9 @@ def fit_recipe(
         SegfoldError: runs of different fold files, options that do not fit.
     """
     mixed = _mixed_folds(members, options)
-    common = common_ids([member.oof for member in members])
-    for line in common.lines():
-        observer.say(line)
     wanted = Wanted(options.threshold, options.min_area, options.gate, options.steps)
-    fitted, axes = fit_decision(members, train, test, common.ids, competition.metric, wanted, mixed, observer)
-    return recipe_of(competition.name, members, fitted, axes)
+    choice = fit_decisions(members, competition, train, test, wanted, mixed, observer)
+    return recipe_of(competition.name, members, choice)
 
 
 def write_blend(
@@ -144,17 +142,17 @@ def write_blend(
     asked = {name: getattr(options, name) for name in _ASKED}
     scores = recipe.scores
     suffix = form_of(competition).suffix
+    decisions = recipe.decisions(competition.task, "recipe" if options.recipe is None else str(options.recipe))
     written = write_submission(
         home / "submissions" / f"{_stem(options, members, suffix)}{suffix}",
-        _masks(members, [one_form(name) for name in ids], recipe.decision, test),
+        _masks(members, [one_form(name) for name in ids], decisions, test),
         competition,
         order,
         lambda file: submission_problems(file, competition, shapes),
         {
-            "recipe": _digest(members, recipe.decision, test),
+            "recipe": _digest(members, recipe, test),
             "members": [_member_record(member) for member in members],
-            "threshold": recipe.threshold,
-            "steps": recipe.steps,
+            **recipe.settings,
             "asked": {name: str(value) if isinstance(value, Path) else value for name, value in asked.items()},
             "mixed_folds": options.mixed_folds and (scores is None or scores.nested is None),
             "pipeline": PIPELINE,
@@ -166,7 +164,9 @@ def write_blend(
         Taken.REPLACE if options.force else Taken.REFUSE if options.name else Taken.RENAME,
         lambda path: recipe_text(recipe, recipe_path(path).relative_to(home)),
     )
-    return Submitted(written, competition, members, recipe, float(np.mean(train.coverage == 0)))
+    assert train.areas is not None
+    empty = train.areas[:, list(competition.task.rows)] == 0
+    return Submitted(written, competition, members, recipe, float(np.mean(empty)))
 
 
 def _stem(options: SubmissionOptions, members: Sequence[Predicted], suffix: str) -> str:
@@ -195,7 +195,7 @@ def _member_record(member: Predicted) -> dict[str, Any]:
     }
 
 
-def _digest(members: Sequence[Predicted], decision: Decision, test: ImageSet) -> str:
+def _digest(members: Sequence[Predicted], recipe: Recipe, test: ImageSet) -> str:
     """Hash of all that decides the masks: whose predictions in what proportion, and what turns them into masks."""
     blended = [
         {
@@ -208,7 +208,9 @@ def _digest(members: Sequence[Predicted], decision: Decision, test: ImageSet) ->
         for member in members
     ]
     texts = sorted(json.dumps(member, sort_keys=True) for member in blended)
-    made = [texts, decision.threshold, list(decision.settings.items())]
+    made: list[Any] = [texts, recipe.threshold, list(recipe.steps.items())]
+    if by_class := recipe.settings.get("classes"):
+        made.append([[name, each["threshold"], list(each["steps"].items())] for name, each in sorted(by_class.items())])
     return hashlib.sha256(json.dumps(made).encode()).hexdigest()
 
 
@@ -224,7 +226,7 @@ def _mixed_folds(members: Sequence[Predicted], options: SubmissionOptions) -> bo
 
 
 def _masks(
-    members: Sequence[Predicted], order: Sequence[str], decision: Decision, test: ImageSet
+    members: Sequence[Predicted], order: Sequence[str], decisions: Decisions, test: ImageSet
 ) -> Iterator[tuple[str, np.ndarray]]:
     for blended, row in zip(blend_members(members, "test", order), test.position(order)):
-        yield blended.id, decision(blended.codes[0], Seen(partial(test.images.__getitem__, row), blended.nonempty))
+        yield blended.id, decisions(blended.codes, Seen(partial(test.images.__getitem__, row), blended.nonempty))

@@ -1,5 +1,6 @@
 """Scores a submission against known masks as the host does."""
 
+import zipfile
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -12,12 +13,12 @@ from segfold.errors import SegfoldError
 from segfold.layouts.ids import one_form
 from segfold.layouts.rle import decode_batch, decode_objects
 from segfold.layouts.table import read_table
-from segfold.metrics import CountMetric, Counts, MeanScore, ScoreSums, overlap
+from segfold.metrics import CountMetric, Counts, MeanScore, ObjectMetric, ScoreSums, overlap
 from segfold.resize import Shape
 from segfold.submission.check import check_submission
 from segfold.submission.findings import some
-from segfold.submission.forms import Pictures, Row, Shapes, Table, form_of
-from segfold.submission.pictures_check import PictureSource
+from segfold.submission.forms import Pictures, Row, Shapes, Table, form_of, member_name
+from segfold.submission.pictures_check import Files, values_of
 from segfold.submission.table_check import of_one_shape
 from segfold.tasks import Mask
 from segfold.tasks.scoring import features
@@ -77,14 +78,17 @@ def _of_tables(
                 raise SegfoldError(f"{truth_path}: mask of {', '.join(table.key(row))}: {fault}")
     metric, task = competition.scorer, competition.task
     for ids, shape in of_one_shape(list(sizes), sizes):
+        if isinstance(metric, ObjectMetric) and table.by_object:
+            # Objects that touch are told apart by their rows, and would be one in a mask.
+            pairs = ([_objects(name, shape, table, each) for each in (pred, truth)] for name in ids)
+            yield np.stack([metric.of_objects(*pair) for pair in pairs])
+            continue
         found, known = _planes(ids, shape, table, pred), _planes(ids, shape, table, truth)
         if isinstance(metric, CountMetric) and not task.exclusive:
             yield metric.of(_counts(found, known))
             continue
-        masks = zip(ids, _masks(found, table), _masks(known, table))
-        yield np.stack(
-            [features(task, metric, one, other, _objects(name, shape, table, truth)) for name, one, other in masks]
-        )
+        masks = zip(_masks(found, table), _masks(known, table))
+        yield np.stack([features(task, metric, one, other) for one, other in masks])
 
 
 def _texts(path: Path, table: Table, ids: Sequence[str]) -> Texts:
@@ -137,12 +141,12 @@ def _masks(planes: Sequence[npt.NDArray[np.uint8]], table: Table) -> Iterator[Ma
     return (table.task.mask(np.stack(each)) for each in zip(*every))
 
 
-def _objects(name: str, shape: Shape, table: Table, texts: Texts) -> npt.NDArray[np.int32] | None:
-    """The objects of an image, of all classes; None where the rows do not tell them apart."""
-    if not table.by_object:
-        return None
-    every = [text for label in table.task.rows for text in _filled(texts[Row(name, label)])]
-    return decode_objects(every, shape, table.form.order, table.form.relative)
+def _objects(name: str, shape: Shape, table: Table, texts: Texts) -> list[npt.NDArray[np.int32]]:
+    """H×W numbers of the objects of an image, of each class by itself."""
+    return [
+        decode_objects(_filled(texts[Row(name, label)]), shape, table.form.order, table.form.relative)
+        for label in table.task.rows
+    ]
 
 
 def _of_pictures(
@@ -150,14 +154,21 @@ def _of_pictures(
 ) -> Iterator[Features]:
     """The 1×K features of one image at a time."""
     task, metric = competition.task, competition.scorer
-    pred, truth = PictureSource(path), PictureSource(truth_path)
-    if missing := [image_id for image_id in shapes if image_id not in truth]:
-        raise SegfoldError(f"{truth_path} lacks {some(missing, 'mask')}: expected the masks of all {len(shapes)}")
-    for image_id, image_shape in shapes.items():
-        found = task.read(pred[image_id], None, f"{path}: {image_id}")
-        known = task.read(truth[image_id], competition.void, f"{truth_path}: {image_id}")
-        if known.shape != (shape := form.size or image_shape):
-            raise SegfoldError(
-                f"{truth_path}: mask of {image_id} is {known.shape[0]}×{known.shape[1]}, expected {shape[0]}×{shape[1]}"
-            )
-        yield features(task, metric, found, known)[None]
+    with Files(path) as pred, _known(truth_path) as truth:
+        if missing := [image_id for image_id in shapes if one_form(member_name(image_id)) not in truth.by_form]:
+            raise SegfoldError(f"{truth_path} lacks {some(missing, 'mask')}: expected the masks of all {len(shapes)}")
+        for image_id, image_shape in shapes.items():
+            found = task.read(values_of(pred, image_id), None, f"{path}: {image_id}")
+            known = task.read(values_of(truth, image_id), competition.void, f"{truth_path}: {image_id}")
+            if known.shape != (shape := form.size or image_shape):
+                raise SegfoldError(
+                    f"{truth_path}: mask of {image_id} is {known.shape[0]}×{known.shape[1]}, expected {shape[0]}×{shape[1]}"
+                )
+            yield features(task, metric, found, known)[None]
+
+
+def _known(path: Path) -> Files:
+    try:
+        return Files(path)
+    except zipfile.BadZipFile as error:
+        raise SegfoldError(f"{path} is no zip ({error}): expected a zip or a folder of masks") from error

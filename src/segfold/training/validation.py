@@ -113,7 +113,8 @@ def score_network(
     manner = replace(PredictionSettings.of(job.experiment, runtime), tta=("identity",))
     plain = images.task.plain(HALF)
     masks = (
-        images.task.decided(to_codes(found.planes), plain) for found in predict(network, images, rows, manner, say=say)
+        images.task.decided(to_codes(np.nan_to_num(found.planes)), plain)
+        for found in predict(network, images, rows, manner, say=say)
     )
     shares = group.gathered(_tally(masks, images, rows, competition))
     counts = Counts(*map(np.concatenate, zip(*(share.counts for share in shares))))
