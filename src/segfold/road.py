@@ -255,6 +255,7 @@ def submit(
     if recipe is not None:
         entries, left_out = members_of(recipe, entries, str(options.recipe))
         skip(left_out)
+        recipe.decisions(entries[0].competition.task, str(options.recipe))  # refused before anything is predicted
     competition = entries[0].competition
     train, test = (load_split(competition, split, home, observer.say) for split in ("train", "test"))
     entries, lines = drop_changed(entries, train)
