@@ -23,11 +23,13 @@ class Naming:
         id: how it is made of fields.
         stem: what the names of files are, without ending and suffix.
         folders: fields of the innermost folders that differ; those above them stand for anything.
+        core: what of ``stem`` is of the image, and so in the names of its masks as well.
     """
 
     id: str = "{id}"
     stem: str = "{id}"
     folders: tuple[str, ...] = ()
+    core: str = "{id}"
 
     def pattern(self, family: Family) -> str:
         """The path of the family's files."""
@@ -94,7 +96,13 @@ def _possible(family: Family, cells: Collection[str]) -> Iterator[Naming]:
         fields = ("folder",) if level == 1 else tuple(f"folder{number}" for number in range(1, level + 1))
         front = "_".join(f"{{{name}}}" for name in fields)
         yield from _shortened(family, cells, front, fields)
-        yield Naming(f"{front}_{{name}}", "{name}", fields)
+        # ``ulm/ulm_000001.png`` is ``ulm_000001`` rather than ``ulm_ulm_000001``.
+        inside = f"{{{fields[-1]}}}_{{name}}"
+        begins = all(file.stem.startswith(f"{file.folders[-1]}_") for file in family.files)
+        for core in [inside, "{name}"] if begins else ["{name}"]:
+            own = front.removesuffix(f"{{{fields[-1]}}}") + inside if core == inside else f"{front}_{{name}}"
+            for stem in ["{id}", *affixes(family)]:
+                yield Naming(own, stem.replace("{id}", core), fields, core)
     yield from _shortened(family, cells, "", ())
 
 
@@ -114,7 +122,7 @@ def _shortened(family: Family, cells: Collection[str], front: str, fields: tuple
             number += len(values) > 1
             parts.append(f"{{name{number}}}" if len(values) > 1 else values.pop())
         stem = "_".join(parts).replace("{name1}", "{name}") if number == 1 else "_".join(parts)
-        yield Naming(f"{front}_{stem}".lstrip("_"), f"{stem}_{{*}}", fields)
+        yield Naming(f"{front}_{stem}".lstrip("_"), f"{stem}_{{*}}", fields, stem)
 
 
 def affixes(family: Family) -> list[str]:
@@ -193,10 +201,12 @@ def _tried(text: str, naming: Naming, ids: Collection[str], family: Family, know
         kind = "class"
         if len(classes) == 1:
             text, kind = text.replace("{class}", next(iter(classes))), "image"
+        elif not any(len(files) > 1 for files in by_id.values()):
+            return None
     elif text.split("/")[-1].startswith("{*}") or re.search(r"\{id\}[^{}]\{\*\}", text):
         kind = "object"
-    elif any(len(files) > 1 for files in by_id.values()):
-        return None
+    elif "{*}" in text or any(len(files) > 1 for files in by_id.values()):
+        return None  # a star in the path of a mask stands for one of its objects
     return MaskFiles(family, text, kind, share, by_id, tuple(sorted(classes)) if kind == "class" else ())
 
 
@@ -209,11 +219,10 @@ def _mask_patterns(naming: Naming, family: Family, mark: str) -> Iterator[str]:
         if family.fixed:
             yield Naming(naming.id, "", folders).pattern(family)
             continue
-        core = "{id}" if naming.id == "{id}" else naming.stem
-        yield Naming(naming.id, core, folders).pattern(family)
+        for stem in ["{id}", *affixes(family)]:
+            yield Naming(naming.id, stem.replace("{id}", naming.core), folders).pattern(family)
         if naming.id != "{id}":
             continue
-        yield from (Naming(stem=stem, folders=folders).pattern(family) for stem in affixes(family))
         if folders == ("id",):
             yield Naming(stem="{class}", folders=folders).pattern(family)
             yield Naming(stem="{*}", folders=folders).pattern(family)

@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 
 from segfold.errors import SegfoldError, one_line
+from segfold.layouts.ahead import map_files
 from segfold.layouts.arrays import is_array, read_array
-from segfold.layouts.decode import map_files, read_image
+from segfold.layouts.decode import read_image
 from segfold.layouts.tags import orientation
 
 SECONDS = 6.0  # for a sample

@@ -7,7 +7,7 @@ from segfold.importing.guess.families import Family
 from segfold.importing.guess.naming import MaskFiles, Naming, affixes, mask_files, named_by, namings
 from segfold.importing.guess.words import Part, says_objects, shape
 
-_TRIED = 4  # ways to name images
+_TRIED = 8  # ways to name images
 
 
 @dataclass
