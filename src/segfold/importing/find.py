@@ -12,7 +12,7 @@ from segfold.layouts.patterns import Pattern
 from segfold.layouts.records import Part
 from segfold.layouts.table import row_count, shorten
 
-_DEPTH = 5  # folders below the source in which to look
+_DEPTH = 3  # folders below the source in which to look for the folder in which everything lies
 _NESTING = 3  # zips in zips
 
 
@@ -73,8 +73,8 @@ def find_files(competition: Competition, source: Path, scratch: Path) -> tuple[d
         reasons = [*search.skipped, *(search.empty[part] for part in missing if part in search.empty)]
         raise SegfoldError(
             f"{shorten(reasons, 3, '; ')}{'; so ' if reasons else ''}{source} has no "
-            f"{shorten([part.label for part in missing])}: expected the data of {competition.title} "
-            "as Kaggle packs it, in a folder or a zip"
+            f"{shorten([part.label for part in missing])}: expected the data of {competition.title}"
+            f"{'' if competition.slug is None else ' as Kaggle packs it'}, in a folder or a zip"
         )
     files = {name: file for part, place in search.places.items() for name, file in part.files(place).items()}
     return competition.layout.used(files), [f"skipped {reason}" for reason in search.skipped]
@@ -111,7 +111,8 @@ class _Search:
         """Fills in the places of parts that have none; returns the zips and the folders that they stand for."""
         candidates: dict[Part, list[Path]] = {}
         archives = []
-        for path, is_folder in [(root, True), *self._walk(root, _DEPTH)]:
+        depth = _DEPTH + max(part.depth for part in self.wanted)
+        for path, is_folder in [(root, True), *self._walk(root, depth)]:
             inside = PurePosixPath(one_form(path.relative_to(root).as_posix()))
             for part in self.wanted:
                 if part in self.places or is_folder == part.is_file or not part.ends(inside):

@@ -167,6 +167,11 @@ def _remove(path: Path) -> None:
 
 def _download(competition: Competition, folder: Path) -> None:
     """Fetches all files with Kaggle's own client (an optional package)."""
+    if competition.slug is None:
+        raise SegfoldError(
+            f"{competition.title} is not on Kaggle (its competition file has no slug): fetch its data by hand "
+            f"{'' if competition.source is None else f'({competition.source}) '}and use `make data from=PATH`"
+        )
     page = f"https://www.kaggle.com/c/{competition.slug}/data"
     by_hand = f"or fetch the zip from {page} and use `make data from=PATH`"
     # Without a token the client prints a page of help, raises OSError or exits, depending on its version.

@@ -82,9 +82,18 @@ class Part:
     def label(self) -> str:
         return self.pattern.label
 
+    @property
+    def _own(self) -> tuple[str, ...]:
+        return self.pattern.parts if self.is_file else PurePosixPath(self.pattern.base).parts
+
+    @property
+    def depth(self) -> int:
+        """How many folders down it, or the folder of it, lies in a data folder."""
+        return len(self._own)
+
     def ends(self, path: PurePosixPath) -> bool:
         """Whether ``path``, in the form of ``one_form``, is this part, or the folder of it, below some folder."""
-        own = self.pattern.parts if self.is_file else PurePosixPath(self.pattern.base).parts
+        own = self._own
         return path.parts[len(path.parts) - len(own) :] == own
 
     def files(self, place: Path) -> dict[str, Path]:
