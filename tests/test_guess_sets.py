@@ -165,7 +165,11 @@ SETS: dict[str, tuple[Callable[[Path, np.random.Generator], Masks], int, list[st
         4,
         ["rle_order: row", "key: 'train/{id}.png'", "class_column: defect", "unlisted: empty", "# group_column: plant"],
     ),
-    "cities": (cities, 3, ["gtFine/val/{folder}/{folder}_{name}_gtFine_labelIds.png", "Masks of the test images are there too"]),
+    "cities": (
+        cities,
+        3,
+        ["gtFine/val/{folder}/{folder}_{name}_gtFine_labelIds.png", "Masks of the test images are there too"],
+    ),
     "by_class_folder": (by_class_folder, 0, ["masks/{class}/{id}.png", "classes: [building, road]"]),
     "by_class_file": (by_class_file, 0, ["masks/{id}_{class}.png", "classes: [EX, HE, MA]"]),
     "coloured": (coloured, 0, ["class_2: [60, 60, 255]", "task: multiclass"]),

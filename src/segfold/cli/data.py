@@ -14,7 +14,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--competition", default="tgs-salt", help="name in configs/competitions, or a YAML file")
     parser.add_argument("--from", dest="source", type=user_path, help="a folder or zip that you have (default: Kaggle)")
     parser.add_argument(
-        "--guess", type=user_path, metavar="PATH", help="only print a competition file for a folder or zip that has none"
+        "--guess",
+        type=user_path,
+        metavar="PATH",
+        help="only print a competition file for a folder or zip that has none",
     )
     parser.add_argument("--force", action="store_true", help="replace other data of the competition")
 
