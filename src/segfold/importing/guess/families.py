@@ -92,17 +92,16 @@ def find_families(names: Iterable[str], known: Collection[str]) -> list[Family]:
         names: paths of image files.
         known: what stands in the tables; ids are among it.
     """
-    paths = [PurePosixPath(name) for name in names]
+    paths = [_taken_apart(name) for name in names]
     stems: dict[tuple[str, ...], set[str]] = defaultdict(set)
-    for path in paths:
-        stems[path.parts[:-1]].add(path.stem)
+    for _, folder, stem, _ in paths:
+        stems[folder].add(stem)
     dirs = _general(stems)
     grouped: dict[tuple[tuple[str | None, ...], str], list[File]] = defaultdict(list)
-    for path in paths:
-        folder = path.parts[:-1]
+    for name, folder, stem, suffix in paths:
         general = dirs[folder]
         folders = tuple(part for part, known_as in zip(folder, general) if known_as is None)
-        grouped[general, path.suffix].append(File(path.as_posix(), folders, path.stem))
+        grouped[general, suffix].append(File(name, folders, stem))
     families: list[Family] = []
     for (general, suffix), files in grouped.items():
         fixed = _fixed(files, known)
@@ -111,6 +110,13 @@ def find_families(names: Iterable[str], known: Collection[str]) -> list[Family]:
         if not fixed:
             families += _by_ending(general, suffix, files, stems)
     return sorted(_joined(families), key=lambda family: family.label)
+
+
+def _taken_apart(name: str) -> tuple[str, tuple[str, ...], str, str]:
+    """A path, its folders, its stem and its suffix."""
+    *folder, last = name.split("/")
+    stem, mark, suffix = last.rpartition(".")
+    return name, tuple(folder), stem, mark + suffix
 
 
 def _general(stems: Mapping[tuple[str, ...], set[str]]) -> dict[tuple[str, ...], tuple[str | None, ...]]:
@@ -183,7 +189,7 @@ def _by_ending(
     endings: Counter[str] = Counter()
     ending_of: dict[str, str] = {}
     for file in files:
-        beside = stems[PurePosixPath(file.name).parts[:-1]]
+        beside = stems[_taken_apart(file.name)[1]]
         for at in (match.start() for match in re.finditer(r"[-_. ]", file.stem)):
             if file.stem[:at] in beside and re.search("[A-Za-z]", file.stem[at:]):
                 endings[file.stem[at:]] += 1

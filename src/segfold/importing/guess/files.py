@@ -38,10 +38,10 @@ class Source:
             raise SegfoldError(f"no {path}: expected a folder or a zip with images")
         self.notes: list[str] = []
         self._scratch = scratch
-        self._files: dict[str, Path] = {}  # what lies on the disk
+        self._files: dict[str, str] = {}  # what lies on the disk
         self._members: dict[str, tuple[Path, PurePosixPath]] = {}  # what lies in a zip, and where in it
         if path.is_dir():
-            self._folder(path, PurePosixPath())
+            self._folder(path)
         elif path.suffix.lower() == ".zip":
             self._zip(path, PurePosixPath(), _NESTING)
         else:
@@ -58,7 +58,7 @@ class Source:
         for name in names:
             whole = f"{self.top}/{name}" if self.top else name
             if whole in self._files:
-                found[name] = self._files[whole]
+                found[name] = Path(self._files[whole])
             else:
                 archive, member = self._members[whole]
                 zipped.setdefault(archive, {})[member] = name
@@ -75,21 +75,23 @@ class Source:
             return {}
         return {name: target / member for member, name in members.items()}
 
-    def _folder(self, path: Path, inside: PurePosixPath) -> None:
+    def _folder(self, path: Path) -> None:
         zips = []
-        for file, place in self._walk(path, inside, _DEPTH):
-            if not is_unicode(file.name):
-                self.notes.append(f"{place.parent} holds {file.name!r}, a name that is not UTF-8; it is left out")
-            elif file.suffix.lower() == ".zip":
-                zips.append((file, place.with_suffix("")))
+        for file, place in self._walk(str(path), "", _DEPTH):
+            if not is_unicode(place):
+                self.notes.append(f"{file!r} is a name that is not UTF-8; it is left out")
+            elif place.lower().endswith(".zip"):
+                zips.append((Path(file), PurePosixPath(place).with_suffix("")))
             else:
-                self._files[place.as_posix()] = file
-        there = {parent for name in self._files for parent in PurePosixPath(name).parents}
-        for file, place in zips:
-            if place not in there:  # else it has been unpacked already
-                self._zip(file, place, _NESTING)
+                self._files[place] = file
+        folders = {name.rpartition("/")[0] for name in self._files}
+        there = {parent for folder in folders for parent in (PurePosixPath(folder), *PurePosixPath(folder).parents)}
+        for archive, inside in zips:
+            if inside not in there:  # else it has been unpacked already
+                self._zip(archive, inside, _NESTING)
 
-    def _walk(self, folder: Path, inside: PurePosixPath, depth: int) -> Iterator[tuple[Path, PurePosixPath]]:
+    def _walk(self, folder: str, inside: str, depth: int) -> Iterator[tuple[str, str]]:
+        """Files, with their paths below the first folder."""
         try:
             with os.scandir(folder) as entries:
                 found = sorted((entry for entry in entries if not _hidden(entry.name)), key=lambda entry: entry.name)
@@ -97,11 +99,11 @@ class Source:
             self.notes.append(f"{folder} cannot be looked into: {error.strerror or error}")
             return
         for entry in found:
-            place = inside / one_form(entry.name)
+            place = f"{inside}{one_form(entry.name)}"
             if not entry.is_dir():
-                yield Path(entry.path), place
+                yield entry.path, place
             elif depth > 0:
-                yield from self._walk(Path(entry.path), place, depth - 1)
+                yield from self._walk(entry.path, f"{place}/", depth - 1)
 
     def _zip(self, archive: Path, inside: PurePosixPath, nesting: int) -> None:
         members: list[PurePosixPath] = []
@@ -135,7 +137,7 @@ def is_image(name: str) -> bool:
 
 def _top(names: list[str]) -> str:
     """The folders that all files lie in, but for those that say what is in them."""
-    folders = [PurePosixPath(name).parts[:-1] for name in names]
+    folders = [tuple(name.split("/")[:-1]) for name in names]
     common = common_front(folders)
     if common and any(len(folder) == len(common) for folder in folders):
         own = [name for name, folder in zip(names, folders) if len(folder) == len(common)]

@@ -41,11 +41,9 @@ class Naming:
 
     def ids(self, family: Family, most: int | None = None) -> dict[str, str]:
         """The id of each file, by its path; files that are not named so have none."""
-        return {
-            name: Ids(self.id).of(fields)
-            for name, fields in matches(self.pattern(family), _spread(family.files, most))
-            if Ids(self.id).fields <= fields.keys()
-        }
+        maker, files = Ids(self.id), _spread(family.files, most)
+        found = matches(self.pattern(family), files)
+        return {name: maker.of(fields) for name, fields in found if maker.fields <= fields.keys()}
 
 
 def matches(text: str, files: list[File], classes: Sequence[str] = ()) -> Iterator[tuple[str, dict[str, str]]]:
@@ -77,8 +75,11 @@ def named_by(naming: Naming, family: Family, cells: Collection[str]) -> float:
 
 
 def _is_unique(naming: Naming, family: Family) -> bool:
-    ids = naming.ids(family)
-    return len(ids) == len(family.files) and len(set(ids.values())) == len(ids)
+    for some in (_SAMPLE, None):  # most that are not are not in a sample either
+        ids = naming.ids(family, some)
+        if len(ids) < len(_spread(family.files, some)) or len(set(ids.values())) < len(ids):
+            return False
+    return True
 
 
 def _possible(family: Family, cells: Collection[str]) -> Iterator[Naming]:
@@ -169,6 +170,8 @@ def mask_files(naming: Naming, ids: Collection[str], family: Family) -> MaskFile
         found = _tried(text, naming, ids, family, _classes(text, family, rests))
         if found is not None and (best is None or found.share > best.share + 0.02):
             best = found
+            if best.share > 0.98:  # no other is better
+                break
     return best if best is not None and best.share >= 0.5 else None
 
 
@@ -187,6 +190,10 @@ def _tried(text: str, naming: Naming, ids: Collection[str], family: Family, know
         known: what may stand for the class; empty for anything.
     """
     maker = Ids(naming.id)
+    some = _spread(family.files, _SAMPLE)
+    found = [fields for _, fields in matches(text, some, known) if maker.fields <= fields.keys()]
+    if sum(maker.of(fields) in ids for fields in found) < 0.4 * len(some):
+        return None
     by_id: dict[str, list[str]] = {}
     classes: Counter[str] = Counter()
     for name, fields in matches(text, family.files, known):

@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 from segfold.importing.guess.families import Family
 from segfold.importing.guess.naming import MaskFiles, Naming, affixes, mask_files, named_by, namings
@@ -62,12 +63,14 @@ def find_roles(families: Sequence[Family], cells: Collection[str]) -> Roles:
     pictures = [family for family in families if not family.says_mask and not family.ending] or list(families)
     first = [family for family in pictures if family.split == "train"]
     first = first or [family for family in pictures if family.split is None] or pictures
-    choices = [(family, naming) for family in first for naming in namings(family, cells)[:_TRIED]]
-    rated = [(_rate(family, naming, families, cells), -place) for place, (family, naming) in enumerate(choices)]
-    family, naming = choices[-max(rated)[1]]
-    train = _images(family, naming, pictures)
-    masks = _masks_of(train, families)
-    if not masks and not named_by(naming, family, cells):
+    choices = [
+        _choice(family, naming, pictures, families, cells)
+        for family in first
+        for naming in namings(family, cells)[:_TRIED]
+    ]
+    best = max(choices, key=lambda choice: choice.rating)  # of equals the first
+    train, masks = best.images, best.masks
+    if not masks and not named_by(train.naming, train.family, cells):
         masks = _masks_of(train, families, named=False)
     roles = Roles(train, masks)
     silent = [other for other in pictures if other.split is None and train.family.split == "train"]
@@ -84,12 +87,30 @@ def find_roles(families: Sequence[Family], cells: Collection[str]) -> Roles:
     return roles
 
 
-def _rate(family: Family, naming: Naming, families: Sequence[Family], cells: Collection[str]) -> float:
-    """How many images are named by tables, or have masks; the number of files decides between equals."""
-    ids = naming.ids(family)
-    masks = _masks_of(_images(family, naming, ()), families)
+class _Choice(NamedTuple):
+    """Images that may be the training images, with what may be their masks.
+
+    Attributes:
+        rating: how many are named by tables, or have masks; the number of files decides between equals.
+    """
+
+    rating: float
+    images: Images
+    masks: list[MaskFiles]
+
+
+def _choice(
+    family: Family,
+    naming: Naming,
+    pictures: Sequence[Family],
+    families: Sequence[Family],
+    cells: Collection[str],
+) -> _Choice:
+    images = _images(family, naming, pictures)
+    masks, count = _masks_of(images, families), len(images.ids)
     matched = max((len(found.by_id) for found in masks), default=0)
-    return round(named_by(naming, family, cells) * len(ids)) + matched + 0.01 * len(masks) + len(ids) / 1e9
+    named = round(named_by(naming, family, cells) * count)
+    return _Choice(named + matched + 0.01 * len(masks) + count / 1e9, images, masks)
 
 
 def _images(family: Family, naming: Naming, pictures: Sequence[Family]) -> Images:

@@ -16,6 +16,7 @@ from segfold.importing.guess.words import common_front, split_of, words
 from segfold.layouts.ids import one_form
 
 _MOST_BYTES = 300_000_000
+_PAIR = re.compile(r"\s*[0-9]+[ \t]+[0-9]+(?:[ \t]+[0-9]+[ \t]+[0-9]+){0,20}(?:\s*$|[ \t]+[0-9])")
 _SOME = 500  # cells that say what a column is
 _MOST_CLASSES = 60
 _GROUPS = (
@@ -101,14 +102,8 @@ def _runs_share(cells: pd.Series) -> float:
 
 
 def is_runs(text: str) -> bool:
-    """Whether a cell holds pairs of numbers."""
-    steps = text[:200].split()
-    steps = steps[:-1] if len(text) > 200 else steps
-    return (
-        len(steps) > 1
-        and all(step.isascii() and step.isdigit() for step in steps)
-        and (len(text) > 200 or len(steps) % 2 == 0)
-    )
+    """Whether a cell holds pairs of numbers, by how it begins."""
+    return _PAIR.match(text) is not None
 
 
 @dataclass(frozen=True)
