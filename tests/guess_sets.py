@@ -33,7 +33,10 @@ def nested(root: Path, rng: np.random.Generator) -> Masks:
 
 
 def by_defect(root: Path, rng: np.random.Generator) -> Masks:
-    """A row for each defect that is there, along the rows; ids are paths, classes a column of another name."""
+    """A row for each defect that is there, along the rows; ids are paths, classes a column of another name.
+
+    One of the classes that the sample has is in no training image.
+    """
     masks, train, sample = {}, [], []
     names = ("crack", "rust", "scratch")
     for number in range(14):
@@ -42,7 +45,7 @@ def by_defect(root: Path, rng: np.random.Generator) -> Masks:
         split = "train" if number < 10 else "test"
         save(root / split / f"{name}.png", picture(rng, planes))
         if split == "test":
-            sample += [f"{name}.png,{each}," for each in names]
+            sample += [f"{name}.png,{each}," for each in (*names, "stain")]
             continue
         rows = [(each, plane) for each, plane in zip(names, planes) if plane.any()]
         train += [f"train/{name}.png,{each},{rle(plane, 'row')},plant{number % 3}" for each, plane in rows]

@@ -36,7 +36,14 @@ SETS: dict[str, tuple[Callable[[Path, np.random.Generator], Masks], int, list[st
     "by_defect": (
         by_defect,
         4,
-        ["rle_order: row", "key: 'train/{id}.png'", "class_column: defect", "unlisted: empty", "# group_column: plant"],
+        [
+            "rle_order: row",
+            "key: 'train/{id}.png'",
+            "class_column: defect",
+            "scratch, stain]",
+            "unlisted: empty",
+            "# group_column: plant",
+        ],
     ),
     "cities": (
         cities,
@@ -149,6 +156,13 @@ def test_damaged_files_are_told_and_the_rest_is_guessed(tmp_path: Path) -> None:
     assert "odd.csv cannot be read as a CSV" in text and "train_masks: 'mask/mask_{id}.jpg'" in text
 
 
+def test_a_link_that_leads_back_is_left(tmp_path: Path) -> None:
+    root = tmp_path / "download"
+    coloured(root, np.random.default_rng(5))
+    (root / "x" / "back").symlink_to(root, target_is_directory=True)
+    assert "8 training images: x/*.png" in guess(root)
+
+
 def test_images_alone_say_that_masks_are_to_be_filled_in(tmp_path: Path) -> None:
     for number in range(3):
         save(tmp_path / "download" / "pictures" / f"{number}.png", np.zeros((8, 8, 3), np.uint8))
@@ -173,6 +187,20 @@ def test_how_run_lengths_are_numbered(order: str, relative: bool, tmp_path: Path
     text = guess(root)
     assert f"rle_order: {order}" in text and ("rle_relative: true" in text) == relative
     assert load_competition(_written(text, tmp_path)).layout.table.key == "{id}.png"
+
+
+@pytest.mark.parametrize("order", ["column", "row"])
+def test_mask_files_say_how_run_lengths_are_numbered(order: str, tmp_path: Path) -> None:
+    """Though the other order gives whole shapes, and this one stripes."""
+    rng, root, lines = np.random.default_rng(5), tmp_path / "download", []
+    here, there = ("C", "F") if order == "row" else ("F", "C")
+    for number in range(6):
+        mask = discs(rng, 2).flatten(there).reshape((32, 40), order=here)
+        save(root / "images" / f"{number}.png", picture(rng, mask[None] > 0))
+        save(root / "masks" / f"{number}.png", filled(mask))
+        lines.append(f"{number},{rle(mask, order)}")
+    table(root / "masks.csv", "name,runs", lines)
+    assert f"rle_order: {order}   # 6 of 6 mask files" in guess(root)
 
 
 def _written(text: str, home: Path) -> str:

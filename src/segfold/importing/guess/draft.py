@@ -112,7 +112,10 @@ class Draft:
             text.say(f"  {problem}")
 
     def _what(self, text: Text) -> None:
-        name = re.sub(r"[^A-Za-z0-9._-]+", "-", self.path.resolve().stem).strip("-._").lower() or "my-competition"
+        name = (
+            re.sub(r"[^A-Za-z0-9._-]+", "-", re.sub(r"(?i)\.zip$", "", self.path.resolve().name)).strip("-._").lower()
+            or "my-competition"
+        )
         text.set("name", name[:100], "fill in: a short name, the folder data/NAME will have it")
         text.set("title", name[:100], "fill in")
         text.set("layout", self.layout)

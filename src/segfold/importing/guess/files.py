@@ -102,7 +102,7 @@ class Source:
             place = f"{inside}{one_form(entry.name)}"
             if not entry.is_dir():
                 yield entry.path, place
-            elif depth > 0:
+            elif depth > 0 and not (entry.is_symlink() and _is_above(entry.path, folder)):
                 yield from self._walk(entry.path, f"{place}/", depth - 1)
 
     def _zip(self, archive: Path, inside: PurePosixPath, nesting: int) -> None:
@@ -146,6 +146,11 @@ def _top(names: list[str]) -> str:
     while common and split_of(common[-1]):
         common.pop()
     return "/".join(common)
+
+
+def _is_above(link: str, folder: str) -> bool:
+    """Whether a link leads back to where it lies, or above."""
+    return Path(os.path.realpath(folder)).is_relative_to(os.path.realpath(link))
 
 
 def _hidden(name: str) -> bool:
