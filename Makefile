@@ -58,8 +58,8 @@ check: setup ## formatting, lint, types, import direction
 	@$(venv)/bin/mypy
 	@$(venv)/bin/python -m pytest tests/test_imports.py
 
-data: setup ## the competition's data: from Kaggle, or from=PATH of a folder or zip
-	@$(run) data --competition $(competition) $(if $(from),--from "$(from)") $(if $(force),--force)
+data: setup ## the competition's data: from Kaggle, or from=PATH of a folder or zip; guess=PATH prints a competition file for it
+	@$(run) data $(if $(guess),--guess "$(guess)",--competition $(competition) $(if $(from),--from "$(from)") $(if $(force),--force))
 
 folds: setup ## folds/<competition>-5.csv
 	@$(run) folds --competition $(competition)

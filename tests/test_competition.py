@@ -6,6 +6,8 @@ import pytest
 
 from segfold.competition import data_folder, load_competition
 from segfold.errors import SegfoldError
+from segfold.layouts import LAYOUTS
+from segfold.tasks import TASKS
 
 GOOD = """
 name: mine
@@ -81,6 +83,24 @@ def test_what_does_not_fit_is_refused(tmp_path: Path, change: str, said: str) ->
         load_competition("mine", tmp_path)
     assert said in str(caught.value)
     assert str(path) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("good", "change", "said"),
+    [
+        ("layout: kaggle-rle", "layout: kaggle_rl", "layout is 'kaggle_rl': expected one of {} (nearest: kaggle-rle)"),
+        ("layout: kaggle-rle", "layout: [voc]", "layout is ['voc']: "),
+        ("task: binary", "task: multi-label", "task is 'multi-label': expected one of {} (nearest: multilabel)"),
+        ("task: binary", "task: ''", "task is '': expected one of {} (nearest: "),
+    ],
+)
+def test_the_registries_name_layouts_and_tasks(tmp_path: Path, good: str, change: str, said: str) -> None:
+    write(tmp_path, GOOD.replace(good, change).replace("title: Mine", ""))
+    with pytest.raises(SegfoldError) as caught:
+        load_competition("mine", tmp_path)
+    names = LAYOUTS if good.startswith("layout") else TASKS
+    assert said.format(", ".join(names)) in str(caught.value) and "title is missing" in str(caught.value)
     assert "\n" not in str(caught.value)
 
 

@@ -9,9 +9,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+from sklearn.metrics import fbeta_score
 
 from small_project import ROOT, make_project
+from tiny_competition import brute_force_rle, write_image
 
 DOC = (ROOT / "docs" / "extending.md").read_text(encoding="utf-8")
 FILES = re.findall(r"^New file `(\S+)`:\n\n```(?:python|yaml)\n(.*?)^```$", DOC, re.MULTILINE | re.DOTALL)
@@ -58,11 +61,11 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_the_page_adds_one_file_and_one_line_each() -> None:
-    rooms = ("models", "models/heads", "losses", "data/augment", "post")
+    rooms = ("models", "models/heads", "losses", "metrics", "data/augment", "layouts", "post")
     folders = [f"src/segfold/{room}" for room in rooms]
     code = [path for path, _ in FILES if path.endswith(".py")]
     assert [str(Path(path).parent) for path in code] == [str(Path(path).parent) for path, _, _ in LINES] == folders
-    assert len(COMMANDS) == 2 and len(CASES) == 1
+    assert len(COMMANDS) == 4 and len(CASES) == 1
     # All fenced blocks of the page are one of these.
     assert len(re.findall("^```$", DOC, re.MULTILINE)) == len(FILES) + len(LINES) + len(CASES) + len(COMMANDS)
 
@@ -146,15 +149,93 @@ def test_what_was_added_trains(home: Path) -> None:
         assert setting in config
 
 
+def segfold(home: Path, command: str) -> str:
+    """What a command of the page says."""
+    words = shlex.split(command)
+    assert words[0] == "python"
+    done = run(home, [sys.executable, *words[1:]], PYTHONPATH="src")
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def footpaths(home: Path) -> dict[str, np.ndarray]:
+    """The masks of the page's competition by ids; its data is imported. Mask files have other names than images."""
+    rng, lines = np.random.default_rng(0), {}
+    masks = {name: (rng.random((9, 12)) < 0.4).astype(np.uint8) for name in "abcdefg"}
+    for number, (name, mask) in enumerate(masks.items()):
+        lines[name] = f"pictures/{name}.jpg labels/{6 - number}.png"
+        for path, pixels in zip(lines[name].split(), (np.full((9, 12, 3), 30 * number, np.uint8), mask)):
+            write_image(home / "mine" / path, pixels)
+    lines["c"] = "pictures/c.jpg"
+    for split, names in {"train": "dbf", "val": "ea", "test": "gc"}.items():
+        (home / "mine" / f"{split}.txt").write_text("".join(f"{lines[name]}\n" for name in names))
+    shutil.make_archive(str(home / "footpaths"), "zip", home / "mine")
+    assert "5 train and 2 test images" in segfold(home, COMMANDS[2])
+    return masks
+
+
+def test_the_layout_loads_what_its_lists_say(home: Path, footpaths: dict[str, np.ndarray]) -> None:
+    code = """
+import json
+from pathlib import Path
+from segfold.competition import load_competition
+from segfold.data.images import load_split
+from segfold.errors import SegfoldError
+
+competition = load_competition("footpaths")
+for split in ("train", "test"):
+    found = load_split(competition, split)
+    grey = [round(image.mean() / 30) for image in found.images]
+    print(json.dumps([list(found.ids), grey, [mask.tolist() for mask in found.masks or ()]]))
+    print(None if found.held_out is None else found.ids[found.held_out])
+with open("data/footpaths/train.txt", "a") as file:
+    print("pictures/b.jpg labels/9.png", "pictures/x.jpg labels/1.png", "pictures/a.jpg labels/1.png", sep="\\n", file=file)
+text = Path("configs/competitions/footpaths.yaml").read_text()
+print(*competition.layout.listing("train", Path("data/footpaths"), ["path"]).problems, sep="\\n")
+for wrong in sys.argv[1:]:
+    Path("wrong.yaml").write_text(text.replace("layout: pairs", wrong))
+    try:
+        load_competition("wrong.yaml")
+    except SegfoldError as error:
+        print(error)
+"""
+    wrong = {
+        "layout: pears": "layout is 'pears': expected one of kaggle-rle, voc, folders, pairs (nearest: pairs)",
+        "layout: pairs\nmask: a/{*}.png": "layout pairs has no option mask (nearest: masks)",
+        "layout: pairs\ntest: ../test.txt": "test is '../test.txt': expected a relative path inside the data folder",
+    }
+    train, held_out, test, none, *messages = python(home, code, *wrong).splitlines()
+    assert json.loads(train) == [list("abdef"), [0, 1, 3, 4, 5], [footpaths[name].tolist() for name in "abdef"]]
+    assert json.loads(test) == [list("cg"), [2, 6], []] and (held_out, none) == ("['a' 'e']", "None")
+    expected = ["line 'pictures/b.jpg labels/9.png'", "line 'pictures/x.jpg labels/1.png'", "a is there twice"]
+    for message, text in zip(messages, [*expected, *wrong.values()], strict=True):
+        assert text in message
+
+
+def test_the_metric_scores_as_scikit_learn(home: Path, footpaths: dict[str, np.ndarray]) -> None:
+    truth = {name: footpaths[name] for name in "gc"}
+    noise = np.random.default_rng(1).random((2, 9, 12)) < 0.3
+    pred = {name: mask ^ (flipped & (mask == 0)) for (name, mask), flipped in zip(truth.items(), noise)}
+    for file, masks in (("submission", pred), ("solution", truth)):
+        rows = [f"{name},{brute_force_rle(mask)}" for name, mask in masks.items()]
+        (home / f"{file}.csv").write_text("\n".join(["id,rle_mask", *rows]) + "\n")
+    flat = [np.concatenate([mask.ravel() for mask in masks.values()]) for masks in (truth, pred)]
+    expected = {beta: f"f_beta {fbeta_score(*flat, beta=beta):.4f} ±" for beta in (0.5, 1, 2)}
+    assert expected[2] in segfold(home, COMMANDS[3]) and len(set(expected.values())) == 3
+
+
 @pytest.mark.slow
 def test_the_suite_holds_what_was_added_to_its_laws(home: Path) -> None:
     shutil.copytree(ROOT / "tests", home / "tests", ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(ROOT / "pyproject.toml", home)
     laws = ["comparison_models", "heads", "losses", "loss_sharding", "augment", "setting_bounds", "post"]
+    laws += ["metrics_sums", "metrics_regions", "choice"]
     command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *(f"tests/test_{law}.py" for law in laws)]
     command += [
         "-k",
-        "thumbnail or auxiliary or log_cosh or log-cosh or posterise or hull or held_to_these_laws or cases or exceptions",
+        "thumbnail or auxiliary or log_cosh or log-cosh or f_beta or posterise or hull or held_to_these_laws or cases "
+        "or exceptions",
     ]
     done = run(home, command, PYTHONPATH="src")
     failed = re.findall(r"^FAILED (\S+)", done.stdout, re.MULTILINE)
@@ -171,7 +252,7 @@ def test_the_suite_holds_what_was_added_to_its_laws(home: Path) -> None:
     done = run(home, [*command, "-vv"], PYTHONPATH="src")
     assert done.returncode == 0, done.stdout
     passed = re.findall(r"^(\S+) PASSED", done.stdout, re.MULTILINE)
-    for name in ("thumbnail", "auxiliary", "log-cosh-smooth", "posterise"):
+    for name in ("thumbnail", "auxiliary", "log-cosh-smooth", "f_beta", "posterise"):
         assert sum(f"[{name}" in test for test in passed) >= 4, passed
 
 

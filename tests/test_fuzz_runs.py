@@ -24,7 +24,7 @@ from segfold.files import read_records
 from segfold.inference.networks import load_weights
 from segfold.store.reader import open_store
 from segfold.store.writer import StoreWriter
-from segfold.submission.check import check_csv
+from segfold.submission.check import check_submission
 from segfold.training import checkpoint
 from small_project import make_project
 
@@ -181,7 +181,7 @@ def test_submissions_from_damaged_runs(home: Path) -> None:
         if same_settings() and decided and name != "more" and submitted() != expected:
             raise WrongError(f"{name}: another submission of the same settings")
         (path,) = Path("submissions").glob("*.csv")
-        if check_csv(path, load_competition("configs/competitions/small.yaml"), shapes).problems:
+        if check_submission(path, load_competition("configs/competitions/small.yaml"), shapes).problems:
             raise WrongError(f"{name}: a bad submission")
 
     fuzz(ALL, "runs", case)

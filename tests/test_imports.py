@@ -74,6 +74,15 @@ def test_help_imports_nothing_heavy() -> None:
     subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.DEVNULL, cwd=SOURCE.parent)
 
 
+def test_verbs_that_train_nothing_do_not_wait_for_torch() -> None:
+    code = (
+        "import sys\n"
+        "import segfold.importing.kaggle, segfold.data.images, segfold.data.folds, segfold.submission.score\n"
+        "assert 'torch' not in sys.modules, 'torch'\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=SOURCE.parent)
+
+
 def test_opencv_wheels_agree() -> None:
     from importlib.metadata import version
 

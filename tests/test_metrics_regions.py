@@ -95,6 +95,24 @@ def test_scikit_learn_of_labels_that_do_not_exclude_each_other() -> None:
     assert value("precision", counts) == pytest.approx(np.mean(each), rel=1e-12)
 
 
+def test_dice_without_pairs_of_empty_masks() -> None:
+    """Every image and class that is left weighs the same; images may have none left."""
+    rng = np.random.default_rng(7)
+    truth = (rng.random((9, 3, 8, 8)) < 0.4) & (rng.random((9, 3)) < 0.5)[..., None, None]
+    pred = (truth ^ (rng.random(truth.shape) < 0.1)) & (rng.random((9, 3)) < 0.6)[..., None, None]
+    pred[2] = truth[2] = False
+    parts = [overlap(pred[:, c], truth[:, c]) for c in range(3)]
+    counts = Counts(*(np.stack(column, axis=1) for column in zip(*parts)))
+    pairs = [(truth[n, c].ravel(), pred[n, c].ravel()) for n in range(9) for c in range(3)]
+    left = [f1_score(t, p) for t, p in pairs if t.any() or p.any()]
+    assert 9 < len(left) < 24
+    assert value("dice", counts, empty="skip") == pytest.approx(np.mean(left), rel=1e-12)
+    assert value("dice", counts) == value("dice", counts, empty="one")
+    assert value("dice", counts) == pytest.approx((np.sum(left) + 27 - len(left)) / 27, rel=1e-12)
+    skips = build_metric({"dice": {"empty": "skip"}})
+    assert METRICS["dice"]().by_class and not skips.by_class, "of classes with unlike many pairs no mean of theirs"
+
+
 def test_one_class_is_its_own_score() -> None:
     """Of binary masks, a score of an image is the plain one to the bit, and a score of the set is that of one image."""
     rng = np.random.default_rng(6)
@@ -119,6 +137,7 @@ def test_absent_classes() -> None:
     assert value("pixel_accuracy", counts) == pytest.approx(6 / 10)
     assert value("fw_iou", counts) == pytest.approx((7 * 6 / 8) / 10)
     assert value("dice", counts) == pytest.approx((12 / 14 + 1) / 4)
+    assert value("dice", counts, empty="skip") == pytest.approx((12 / 14 + 0 + 0) / 3)
     assert value("precision", counts) == pytest.approx((0.5 + 1) / 4)
     np.testing.assert_allclose(METRICS["miou"]().each([6, 0, 0, 0, 8, 0, 5, 3]), [0.75, np.nan, 0, 0])
 

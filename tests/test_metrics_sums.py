@@ -4,19 +4,28 @@ import numpy as np
 import pytest
 
 from segfold.errors import SegfoldError
-from segfold.metrics import METRICS, CountMetric, Counts, MeanScore, Metric, ScoreSums, build_metric
+from segfold.metrics import METRICS, CountMetric, Counts, MaskMetric, MeanScore, Metric, ScoreSums, Truth, build_metric
+from segfold.schema import settings_model
+from setting_numbers import Number, numbers
 
-CASES: list[str | dict[str, dict[str, object]]] = [*METRICS, {"global_dice": {"macro": True}}]
-IDS = [case if isinstance(case, str) else "global_dice-macro" for case in CASES]
+NUMBERS = [(name, number) for name, builder in METRICS.items() for number in numbers(settings_model(name, builder))]
+CASES: dict[str, str | dict[str, dict[str, object]]] = {name: name for name in METRICS}
+CASES["global_dice-macro"] = {"global_dice": {"macro": True}}
+CASES["dice-skip"] = {"dice": {"empty": "skip"}}
+CASES |= {
+    f"{name}-{number}-{value:g}": {name: number.at(value)} for name, number in NUMBERS for value in number.inside()
+}
 
 
 def features_of(metric: Metric, images: int, seed: int) -> np.ndarray:
-    """N×K features of images that differ in size and difficulty."""
+    """N×K features of images that differ in size and difficulty; not all have every class."""
     rng = np.random.default_rng(seed)
     if isinstance(metric, CountMetric):
         truth = rng.integers(20, 400, (images, 3)) * np.array([1, 2, 5])
         inter = (truth * rng.beta(5, 2, (images, 3))).astype(np.int64)
         pred = inter + (truth * rng.beta(2, 8, (images, 3))).astype(np.int64)
+        there = rng.random((images, 3)) < [0.9, 0.7, 1]
+        inter, pred, truth = inter * there, pred * there, truth * there
         return metric.of(Counts(inter, pred + truth - inter, pred, truth))
     if metric.size(1) == 1:
         return rng.beta(5, 2, (images, 1))
@@ -24,7 +33,7 @@ def features_of(metric: Metric, images: int, seed: int) -> np.ndarray:
     return np.hstack([(pixels * rng.beta(5, 2, (images, 1))).astype(np.int64), pixels]).astype(np.float64)
 
 
-@pytest.mark.parametrize("case", CASES, ids=IDS)
+@pytest.mark.parametrize("case", CASES.values(), ids=CASES)
 def test_standard_error_is_the_bootstraps(case: str) -> None:
     metric = build_metric(case)
     features = features_of(metric, 150, seed=1)
@@ -37,7 +46,7 @@ def test_standard_error_is_the_bootstraps(case: str) -> None:
     assert found.mean == pytest.approx(scores.mean(), abs=found.standard_error / 5)
 
 
-@pytest.mark.parametrize("case", CASES, ids=IDS)
+@pytest.mark.parametrize("case", CASES.values(), ids=CASES)
 def test_sums_add_up(case: str) -> None:
     metric = build_metric(case)
     features = features_of(metric, 30, seed=3)
@@ -47,7 +56,7 @@ def test_sums_add_up(case: str) -> None:
     assert parts.standard_error == pytest.approx(whole.standard_error, rel=1e-9)
 
 
-@pytest.mark.parametrize("case", CASES, ids=IDS)
+@pytest.mark.parametrize("case", CASES.values(), ids=CASES)
 def test_score_depends_on_means_alone(case: str) -> None:
     metric = build_metric(case)
     sums = features_of(metric, 30, seed=4).sum(axis=0)
@@ -55,7 +64,7 @@ def test_score_depends_on_means_alone(case: str) -> None:
     assert metric.value(sums / 30, 1) == pytest.approx(metric.value(sums, 30), rel=1e-12)
 
 
-@pytest.mark.parametrize("case", CASES, ids=IDS)
+@pytest.mark.parametrize("case", CASES.values(), ids=CASES)
 def test_gradient_is_the_slope(case: str) -> None:
     """By steps of another size than the numeric one's own, and in one direction of all sums at once."""
     metric = build_metric(case)
@@ -67,7 +76,7 @@ def test_gradient_is_the_slope(case: str) -> None:
         assert metric.gradient(sums, 30) @ way == pytest.approx(slope, rel=1e-5, abs=1e-9)
 
 
-@pytest.mark.parametrize("case", CASES, ids=IDS)
+@pytest.mark.parametrize("case", CASES.values(), ids=CASES)
 def test_nothing_there_has_a_score_and_a_slope(case: str) -> None:
     metric = build_metric(case)
     nothing = np.zeros(metric.size(3))
@@ -105,6 +114,21 @@ def test_metrics_are_built_by_name() -> None:
     assert build_metric({"global_dice": {"macro": True}}).size(4) == 8 != build_metric("global_dice").size(4)
 
 
+@pytest.mark.parametrize(("name", "number"), NUMBERS, ids=str)
+def test_numbers_at_and_beyond_their_bounds(name: str, number: Number) -> None:
+    assert np.isfinite(number.low) and np.isfinite(number.high), f"{number}: Annotated[…, Ge(…), Le(…)] says it"
+    pred, truth = np.random.default_rng(8).random((2, 1, 40, 30)) < 0.5
+    counts = Counts(*(np.array([each.sum()]) for each in (pred & truth, pred | truth, pred, truth)))
+    for value in number.inside():
+        metric = build_metric({name: number.at(value)})
+        assert isinstance(metric, CountMetric | MaskMetric)
+        found = metric.of(counts) if isinstance(metric, CountMetric) else metric.of(pred, Truth(truth))
+        assert 0 <= ScoreSums.of(found[None]).score(metric).mean <= 1
+    for value in number.beyond():
+        with pytest.raises(SegfoldError, match=rf"metric\.{name}\.{number}\b"):
+            build_metric({name: number.at(value)})
+
+
 @pytest.mark.parametrize(
     ("metric", "message"),
     [
@@ -115,6 +139,7 @@ def test_metrics_are_built_by_name() -> None:
         ({"dice": 3}, "metric.dice: found 3, expected a mapping"),
         ({"global_dice": {"makro": True}}, r"unknown key metric.global_dice.makro; did you mean macro\?"),
         ({"global_dice": {"macro": 2}}, "metric.global_dice.macro: .*found 2"),
+        ({"dice": {"empty": "zero"}}, "metric.dice.empty: .*one.*skip.*found 'zero'"),
         ({"boundary_accuracy": {"width": 0}}, "metric.boundary_accuracy.width: .*found 0"),
     ],
 )

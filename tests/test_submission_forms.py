@@ -178,7 +178,7 @@ def test_a_class_that_holds_what_stands_before_it() -> None:
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
-        ({"key": "image"}, r"key 'image' does not name the image: put \{id\}"),
+        ({"submission": {"key": "image"}}, r"key 'image' does not name the image: put \{id\}"),
         ({"key": "{id}", "rows": "class"}, r"2 classes do not say which: put \{class\} into key"),
         ({"key": "{id}_{class}", "rows": "image"}, "rows: image, but the competition 2 classes: set rows: class"),
         ({"submission": {"form": "png"}}, "the classes of task multilabel overlap: use form rle"),

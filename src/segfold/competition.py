@@ -4,11 +4,13 @@ import difflib
 import inspect
 import json
 import re
+from collections.abc import Collection
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     ConfigDict,
     Field,
@@ -25,7 +27,7 @@ from segfold.layouts.patterns import RelativePath, Template, Text
 from segfold.metrics import Metric, build_metric
 from segfold.paths import user_path
 from segfold.schema import said, settings_model
-from segfold.tasks import Task, make_task
+from segfold.tasks import TASKS, Task, make_task
 from segfold.yaml_file import read_yaml
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=100)]
@@ -49,6 +51,18 @@ class ExtraTable(BaseModel):
 
 
 Byte = Annotated[int, Field(ge=0, le=255)]
+
+
+def _one_of(names: Collection[str]) -> AfterValidator:
+    """Refuses what is not among the names, with the nearest of them."""
+
+    def known(name: str) -> str:
+        if name not in names:
+            near = difflib.get_close_matches(name, names, n=1, cutoff=0.0)[0]
+            raise ValueError(f"expected one of {', '.join(names)} (nearest: {near})")
+        return name
+
+    return AfterValidator(known)
 
 
 class Competition(BaseModel):
@@ -87,8 +101,8 @@ class Competition(BaseModel):
     slug: Name | None = None
     source: Text | None = None
     unconfirmed: tuple[Text, ...] = ()
-    layout_name: Literal["kaggle-rle", "voc", "folders"] = Field(alias="layout")
-    task_name: Literal["binary", "multiclass", "multilabel"] = Field(alias="task")
+    layout_name: Annotated[str, _one_of(LAYOUTS)] = Field(alias="layout")
+    task_name: Annotated[str, _one_of(TASKS)] = Field(alias="task")
     classes: tuple[Text, ...]
     void: Annotated[int, Field(ge=0, le=65535)] | None = None
     background: Annotated[int, Field(ge=0, le=254)] | None = None

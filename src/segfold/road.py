@@ -48,6 +48,7 @@ from segfold.settings import Experiment, Machine
 from segfold.stopping import Stopping
 from segfold.store import Probabilities
 from segfold.submission.blended import SubmissionOptions, Submitted, fit_recipe, write_blend
+from segfold.submission.forms import form_of
 from segfold.training import FoldJob
 from segfold.training import train_fold as train
 from segfold.training.learner import record_run
@@ -255,7 +256,9 @@ def submit(
     if recipe is not None:
         entries, left_out = members_of(recipe, entries, str(options.recipe))
         skip(left_out)
+        recipe.decisions(entries[0].competition.task, str(options.recipe))  # refused before anything is predicted
     competition = entries[0].competition
+    form_of(competition)  # what cannot be written is refused before anything is predicted
     train, test = (load_split(competition, split, home, observer.say) for split in ("train", "test"))
     entries, lines = drop_changed(entries, train)
     skip(lines)

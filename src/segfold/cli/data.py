@@ -13,10 +13,21 @@ if TYPE_CHECKING:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--competition", default="tgs-salt", help="name in configs/competitions, or a YAML file")
     parser.add_argument("--from", dest="source", type=user_path, help="a folder or zip that you have (default: Kaggle)")
+    parser.add_argument(
+        "--guess",
+        type=user_path,
+        metavar="PATH",
+        help="only print a competition file for a folder or zip that has none",
+    )
     parser.add_argument("--force", action="store_true", help="replace other data of the competition")
 
 
 def run(arguments: argparse.Namespace) -> int:
+    if arguments.guess is not None:
+        from segfold.importing.guess import guess
+
+        print(guess(arguments.guess), end="")
+        return 0
     from segfold.competition import load_competition
     from segfold.data.images import has_test, load_split
     from segfold.errors import one_line

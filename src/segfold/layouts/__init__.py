@@ -1,12 +1,19 @@
 """What a user has: files as layouts of competitions hold them, read with care."""
 
 from collections.abc import Callable
+from pkgutil import resolve_name
 
 from segfold.layouts.base import Layout
-from segfold.layouts.folders import Folders
-from segfold.layouts.kaggle_rle import KaggleRle
-from segfold.layouts.voc import Voc
 
 __all__ = ["LAYOUTS", "Layout"]
 
-LAYOUTS: dict[str, Callable[..., Layout]] = {layout.name: layout for layout in (KaggleRle, Voc, Folders)}
+_PLACES = {
+    "kaggle-rle": "kaggle_rle:KaggleRle",
+    "voc": "voc:Voc",
+    "folders": "folders:Folders",
+}
+"""A layout's name in competition files, its file in this folder, and its class there."""
+
+LAYOUTS: dict[str, Callable[..., Layout]] = {
+    name: resolve_name(f"{__name__}.{place}") for name, place in _PLACES.items()
+}

@@ -4,7 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Literal
 
 from segfold.layouts.records import Listing, Part
 from segfold.layouts.rle import Order
@@ -50,13 +50,11 @@ class Layout(ABC):
     """Where the files of a competition lie in its data folder. Keyword-only arguments are a competition file's options.
 
     Attributes:
-        name: as competition files call it.
         table: of the training masks.
         sample: the sample submission; None where there is none.
         unlisted: what to do with training images of which there is no mask: refuse them, take it for empty, or skip them.
     """
 
-    name: ClassVar[str]
     table: Table = Table()
     sample: str | None = None
     unlisted: Literal["refuse", "empty", "skip"] = "refuse"

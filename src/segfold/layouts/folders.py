@@ -45,8 +45,6 @@ class Folders(Layout):
         mask_suffix: of masks where a path is that of their folder.
     """
 
-    name = "folders"
-
     def __init__(
         self,
         *,

@@ -47,8 +47,6 @@ class KaggleRle(Folders):
         mask_suffix: of masks where a path is that of their folder.
     """
 
-    name = "kaggle-rle"
-
     def __init__(
         self,
         *,

@@ -5,7 +5,8 @@ from pathlib import Path
 
 from segfold.errors import SegfoldError
 from segfold.layouts.base import Layout, Split
-from segfold.layouts.ids import entry_of, one_form
+from segfold.layouts.ids import entry_of
+from segfold.layouts.lists import read_list
 from segfold.layouts.patterns import Match, Pattern, PatternText, Text
 from segfold.layouts.records import Ids, Listing, Part, Record, check_fields
 
@@ -24,8 +25,6 @@ class Voc(Layout):
         validation: of the list of validation images, which are trained on in other folds than theirs; null for none.
         test: of the list of test images; null for none.
     """
-
-    name = "voc"
 
     def __init__(
         self,
@@ -72,7 +71,7 @@ class Voc(Layout):
         ids: set[str] = set()
         for name in self.lists.values():
             if name is not None and (file := files.get(self._list(name))) is not None:
-                ids |= set(_lines(file))
+                ids |= set(read_list(file))
         kept = {
             pattern.path({"id": name}) for pattern in (self.images, self.masks, self.objects) if pattern for name in ids
         }
@@ -94,7 +93,7 @@ class Voc(Layout):
             if not self._has(which, root):
                 continue
             path = self._list(str(self.lists[which]))
-            for name in _lines(root / path):
+            for name in read_list(root / path):
                 if name in whole:
                     listing.problems.append(
                         f"{path}: {name} is there twice, or in {whole[name]} as well; remove one line"
@@ -139,14 +138,3 @@ class Voc(Layout):
         except (OSError, ValueError):
             return None
         return Match(path, str(file), status.st_size, status.st_mtime_ns, {"id": name})
-
-
-def _lines(path: Path) -> list[str]:
-    """The ids of a list, one a line."""
-    try:
-        text = path.read_text("utf-8-sig")
-    except FileNotFoundError as error:
-        raise SegfoldError(f"no list {path}: expected a text file with an id a line") from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise SegfoldError(f"{path} cannot be read as UTF-8 text: expected an id a line") from error
-    return [one_form(line.strip()) for line in text.splitlines() if line.strip()]

@@ -6,6 +6,7 @@ mask (``MaskMetric``); ``ScoreSums`` adds up its features.
 
 from collections.abc import Callable, Mapping
 from difflib import get_close_matches
+from pkgutil import resolve_name
 from typing import Any
 
 from segfold.errors import SegfoldError, shown
@@ -24,19 +25,24 @@ from segfold.schema import build
 
 IMAGE_SCORES: dict[str, ImageScore] = {"precision": score_counts, "iou": image_iou, "dice": image_dice}
 
+_PLACES = {
+    "precision": "images:Precision",
+    "iou": "images:IoU",
+    "dice": "images:Dice",
+    "global_dice": "regions:GlobalDice",
+    "miou": "regions:MeanIoU",
+    "pixel_accuracy": "regions:PixelAccuracy",
+    "mean_accuracy": "regions:MeanAccuracy",
+    "fw_iou": "regions:FrequencyWeightedIoU",
+    "boundary_accuracy": "edges:BoundaryAccuracy",
+    "internal_accuracy": "edges:InternalAccuracy",
+    "object_precision": "objects:ObjectPrecision",
+    "object_f2": "objects:ObjectF2",
+}
+"""A metric's name in competition files, its file in this folder, and its class there."""
+
 METRICS: dict[str, Callable[..., Metric]] = {
-    "precision": Precision,
-    "iou": IoU,
-    "dice": Dice,
-    "global_dice": GlobalDice,
-    "miou": MeanIoU,
-    "pixel_accuracy": PixelAccuracy,
-    "mean_accuracy": MeanAccuracy,
-    "fw_iou": FrequencyWeightedIoU,
-    "boundary_accuracy": BoundaryAccuracy,
-    "internal_accuracy": InternalAccuracy,
-    "object_precision": ObjectPrecision,
-    "object_f2": ObjectF2,
+    name: resolve_name(f"{__name__}.{place}") for name, place in _PLACES.items()
 }
 
 

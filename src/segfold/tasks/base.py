@@ -2,15 +2,17 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 import numpy.typing as npt
-from torch import Tensor
 
 from segfold.metrics import Counts
 from segfold.resize import Shape
 from segfold.tasks.strata import Strata
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 Mask = npt.NDArray[np.unsignedinteger]
 Planes = npt.NDArray[np.bool_]
@@ -124,7 +126,7 @@ class Task(ABC):
         """H×W×C: how much of each pixel is of each class, so that masks can be mixed."""
         return np.ascontiguousarray(self.planes(mask).transpose(1, 2, 0)).astype(np.float32)
 
-    def activated(self, logits: Tensor) -> Tensor:
+    def activated(self, logits: "Tensor") -> "Tensor":
         """Probabilities of logits N×C×H×W, float32."""
         return logits.float().sigmoid()
 

@@ -1,17 +1,20 @@
 """Several classes of which each pixel has just one, but for pixels that do not count: void."""
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
 import numpy.typing as npt
-from torch import Tensor
 
 from segfold.errors import SegfoldError
 from segfold.metrics import Counts
 from segfold.resize import Shape
 from segfold.tasks.base import Mask, Planes, Task
 from segfold.tasks.strata import Strata, rarest_class_strata
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 VOID = 255
 """In masks in memory, whatever the files have for it."""
@@ -92,7 +95,7 @@ class Multiclass(Task):
             target = self.planes(target[0])
         return super().target_planes(target, valid)
 
-    def activated(self, logits: Tensor) -> Tensor:
+    def activated(self, logits: "Tensor") -> "Tensor":
         return logits.float().softmax(dim=1)
 
     def decided(self, codes: npt.NDArray[np.uint16], thresholds: Sequence[int] = ()) -> Mask:
