@@ -219,9 +219,15 @@ def give_masks(
 
 def is_single(pattern: Pattern, ids: Ids) -> bool:
     """Whether a mask is one file."""
-    return pattern.fields <= ids.fields
+    return _telling(pattern, ids) <= ids.fields
 
 
 def are_objects(pattern: Pattern, ids: Ids) -> bool:
     """Whether each mask file is an object: there are several an image, and not for their classes alone."""
-    return not pattern.fields <= ids.fields | {CLASS}
+    return not _telling(pattern, ids) <= ids.fields | {CLASS}
+
+
+def _telling(pattern: Pattern, ids: Ids) -> frozenset[str]:
+    """The fields that tell files of an image apart: in ``masks/{*}/{id}.png`` the folder does not."""
+    own = fields_of(pattern.parts[-1])
+    return pattern.fields - {"*"} | own if own & ids.fields else pattern.fields

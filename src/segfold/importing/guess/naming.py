@@ -212,8 +212,8 @@ def _tried(text: str, naming: Naming, ids: Collection[str], family: Family, know
             return None
     elif text.split("/")[-1].startswith("{*}") or re.search(r"\{id\}[^{}]\{\*\}", text):
         kind = "object"
-    elif "{*}" in text or any(len(files) > 1 for files in by_id.values()):
-        return None  # a star in the path of a mask stands for one of its objects
+    elif any(len(files) > 1 for files in by_id.values()):
+        return None
     return MaskFiles(family, text, kind, share, by_id, tuple(sorted(classes)) if kind == "class" else ())
 
 
