@@ -12,6 +12,7 @@ from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
 from layout_sets import PALETTE, competition, picture, save
 from segfold.competition import Competition
 from segfold.data.images import ImageSet, load_split
+from segfold.data.source import find_source
 from segfold.errors import SegfoldError
 from segfold.importing.check import data_problems
 from segfold.layouts.decode import read_image
@@ -250,3 +251,37 @@ def test_colours_that_are_classes(root: Path, rng: np.random.Generator) -> None:
     np.testing.assert_array_equal(labels.masks[0], np.where(truth == 3, 0, 1 << truth))
     with pytest.raises(ValueError, match="mask_colours names raod"):
         competition("folders", "multiclass", CLASSES, mask_colours={"raod": [1, 2, 3]})
+
+
+def test_images_without_a_mask_file(root: Path, rng: np.random.Generator) -> None:
+    for name in "ab":
+        save(root / f"train/images/{name}.png", picture(rng))
+    save(root / "train/masks/a.png", np.ones(SHAPE, np.uint8))
+    said = data_problems(competition("folders"), root.parents[1])
+    assert said == ["train/masks/b.png: missing, its image is there"]
+    empty = load(root, competition("folders", unlisted="empty"))
+    assert list(empty.ids) == ["a", "b"] and list(empty.coverage) == [1, 0]
+    assert list(load(root, competition("folders", unlisted="skip")).ids) == ["a"]
+    with pytest.raises(SegfoldError, match="image b has no mask, and no class is background"):
+        load_split(competition("folders", "multiclass", CLASSES, unlisted="empty"), "train", root.parents[1])
+
+
+def test_what_changes_how_files_are_read_has_a_cache_of_its_own(root: Path, rng: np.random.Generator) -> None:
+    save(root / "train/images/a.png", picture(rng))
+    save(root / "train/masks/a.png", rng.integers(0, 3, SHAPE).astype(np.uint8))
+    base = competition("folders", "multiclass", CLASSES)
+    changes = (
+        {"void": 7},
+        {"frame": 0},
+        {"values": (0.0, 9.0)},
+        {"mask_colours": COLOURS},
+        {"mask_palette": "colours"},
+        {"background": 1},
+        {"unlisted": "empty"},
+        {"train_masks": "train/masks/{id}{*}"},
+        {"classes": (*CLASSES, "car")},
+        {"task_name": "multilabel"},
+    )
+    made = [base, *(base.model_copy(update=change) for change in changes)]
+    assert len({find_source(each, "train", root).key for each in made}) == len(made)
+    assert find_source(base, "train", root).key == find_source(base.model_copy(), "train", root).key

@@ -123,7 +123,8 @@ def test_a_pattern_that_begins_with_a_field(tmp_path: Path) -> None:
     for name in ("a", "b"):
         save(tmp_path / f"source/inside/{name}/image.png", picture(rng))
         save(tmp_path / f"source/inside/{name}/mask.png", np.ones((9, 7), np.uint8))
-    assert import_data(BARE, tmp_path / "source", tmp_path / "home").endswith("2 train and 0 test images")
+    for source, home in ((tmp_path / "source", "home"), (tmp_path / "source/inside", "near")):
+        assert import_data(BARE, source, tmp_path / home).endswith("2 train and 0 test images")
     files = set(contents(tmp_path / "home/data/set"))
     assert files == {"a/image.png", "a/mask.png", "b/image.png", "b/mask.png"}
     with pytest.raises(

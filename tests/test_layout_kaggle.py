@@ -176,7 +176,7 @@ def test_groups_by_pattern_column_and_table(home: Path) -> None:
     given = options(rows="instance", sample_submission=None)
     by_column = load(home, competition("kaggle-rle", **given, group_column="place"))
     assert by_column.groups is not None and by_column.groups.tolist() == ["north", "", "south", "south"]
-    by_pattern = load(home, competition("kaggle-rle", **given, group_pattern="^([ab])"))
+    by_pattern = load(home, competition("kaggle-rle", **given, group_pattern="^(?:c|([ab]))"))
     assert by_pattern.groups is not None and by_pattern.groups.tolist() == ["a", "b", "", ""]
     patients = {"file": "patients.csv", "column": "patient", "id_column": "file", "key": "{id}.jpg"}
     by_table = load(home, competition("kaggle-rle", **given, groups=patients))

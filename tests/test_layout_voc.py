@@ -65,6 +65,10 @@ def test_splits_masks_and_objects(root: Path, objects: bool) -> None:
         assert data.coverage[row] == np.isin(labels, (1, 2)).mean()
         if data.instances is not None:
             np.testing.assert_array_equal(data.instances[row], np.where(numbers == 255, 0, numbers))
+    if objects:  # another file of objects is another cache
+        save(root / "SegmentationObject/b.png", np.full((9, 10), 7, np.uint8), PALETTE)
+        changed = load_split(voc(), "train", home)
+        assert changed.instances is not None and (changed.instances[1] == 7).all()
     test = load_split(voc(), "test", home)
     assert list(test.ids) == ["d", "e"] and test.masks is None and test.areas is None and test.held_out is None
 
