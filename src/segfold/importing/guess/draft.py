@@ -15,6 +15,7 @@ from segfold.importing.guess.runs import Fit
 from segfold.importing.guess.samples import Samples, Tables
 from segfold.importing.guess.submission import submission_of
 from segfold.importing.guess.text import Text
+from segfold.importing.guess.words import split_of
 
 _METRICS = {"binary": "dice", "multilabel": "dice", "multiclass": "miou"}
 
@@ -181,8 +182,6 @@ class Draft:
         text.set("split_column", column)
         if key.text != "{id}":
             text.set("split_key", key.text)
-        from segfold.importing.guess.words import split_of
-
         for option, split in (("validation", "validation"), ("test", "test")):
             own = [each for each in texts if split_of(each) == split]
             if own:
