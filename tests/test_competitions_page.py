@@ -40,7 +40,9 @@ def test_every_file_metric_and_task_has_a_row(name: str) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_rows_say_what_the_files_say(name: str) -> None:
     values = parse_yaml((ROOT / "configs" / "competitions" / f"{name}.yaml").read_text(), name)
-    ((task, classes, metric),) = re.findall(rf"^\| `{name}` \| ([a-z]+)(?:, ([0-9]+))? \| `([^`]+)` \|", PAGE, re.MULTILINE)
+    ((task, classes, metric),) = re.findall(
+        rf"^\| `{name}` \| ([a-z]+)(?:, ([0-9]+))? \| `([^`]+)` \|", PAGE, re.MULTILINE
+    )
     count = len(values["classes"])
     assert (task, classes) == (values["task"], str(count) if count > 1 else "")
     assert parse_yaml(metric, "page") == values["metric"]
