@@ -1,6 +1,7 @@
 """Folds: even in every coverage class, the same whatever the order, groups kept whole; and the fold file."""
 
 import hashlib
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,10 +10,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
+from segfold import road
+from segfold.competition import load_competition
 from segfold.data.folds import fold_number, fold_path, given_folds, read_folds, write_folds
 from segfold.data.folds import make_folds as make_folds_by
 from segfold.errors import SegfoldError
+from segfold.settings import Experiment
 from segfold.tasks.strata import coverage_class, coverage_strata
+from small_images import image_set
 
 
 def make_folds(ids, coverage, *arguments, **options):  # type: ignore[no-untyped-def]
@@ -258,3 +263,17 @@ def test_a_fold_file_that_holds_nothing_out_is_refused(tmp_path: Path) -> None:
     (tmp_path / "folds.csv").write_text("id,fold\na,train\nb,train\n")
     with pytest.raises(SegfoldError, match="has the folds"):
         read_folds(tmp_path / "folds.csv", ["a", "b"])
+
+
+@pytest.mark.parametrize(("given", "file"), [(True, "camvid-1.csv"), (False, "camvid-3.csv")])
+def test_a_competitions_own_split_or_folds_of_all(tmp_path: Path, given: bool, file: str) -> None:
+    competition = load_competition("camvid")
+    images = replace(image_set(12), held_out=np.arange(12) < 4)
+    stages = {"one": {"epochs": 1, "lr": 1e-3, "loss": {"mask": {"ce": 1}}}}
+    experiment = Experiment.model_validate(
+        {"competition": "camvid", "folds": {"k": 3, "given": given}, "stages": stages}
+    )
+    folds = road.experiment_folds(experiment, competition, images, tmp_path)
+    assert [path.name for path in (tmp_path / "folds").iterdir()] == [file]
+    assert road.fold_count(experiment, competition) == (1 if given else 3)
+    assert folds.tolist() == [0] * 4 + [-1] * 8 if given else sorted(set(folds.tolist())) == [0, 1, 2]
