@@ -29,6 +29,7 @@ class Task(ABC):
         name: as competition files call it.
         exclusive: whether a pixel has just one class, so that probabilities are a softmax over them; else each class has
             a probability of its own, a sigmoid.
+        usual_metric: name of the metric that most competitions with such masks have.
         activation: name of the function from logits to probabilities.
         fill: value of what lies outside a mask that is moved or padded: it does not count; None where the mask is
             continued as its image is.
@@ -37,6 +38,7 @@ class Task(ABC):
 
     name: ClassVar[str]
     exclusive: ClassVar[bool] = False
+    usual_metric: ClassVar[str] = "dice"
     activation: ClassVar[str] = "sigmoid"
     fill: ClassVar[int | None] = None
     background: int | None = None

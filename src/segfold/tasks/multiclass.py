@@ -33,6 +33,7 @@ class Multiclass(Task):
 
     name = "multiclass"
     exclusive = True
+    usual_metric = "miou"
     activation = "softmax"
     fill = VOID
     dtype = np.uint8

@@ -17,8 +17,6 @@ from segfold.importing.guess.submission import submission_of
 from segfold.importing.guess.text import Text
 from segfold.importing.guess.words import split_of
 
-_METRICS = {"binary": "dice", "multilabel": "dice", "multiclass": "miou"}
-
 
 class Draft:
     """All that was found, written down.
@@ -120,16 +118,16 @@ class Draft:
         text.set("name", name[:100], "fill in: a short name, the folder data/NAME will have it")
         text.set("title", name[:100], "fill in")
         text.set("layout", self.layout)
-        text.set("task", self.reading.task)
+        text.set("task", self.reading.task.name)
         text.set("classes", list(self.reading.classes), self.reading.named)
         if self.reading.void is not None:
             text.set("void", self.reading.void, "pixels of this value do not count")
-        if self.reading.task == "multiclass":
+        if self.reading.task.exclusive:
             text.suggest("background", 0, "if the first class stands for no object")
         instances = self.reading.objects
         text.set(
             "metric",
-            "object_precision" if instances else _METRICS[self.reading.task],
+            "object_precision" if instances else self.reading.task.usual_metric,
             "fill in: how the host scores; docs/competitions.md lists the names",
         )
 

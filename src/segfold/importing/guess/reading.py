@@ -1,12 +1,13 @@
 """What task a set is, and how its files are to be read, by what a sample of them holds."""
 
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
 from segfold.importing.guess.mask_values import MaskFacts
 from segfold.importing.guess.samples import Samples, Tables, TrainTable
+from segfold.tasks import Binary, Multiclass, Multilabel, Task
 
 _FILL = "fill in the names"
 
@@ -16,7 +17,7 @@ class Reading:
     """What follows from samples.
 
     Attributes:
-        task: as competition files name it.
+        task: which of them.
         classes: names, as far as they are known.
         named: a comment on them.
         void: value of pixels that do not count.
@@ -27,7 +28,7 @@ class Reading:
         suggestions: the same, to be commented out.
     """
 
-    task: Literal["binary", "multiclass", "multilabel"] = "binary"
+    task: type[Task] = Binary
     classes: tuple[str, ...] = ("foreground",)
     named: str = "fill in the name"
     void: int | None = None
@@ -63,7 +64,7 @@ def _by_table(made: Reading, train: TrainTable, samples: Samples) -> None:
     if made.objects:
         made.comments.append("  several rows an image: a row is an object, or a part of its mask")
     if len(classes) > 1:
-        made.task, made.classes, made.named = "multilabel", classes, f"as in {train.table.name}"
+        made.task, made.classes, made.named = Multilabel, classes, f"as in {train.table.name}"
         if samples.masks is not None and samples.masks.kind == "image":
             made.files = False
     elif classes:
@@ -83,9 +84,9 @@ def _by_files(made: Reading, samples: Samples, train: TrainTable | None) -> None
         made.comments.append("  they are not read: the table names classes, and pixels may have several")
         return
     if masks.kind == "class":
-        made.task, made.classes, made.named = "multilabel", masks.classes, "by the names of mask files"
+        made.task, made.classes, made.named = Multilabel, masks.classes, "by the names of mask files"
         if len(masks.classes) == 1:
-            made.task = "binary"
+            made.task = Binary
     elif masks.kind == "object":
         made.objects = True
     elif facts.kind in ("indices", "greys", "colours") and (train is None or len(train.classes) < 2):
@@ -97,7 +98,7 @@ def _by_files(made: Reading, samples: Samples, train: TrainTable | None) -> None
 
 def _several(made: Reading, facts: MaskFacts) -> None:
     """Classes of mask files."""
-    made.task, made.named = "multiclass", _FILL
+    made.task, made.named = Multiclass, _FILL
     if facts.kind == "indices":
         made.void = facts.void
         made.classes = tuple(f"class_{number}" for number in range(facts.top + 1))
