@@ -17,7 +17,7 @@ class Reading:
     """What follows from samples.
 
     Attributes:
-        task: which of them.
+        task: what its masks are.
         classes: names, as far as they are known.
         named: a comment on them.
         void: value of pixels that do not count.
