@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 
 from segfold.metrics import (
     IMAGE_SCORES,
+    METRICS,
+    Counts,
     counts,
-    dataset_dice,
-    dataset_iou,
     image_dice,
     image_iou,
     overlap,
@@ -152,9 +152,11 @@ def test_iou_and_dice() -> None:
     both = overlap(pred, truth)
     np.testing.assert_array_equal(image_iou(*both), [0.75, 0, 1])
     np.testing.assert_array_equal(image_dice(*both), [6 / 7, 0, 1])
-    assert dataset_iou(both.inter, both.union) == 3 / 12
-    assert dataset_dice(both.inter, both.union) == 6 / 15
-    assert dataset_iou(both.inter[2:], both.union[2:]) == dataset_dice(both.inter[2:], both.union[2:]) == 1
+    for name, expected in (("miou", 3 / 12), ("global_dice", 6 / 15)):
+        metric = METRICS[name]()
+        of_each = metric.of(Counts(*(array[:, None] for array in both)))  # type: ignore[attr-defined]
+        assert metric.value(of_each.sum(axis=0), 3) == expected
+        assert metric.value(of_each[2], 1) == 1
 
 
 @settings(max_examples=50, deadline=None)

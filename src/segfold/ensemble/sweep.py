@@ -12,13 +12,7 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
-
-@numba.njit(nogil=True, cache=True)
-def _root(parent: Any, pixel: int) -> Any:
-    while parent[pixel] != pixel:
-        parent[pixel] = parent[parent[pixel]]
-        pixel = parent[pixel]
-    return pixel
+from segfold.metrics.matching import find_root
 
 
 @numba.njit(nogil=True, cache=True)
@@ -59,7 +53,7 @@ def _sweep(codes: Any, truth: Any, reach: Any, class_of: Any, count: int, classe
                 for nx in range(max(0, x - 1), min(width, x + 2)):
                     if parent[ny * width + nx] < 0:
                         continue
-                    other = _root(parent, ny * width + nx)
+                    other = find_root(parent, ny * width + nx)
                     if other == root:
                         continue
                     its_class = class_of[min(area[other], top)]

@@ -12,10 +12,10 @@ from typing import Any
 from segfold.errors import SegfoldError, shown
 from segfold.metrics.areas import Counts, overlap
 from segfold.metrics.base import CountMetric, MaskMetric, MeanOfRatios, MeanOverImages, Metric
-from segfold.metrics.dice import dataset_dice, image_dice
+from segfold.metrics.dice import image_dice
 from segfold.metrics.edges import BoundaryAccuracy, InternalAccuracy
 from segfold.metrics.images import Dice, IoU, Precision
-from segfold.metrics.iou import dataset_iou, image_iou
+from segfold.metrics.iou import image_iou
 from segfold.metrics.objects import ObjectF2, ObjectMetric, ObjectPrecision
 from segfold.metrics.precision import ImageScore, counts, score, score_counts
 from segfold.metrics.regions import FrequencyWeightedIoU, GlobalDice, MeanAccuracy, MeanIoU, PixelAccuracy
@@ -93,8 +93,6 @@ __all__ = [
     "Truth",
     "build_metric",
     "counts",
-    "dataset_dice",
-    "dataset_iou",
     "image_dice",
     "image_iou",
     "overlap",

@@ -1,4 +1,4 @@
-"""Dice coefficient of the foreground, ``2 TP / (2 TP + FP + FN)``, of each image or of a whole set."""
+"""Dice coefficient of the foreground, ``2 TP / (2 TP + FP + FN)``, of each image."""
 
 import numpy as np
 
@@ -13,10 +13,3 @@ def image_dice(inter: np.ndarray, union: np.ndarray, pred_area: np.ndarray, trut
     inter, union = np.asarray(inter), np.asarray(union)
     # inter + union is the sum of both areas.
     return np.where(union == 0, 1.0, 2 * inter / np.maximum(inter + union, 1))
-
-
-def dataset_dice(inter: np.ndarray, union: np.ndarray) -> float:
-    """Dice of all images taken as one: large masks weigh more; it is not the mean of ``image_dice``."""
-    both = int(np.sum(inter))
-    total = both + int(np.sum(union))
-    return 2 * both / total if total else 1.0

@@ -1,4 +1,4 @@
-"""Intersection over union of the foreground, of each image or of a whole set."""
+"""Intersection over union of the foreground, of each image."""
 
 import numpy as np
 
@@ -12,9 +12,3 @@ def image_iou(inter: np.ndarray, union: np.ndarray, pred_area: np.ndarray, truth
     """
     inter, union = np.asarray(inter), np.asarray(union)
     return np.where(union == 0, 1.0, inter / np.maximum(union, 1))
-
-
-def dataset_iou(inter: np.ndarray, union: np.ndarray) -> float:
-    """IoU of all images taken as one: large masks weigh more; it is not the mean of ``image_iou``."""
-    total = int(np.sum(union))
-    return int(np.sum(inter)) / total if total else 1.0

@@ -12,7 +12,8 @@ import numpy as np
 
 
 @numba.njit(nogil=True, cache=True)
-def _root(parent: Any, pixel: Any) -> Any:
+def find_root(parent: Any, pixel: Any) -> Any:
+    """The root of a pixel's component in a union-find, whose paths are halved on the way."""
     while parent[pixel] != pixel:
         parent[pixel] = parent[parent[pixel]]
         pixel = parent[pixel]
@@ -47,7 +48,7 @@ def _join(pixel: int, height: int, width: int, parent: Any, area: Any, inside: A
         for nx in range(max(0, x - 1), min(width, x + 2)):
             if parent[ny * width + nx] < 0:
                 continue
-            other = _root(parent, ny * width + nx)
+            other = find_root(parent, ny * width + nx)
             if other == root:
                 continue
             held[class_of[area[other]]] -= inside[other] > 0
@@ -104,13 +105,13 @@ def matches(levels: Any, objects: Any, valid: Any, class_of: Any, count: int, cl
         inter[:] = 0
         for position in range(inner_starts[level], within.size):
             number = objects[within[position]]
-            root = _root(parent, within[position])
+            root = find_root(parent, within[position])
             if votes[number] == 0:
                 leader[number] = root
             votes[number] += 1 if leader[number] == root else -1
         for position in range(inner_starts[level], within.size):
             number = objects[within[position]]
-            inter[number] += leader[number] == _root(parent, within[position])
+            inter[number] += leader[number] == find_root(parent, within[position])
         for number in range(1, most):
             if inter[number] == 0:
                 continue

@@ -156,7 +156,9 @@ class Learner:
         # Where a border has no class of its own, it never counts.
         left_out = self.plan.settings.loss.unpadded or self.job.images.task.fill is not None
         valid = part["valid"].to(device, non_blocking=True) if left_out else None
-        return part["mask"].to(device, non_blocking=True), valid
+        mask = part["mask"].to(device, non_blocking=True)
+        # Once for all losses and heads; indices stay whole numbers.
+        return (mask if self.job.images.task.exclusive else mask.float()), valid
 
     def check(self) -> None:
         """Raises NotFiniteError if the loss of this epoch or a weight is NaN or infinite."""
