@@ -277,3 +277,13 @@ def test_a_competitions_own_split_or_folds_of_all(tmp_path: Path, given: bool, f
     assert [path.name for path in (tmp_path / "folds").iterdir()] == [file]
     assert road.fold_count(experiment, competition) == (1 if given else 3)
     assert folds.tolist() == [0] * 4 + [-1] * 8 if given else sorted(set(folds.tolist())) == [0, 1, 2]
+
+
+def test_a_split_that_is_named_and_not_there(tmp_path: Path) -> None:
+    stages = {"one": {"epochs": 1, "lr": 1e-3, "loss": {"mask": {"ce": 1}}}}
+    experiment = Experiment.model_validate({"competition": "camvid", "stages": stages})
+    with pytest.raises(
+        SegfoldError, match=r"camvid names a validation split, but the data has none: .*folds\.given=false"
+    ):
+        road.experiment_folds(experiment, load_competition("camvid"), image_set(12), tmp_path)
+    assert not (tmp_path / "folds").exists()

@@ -121,7 +121,12 @@ def experiment_folds(
         return folds
 
     def made() -> np.ndarray:
-        if k == 1 and images.held_out is not None:
+        if k == 1:
+            if images.held_out is None:
+                raise SegfoldError(
+                    f"{competition.name} names a validation split, but the data has none: add it, take it out of the "
+                    "competition file, or set folds.given=false"
+                )
             return given_folds(images.held_out)
         return make_folds(images.ids, images.strata, images.groups, k, settings.seed, say)
 
