@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from segfold.data.augment import Augmenter
+from segfold.data.channels import InputPlanes
 from segfold.data.dataset import PredictionSet
 from segfold.data.geometry.sizing import Sizing
 from segfold.data.geometry.symmetry import TRANSFORMS
@@ -94,6 +95,21 @@ def test_an_image_without_depth_is_refused() -> None:
     with pytest.raises(SegfoldError, match=r"^no depth of 001: [^\n]*$"):
         PredictionSet(lacking, np.arange(3), PAD, channels=("image", "depth"))
     training_set(lacking, channels=("image", "y"))
+
+
+@pytest.mark.parametrize("border", ["reflect", "edge", "zero"])
+def test_planes_of_a_window_are_those_of_the_whole_image_there(border: Any) -> None:
+    """Beyond the image, too, where they go on as its padding does."""
+    planes = InputPlanes(image_set(1), ("y", "image_y", "image"))
+    image = image_set(1, (40, 30)).images[0]
+    padded = planes(image, 0, Sizing(100, 90, border=border), (30, 30))
+    larger = Sizing(100, 90, border=border).image(image, (30, 30))
+    for top, height in ((35, 20), (30, 40), (12, 60), (0, 90), (55, 45)):
+        window, sizing = larger[top : top + height, 32:58], Sizing(height, 26, border=border)
+        found = planes(window, 0, sizing, None, (top - 30, 40))
+        np.testing.assert_allclose(found, padded[top : top + height, 32:58], atol=1e-4)
+    inside = planes(image[8:21], 0, Sizing(13, 30), None, (8, 40))
+    np.testing.assert_array_equal(inside, planes(image, 0, Sizing(40, 30), None)[8:21])
 
 
 SIZINGS = [PAD, Sizing(128, 128, "pad", "zero"), Sizing(64, 64, "resize"), Sizing(256, 256, resize=(150, 202))]

@@ -47,14 +47,23 @@ class InputPlanes:
         """Of the network's input."""
         return self._count * (1 if self.whole else 4)
 
-    def __call__(self, image: np.ndarray, row: int, sizing: Sizing, offset: tuple[int, int] | None) -> np.ndarray:
+    def __call__(
+        self,
+        image: np.ndarray,
+        row: int,
+        sizing: Sizing,
+        offset: tuple[int, int] | None,
+        rows: tuple[int, int] | None = None,
+    ) -> np.ndarray:
         """The network's input.
 
         Args:
-            image: H×W×C, uint8 or uint16, augmented or not.
+            image: H×W×C, uint8 or uint16, augmented or not; a whole image or a window of one.
             row: of the image in its set.
             sizing: to the network's input.
             offset: where the image is placed.
+            rows: of a window, the number of its first row in the whole image, below 0 where it begins above it, and how
+                many rows the whole image has; None for a whole image.
 
         Returns:
             height×width×channels of 0…255: uint8 of an image of 8 bits alone, else float32.
@@ -63,15 +72,17 @@ class InputPlanes:
             image = image.astype(np.float32) / 257  # 65535 becomes 255
         if self._channels == ("image",):
             return sizing.image(image, offset)
+        ramp = _ramp(image.shape[0], rows or (0, image.shape[0]), sizing.border)[:, None, None]
         # Made after augmentation, whose changes of brightness are not meant for the planes.
-        sized = sizing.image(np.concatenate([self._plane(name, image) for name in self._channels], axis=2), offset)
+        sized = sizing.image(
+            np.concatenate([self._plane(name, image, ramp) for name in self._channels], axis=2), offset
+        )
         if self._depths is not None:
             sized[:, :, self._place(image.shape[2])] = self._depths[row]
         return sized
 
-    def _plane(self, name: str, image: np.ndarray) -> np.ndarray:
+    def _plane(self, name: str, image: np.ndarray, ramp: np.ndarray) -> np.ndarray:
         height, width = image.shape[:2]
-        ramp = np.linspace(0, 255, height, dtype=np.float32)[:, None, None]
         match name:
             case "image":
                 return image.astype(np.float32, copy=False)
@@ -86,6 +97,21 @@ class InputPlanes:
         """Where the depth lies in the network's input, for images of so many channels."""
         before = self._channels[: self._channels.index("depth")]
         return sum(own if name == "image" else 1 for name in before)
+
+
+def _ramp(height: int, rows: tuple[int, int], border: str) -> np.ndarray:
+    """How far down the whole image each row of a window lies, 0 at its top and 255 at its bottom: (height,) float32.
+
+    Beyond the image it goes on as the image does, by the border's rule.
+    """
+    first, whole = rows
+    ramp = np.linspace(0, 255, whole, dtype=np.float32)
+    places = np.arange(first, first + height)
+    if border == "reflect":
+        period = max(2 * (whole - 1), 1)
+        places = (whole - 1) - np.abs(places % period - (whole - 1))
+    found = ramp[places.clip(0, whole - 1)]
+    return np.where((places < 0) | (places >= whole), np.float32(0), found) if border == "zero" else found
 
 
 def _depths(images: ImageSet) -> np.ndarray:
