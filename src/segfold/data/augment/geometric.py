@@ -182,18 +182,16 @@ class _Elastic(Step):
         height, width = self.window(mask)
         side = min(height, width)
         noise = self.generator.standard_normal((height, width, 2), np.float32)
-        field = cv2.GaussianBlur(noise, (0, 0), self._smooth * side, borderType=cv2.BORDER_REFLECT)
+        field: np.ndarray = cv2.GaussianBlur(noise, (0, 0), self._smooth * side, borderType=cv2.BORDER_REFLECT)
         longest = float(np.hypot(field[..., 0], field[..., 1]).max())
-        field *= np.float32(self.stream.uniform(0, self._limit) * side / longest)
-        if any(self.kept):  # the field goes on, its largest move stays
-            above, before = self.kept
-            field = cv2.copyMakeBorder(field, above, above, before, before, cv2.BORDER_REFLECT)
-        (above, before), kept = self.context, self.kept
+        field *= self.stream.uniform(0, self._limit) * side / longest
+        above, before = self.kept  # there the field goes on; its largest move stays
+        whole = cv2.copyMakeBorder(field, above, above, before, before, cv2.BORDER_REFLECT) if any(self.kept) else field
         rows, columns = (
             np.arange(first - around, first + length + around, dtype=np.float32)
-            for first, length, around in zip((above, before), (height, width), kept, strict=True)
+            for first, length, around in zip(self.context, (height, width), self.kept, strict=True)
         )
-        return remap(image, mask, self.mask_fill, field[..., 0] + columns, field[..., 1] + rows[:, None])
+        return remap(image, mask, self.mask_fill, whole[..., 0] + columns, whole[..., 1] + rows[:, None])
 
 
 class _GridDistortion(Step):
