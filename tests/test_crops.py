@@ -29,9 +29,9 @@ def class_mask(task: Task, shape: tuple[int, int] = (150, 200), seed: int = 0) -
     return mask
 
 
-def looked_for(task: Task, masks: Any, **changes: Any) -> tuple[Crops, ClassPlaces]:
-    crops = Crops(**{"shape": (40, 30), "focus": 1.0, "classes": task.rows, **changes})
-    return crops, ClassPlaces(masks, np.arange(len(masks)), task)
+def looking(task: Task, masks: Any, **changes: Any) -> Crops:
+    places = ClassPlaces(masks, np.arange(len(masks)), task)
+    return Crops(**{"shape": (40, 30), "focus": 1.0, "classes": task.rows, "places": places, **changes})
 
 
 @pytest.mark.parametrize("task", TASKS, ids=lambda task: task.name)
@@ -53,9 +53,9 @@ def test_counts_are_those_of_the_masks(task: Task) -> None:
 def test_every_pixel_of_a_class_is_looked_at_alike(task: Task) -> None:
     """A crop of one pixel lies on the pixel that was drawn: classes alike, then the pixels of each."""
     mask = class_mask(task, (70, 130))
-    crops, places = looked_for(task, [mask], shape=(1, 1))
+    crops = looking(task, [mask], shape=(1, 1))
     stream = random.Random(1)
-    drawn = [crops.window(0, [mask], places, stream) for _ in range(6000)]
+    drawn = [crops.window(0, [mask], stream) for _ in range(6000)]
     planes = task.planes(mask)
     expected = np.zeros(mask.shape)
     for index in task.rows:
@@ -70,9 +70,9 @@ def test_every_pixel_of_a_class_is_looked_at_alike(task: Task) -> None:
 def test_windows_around_a_pixel_lie_inside_and_are_alike() -> None:
     mask = np.zeros((50, 60), np.uint8)
     mask[45, 10] = 1
-    crops, places = looked_for(TASKS[0], [mask])
+    crops = looking(TASKS[0], [mask])
     stream = random.Random(0)
-    drawn = [crops.window(0, [mask], places, stream) for _ in range(3000)]
+    drawn = [crops.window(0, [mask], stream) for _ in range(3000)]
     assert {window.shape for window in drawn} == {(40, 30)}
     tops, lefts = np.array([window[:2] for window in drawn]).T
     assert set(tops) == set(range(6, 11)) and set(lefts) == set(range(11))
@@ -82,14 +82,14 @@ def test_windows_around_a_pixel_lie_inside_and_are_alike() -> None:
 
 def test_other_windows_are_uniform_and_a_short_axis_is_taken_whole() -> None:
     mask, low = np.zeros((50, 60), np.uint8), np.zeros((20, 60), np.uint8)
-    crops, places = looked_for(TASKS[0], [mask, low])  # there is no class to look for
+    crops = looking(TASKS[0], [mask, low])  # there is no class to look for
     stream = random.Random(0)
-    drawn = [crops.window(0, [mask, low], places, stream) for _ in range(6000)]
+    drawn = [crops.window(0, [mask, low], stream) for _ in range(6000)]
     counts = np.unique(np.array([window[:2] for window in drawn]), axis=0, return_counts=True)[1]
     assert len(counts) == 11 * 31 and stats.chisquare(counts).pvalue > 1e-3
     assert {window.shape for window in drawn} == {(40, 30)}
     for _ in range(50):
-        window = crops.window(1, [mask, low], None, stream)
+        window = Crops((40, 30)).window(1, [mask, low], stream)
         assert (window.top, window.height, window.width) == (0, 20, 30) and 0 <= window.left <= 30
 
 
@@ -99,9 +99,9 @@ def test_focus_is_a_share_and_names_classes() -> None:
     mask[100, 100], mask[300:310, 300:310] = 1, 2
 
     def holds(index: int, **changes: Any) -> float:
-        crops, places = looked_for(task, [mask], **{"shape": (8, 8), **changes})
+        crops = looking(task, [mask], **{"shape": (8, 8), **changes})
         stream = random.Random(3)
-        windows = [crops.window(0, [mask], places, stream) for _ in range(1000)]
+        windows = [crops.window(0, [mask], stream) for _ in range(1000)]
         return float(np.mean([(mask[window.slices] == index).any() for window in windows]))
 
     assert holds(1) == pytest.approx(0.5, abs=0.06) and holds(2) == pytest.approx(0.5, abs=0.06)
@@ -116,5 +116,5 @@ def test_as_many_as_cover_an_image_inside_the_margin() -> None:
     assert Crops((120, 80)).needed(shapes).tolist() == [2, 2, 4, 1]
     inner = Crops((120, 130), around=10)
     assert inner.given == (100, 110) and inner.needed(shapes).tolist() == [1, 2, 4, 1]
-    window = inner.window(0, [np.zeros((100, 300), np.uint8)], None, random.Random(0))
+    window = inner.window(0, [np.zeros((100, 300), np.uint8)], random.Random(0))
     assert window == Window(0, window.left, 100, 110)

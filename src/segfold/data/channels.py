@@ -54,6 +54,7 @@ class InputPlanes:
         sizing: Sizing,
         offset: tuple[int, int] | None,
         rows: tuple[int, int] | None = None,
+        around: int = 0,
     ) -> np.ndarray:
         """The network's input.
 
@@ -64,6 +65,7 @@ class InputPlanes:
             offset: where the image is placed.
             rows: of a window, the number of its first row in the whole image, below 0 where it begins above it, and how
                 many rows the whole image has; None for a whole image.
+            around: pixels on each side of the array that come into the input's margin, see ``Sizing.image``.
 
         Returns:
             height×width×channels of 0…255: uint8 of an image of 8 bits alone, else float32.
@@ -71,11 +73,11 @@ class InputPlanes:
         if image.dtype == np.uint16:
             image = image.astype(np.float32) / 257  # 65535 becomes 255
         if self._channels == ("image",):
-            return sizing.image(image, offset)
+            return sizing.image(image, offset, around)
         ramp = _ramp(image.shape[0], rows or (0, image.shape[0]), sizing.border)[:, None, None]
         # Made after augmentation, whose changes of brightness are not meant for the planes.
         sized = sizing.image(
-            np.concatenate([self._plane(name, image, ramp) for name in self._channels], axis=2), offset
+            np.concatenate([self._plane(name, image, ramp) for name in self._channels], axis=2), offset, around
         )
         if self._depths is not None:
             sized[:, :, self._place(image.shape[2])] = self._depths[row]

@@ -21,12 +21,14 @@ class Crops:
         around: pixels on each side of it that come into the margin of the network's input; the window lies inside them.
         focus: share of windows that lie around a pixel of a class, drawn from those that the image has.
         classes: indices of the classes that are looked for.
+        places: where they are; None where ``focus`` is 0.
     """
 
     shape: Shape
     around: int = 0
     focus: float = 0.0
     classes: tuple[int, ...] = ()
+    places: ClassPlaces | None = None
 
     @property
     def given(self) -> Shape:
@@ -42,19 +44,17 @@ class Crops:
         down, across = (-(-shapes[:, axis] // self.given[axis]) for axis in (0, 1))
         return np.asarray(down * across, np.int64)
 
-    def window(
-        self, row: int, masks: Sequence[np.ndarray], places: ClassPlaces | None, stream: random.Random
-    ) -> Window:
+    def window(self, row: int, masks: Sequence[np.ndarray], stream: random.Random) -> Window:
         """A window of an image, inside it; along an axis that is shorter than a window, the whole of it.
 
         Args:
             row: of the image.
             masks: H×W of every image.
-            places: of its classes; None where none is looked for.
             stream: what is drawn from.
         """
         mask = masks[row]
         shape = (mask.shape[0], mask.shape[1])
+        places = self.places
         if places is not None and stream.random() < self.focus:
             present = set(places.present(row))
             found = [index for index in self.classes if index in present]

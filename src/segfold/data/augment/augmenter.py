@@ -74,8 +74,8 @@ class Augmenter:
     def context(self, shape: Shape) -> Shape:
         """Rows and columns on each side of a window of this shape that its augmentation may look at.
 
-        At most as many as the window has: beyond, what a step moves in is reflected, and has no class where classes exclude
-        each other.
+        At most as many as its longer side has: what a step moves in from farther away is reflected, and has no class where
+        classes exclude each other.
         """
         return self._contexts(shape)[0]
 
@@ -118,7 +118,7 @@ class Augmenter:
         found = [(0, 0)]
         for step in reversed(self._steps):
             rows, columns = step.reach(shape, found[-1]) if hasattr(step, "reach") and step.p > 0 else found[-1]
-            found.append((min(rows, shape[0]), min(columns, shape[1])))
+            found.append((min(rows, max(shape)), min(columns, max(shape))))
         return found[::-1]
 
 
