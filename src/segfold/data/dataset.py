@@ -104,7 +104,8 @@ class TrainingSet(Dataset[Sample]):
         values = self._planes.bytes_a_pixel * (4 if self._soft and self._planes.whole else 1)
         planes = len(self._task.classes)
         mask = 4 * planes if self._soft else 1 if self._task.exclusive else planes
-        return self._sizing.height * self._sizing.width * (values + mask + 1)
+        rows, columns = self._sizing.given
+        return self._sizing.height * self._sizing.width * values + rows * columns * (mask + 1)
 
     def __len__(self) -> int:
         return len(self._rows)
