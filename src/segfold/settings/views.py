@@ -57,7 +57,8 @@ def views_of(experiment: "Experiment") -> ViewPlan:
     size = crop if given is None else both_sides(given)
     if size is None:
         raise SegfoldError(
-            "predict.tiles has no size, and there is no input.crop to take it from: set predict.tiles.size"
+            "predict.tiles needs a size beside its overlap and blend where there is no input.crop to take it from: set "
+            "predict.tiles.size"
         )
     if crop is None and (sizing.fit == "resize" or sizing.resize is not None):
         raise SegfoldError(
