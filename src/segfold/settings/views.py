@@ -33,8 +33,8 @@ def sizing_of(experiment: "Experiment", stage: Stage | None = None) -> Sizing:
     crop = crop_of(experiment, stage)
     if crop is None:
         return sizing
-    around_of(sizing, crop)
-    scale = sizing.height / crop[0], sizing.width / crop[1]
+    around = around_of(sizing, crop)
+    scale = sizing.given[0] / (crop[0] - 2 * around), sizing.given[1] / (crop[1] - 2 * around)
     return replace(sizing, fit="pad", resize=None, scale=scale)
 
 
