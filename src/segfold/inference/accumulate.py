@@ -89,18 +89,17 @@ class Accumulator:
             strip = np.divide(strip, np.maximum(self._weight[:count], np.float32(1e-30)), dtype=np.float32)
         yield self._top, strip
         self._top = bottom
-        for held in (self._sum, self._weight):
+        for held, nothing in ((self._sum, self._nothing), (self._weight, 0)):
             if held is not None:
-                held[..., : -count or None, :] = held[..., count:, :].copy()
-                held[..., held.shape[-2] - count :, :] = 0
+                kept = max(held.shape[-2] - count, 0)
+                held[..., :kept, :] = held[..., count:, :].copy()
+                held[..., kept:, :] = nothing
 
     def _most_rows(self) -> int:
-        """Most rows that are held at a time."""
-        most, top = 0, 0
-        for number, window in enumerate(self._inside):
-            most = max(most, window.top + window.height - top)
-            top = max(top, min((later.top for later in self._inside[number + 1 :]), default=self._shape[0]))
-        return min(max(most, self._shape[0] - top), self._shape[0])
+        """Most rows that are held at a time: from the first unfinished one to the end of a view, or of what is finished."""
+        begins = [0, *self._finished]
+        views = [window.top + window.height - top for window, top in zip(self._inside, self._finished)]
+        return max(views + [end - begin for begin, end in zip(begins, self._finished)])
 
 
 def _factor(share: float, weights: Weights, part: tuple[slice, slice]) -> npt.NDArray[np.float32] | np.float32 | None:

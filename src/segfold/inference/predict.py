@@ -177,7 +177,7 @@ def predict(
     """Predictions of some images, in order, each as a whole; see ``predict_strips``."""
     held: list[np.ndarray] = []
     for strip in predict_strips(network, images, rows, manner, on_batch, say):
-        held.append(strip.planes if strip.last and not held else strip.planes.copy())
+        held.append(strip.planes.copy())
         if strip.last:
             yield Prediction(strip.id, held[0] if len(held) == 1 else np.concatenate(held, axis=1), strip.image_logits)
             held = []
