@@ -138,7 +138,7 @@ def store_predictions(
         images.ids[rows],
         [(wanted.classes, int(height), int(width)) for height, width, _ in images.images.shapes[rows]],
         wanted.meta(digest),
-        batch=manner.batch_size,
+        starts=manner.batch_size,
     )
     with writer:
 
