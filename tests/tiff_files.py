@@ -7,6 +7,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+_FORMS = {3: "H", 4: "L", 7: "B"}  # types of tags: numbers of 16 and of 32 bits, bytes
 NONE, LZW, JPEG, DEFLATE, PACKBITS = 1, 5, 7, 8, 32773
 
 
@@ -57,6 +58,9 @@ def write_tiff(
         wanted |= {262: (3, [2 if channels >= 3 else 1]), 277: (3, [channels]), 284: (3, [2 if planar else 1])}
         if channels > 3:
             wanted[338] = (3, [0] * (channels - 3))
+        if compression == JPEG:
+            wanted[347] = (7, list(_jpeg(pictures[0][:1, :1])[0]))
+            wanted |= {262: (3, [6]), 530: (3, [2, 2])} if channels == 3 else {}
         if predictor:
             wanted[317] = (3, [2])
         if tile:
@@ -67,19 +71,19 @@ def write_tiff(
             wanted[tag] = (kind, [number])
         entries = b""
         for tag, (kind, numbers) in sorted(wanted.items()):
-            raw = struct.pack(f"{order}{len(numbers)}{'H' if kind == 3 else 'L'}", *numbers)
-            if len(raw) > struct.calcsize(address):
+            raw = struct.pack(f"{order}{len(numbers)}{_FORMS[kind]}", *numbers)
+            if len(raw) > struct.calcsize(order + address):
                 place = len(data)
                 data += raw + bytes(len(raw) % 2)
                 raw = struct.pack(order + address, place)
             entries += struct.pack(f"{order}HH{address}", tag, kind, len(numbers)) + raw.ljust(
-                struct.calcsize(address), b"\0"
+                struct.calcsize(order + address), b"\0"
             )
         place = struct.pack(order + address, len(data))
         data = data[:link] + place + data[link + len(place) :]
         data += struct.pack(order + count, len(wanted)) + entries
         link = len(data)
-        data += bytes(struct.calcsize(address))
+        data += bytes(struct.calcsize(order + address))
     path.write_bytes(data)
     return path
 
@@ -90,14 +94,31 @@ def _encoded(part: np.ndarray, compression: int, predictor: bool, order: str) ->
         if predictor:
             part = np.concatenate([part[:, :1], np.diff(part, axis=1)], axis=1).astype(part.dtype)
         return zlib.compress(part.tobytes(), 1) if compression == DEFLATE else part.tobytes()
-    # A strip of what OpenCV writes is coded as a tile is.
     assert part.dtype == np.uint8
+    if compression == JPEG:
+        return _jpeg(part)[1]
+    # A strip of what OpenCV writes is coded as a tile is.
     shown = part[:, :, [2, 1, 0, 3][: part.shape[2]]] if part.shape[2] > 1 else part
     options = [cv2.IMWRITE_TIFF_COMPRESSION, compression, cv2.IMWRITE_TIFF_ROWSPERSTRIP, part.shape[0]]
     options += [cv2.IMWRITE_TIFF_PREDICTOR, 2 if predictor else 1]
     written = cv2.imencode(".tiff", shown, options)[1].tobytes()
     (place,), (length,) = (_tag(written, tag) for tag in (273, 279))
     return written[place : place + length]
+
+
+def _jpeg(part: np.ndarray) -> tuple[bytes, bytes]:
+    """The tables of a JPEG, which are the same for every part of an image, and the rest of it."""
+    options = [cv2.IMWRITE_JPEG_QUALITY, 90, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_420]
+    data = cv2.imencode(".jpg", part[:, :, ::-1] if part.shape[2] == 3 else part, options)[1].tobytes()
+    tables, rest, at = data[:2], data[:2], 2
+    while data[at + 1] != 0xDA:  # the pixels
+        end = at + 2 + int.from_bytes(data[at + 2 : at + 4], "big")
+        if data[at + 1] in (0xDB, 0xC4):
+            tables += data[at:end]
+        elif data[at + 1] != 0xE0:
+            rest += data[at:end]
+        at = end
+    return tables + b"\xff\xd9", rest + data[at:]
 
 
 def _tag(data: bytes, wanted: int) -> tuple[int, ...]:

@@ -14,7 +14,7 @@ from segfold.layouts.arrays import is_array, range_of, read_array, scaled
 from segfold.layouts.messages import overheard
 from segfold.layouts.picture import decoded, in_order
 from segfold.layouts.tags import TIFF, orientation
-from segfold.layouts.tiff import are_planes
+from segfold.layouts.tiff import is_beyond_opencv
 from segfold.layouts.windows import TiffWindows
 from segfold.tasks import Task
 
@@ -176,14 +176,13 @@ def _decode(path: Path, exif: Exif | None, indices: bool = False) -> np.ndarray:
         data = path.read_bytes()
     except OSError as error:
         raise SegfoldError(f"{path} cannot be read: {error.strerror or error}") from error
-    planar = data.startswith(TIFF) and are_planes(data)
-    # Of channels that lie apart, OpenCV makes a picture only where they are three of 8 bits.
-    pixels = in_order(TiffWindows(path).whole()) if planar else decoded(data, str(path))
+    by_segments = data.startswith(TIFF) and is_beyond_opencv(data)
+    pixels = in_order(TiffWindows(path).whole()) if by_segments else decoded(data, str(path))
     if indices:
         pixels = _indices(data, path, pixels)
     found = orientation(data)
     # Of a TIFF, decoders make the picture that is to be shown; of other files the one that is stored.
-    stored = _turned(pixels, _BACK.get(found, found)) if data.startswith(TIFF) and not planar else pixels
+    stored = _turned(pixels, _BACK.get(found, found)) if data.startswith(TIFF) and not by_segments else pixels
     if found != 1 and exif is None:
         raise OrientationError(path, found, (stored.shape[0], stored.shape[1]))
     return _turned(stored, found) if exif == "turn" else stored

@@ -68,7 +68,7 @@ class Page:
         return self.shape[0] * self.shape[1] * self.samples * -(-self.bits // 8)
 
     def file(self, row: int, data: bytes) -> bytes:
-        """A TIFF of one segment alone.
+        """A TIFF of one segment alone, which is its strip.
 
         Args:
             row: in which row of segments it is.
@@ -78,11 +78,8 @@ class Page:
         width = self.segment[1]
         if self.compression == _NONE:  # some writers count what they have filled up
             data = data[: height * _row_bytes(self)]
-        sizes = {_WIDTH: width, _HEIGHT: height}
-        if self.tiled:
-            sizes |= {_TILE_WIDTH: width, _TILE_HEIGHT: height, _TILES: 0, _TILE_LENGTHS: len(data)}
-        else:
-            sizes |= {_STRIPS: 0, _ROWS: height, _STRIP_LENGTHS: len(data)}
+        # A tile is coded as a strip is.
+        sizes = {_WIDTH: width, _HEIGHT: height, _STRIPS: 0, _ROWS: height, _STRIP_LENGTHS: len(data)}
         long = {tag: Field(4, 1, struct.pack(f"{self.order}L", size)) for tag, size in sizes.items()}
         entries = sorted({**self.fields, **long}.items())
         start = 8 + 2 + 12 * len(entries) + 4
@@ -92,7 +89,7 @@ class Page:
             if len(field.raw) > 4:
                 places[tag] = start + len(outside)
                 outside += field.raw + bytes(len(field.raw) % 2)
-        places[_TILES if self.tiled else _STRIPS] = start + len(outside)
+        places[_STRIPS] = start + len(outside)
         head = TIFF[0 if self.order == "<" else 1] + struct.pack(f"{self.order}LH", 8, len(entries))
         for tag, field in entries:
             raw = struct.pack(f"{self.order}L", places[tag]) if tag in places else field.raw.ljust(4, b"\0")
@@ -122,13 +119,24 @@ def read_pages(path: Path) -> list[Page]:
     return pages
 
 
-def are_planes(data: bytes) -> bool:
-    """Whether the channels of a TIFF's first picture lie each by itself."""
+def is_beyond_opencv(data: bytes) -> bool:
+    """Whether the first picture of a TIFF is one of which OpenCV makes another picture or none, though not of its segments.
+
+    Channels that lie each by itself are mixed up unless they are three of 8 bits, and tiles without compression, whose
+    bytes are no multiple of 1024, are taken for damaged.
+    """
     try:
         tags = read_tags(data)
     except ValueError:
         return False
-    return tags.get(_PLANAR, (1,))[0] == 2 and tags.get(_SAMPLES, (1,))[0] > 1
+
+    def number(tag: int) -> int:
+        return tags.get(tag, (1,))[0]
+
+    if number(_PLANAR) == 2 and number(_SAMPLES) > 1:
+        return True
+    tile = number(_TILE_HEIGHT) * number(_TILE_WIDTH) * number(_SAMPLES) * number(_BITS)
+    return _TILES in tags and number(_COMPRESSION) == _NONE and tile % 8192 != 0
 
 
 def _page(fields: dict[int, Field], order: str) -> Page:
