@@ -34,7 +34,7 @@ def write_tiff(
     """
     image = image if image.ndim == 3 else image[:, :, None]
     pictures = [image[:, :, i : i + 1] for i in range(image.shape[2])] if pages else [image]
-    data = (b"II" if order == "<" else b"MM") + struct.pack(f"{order}H", 43 if big else 42)
+    data = bytearray(b"II" if order == "<" else b"MM") + struct.pack(f"{order}H", 43 if big else 42)
     data += struct.pack(f"{order}HHQ", 8, 0, 0) if big else struct.pack(f"{order}L", 0)
     address, count = ("Q", "Q") if big else ("L", "H")
     link = 8 if big else 4
@@ -80,7 +80,7 @@ def write_tiff(
                 struct.calcsize(order + address), b"\0"
             )
         place = struct.pack(order + address, len(data))
-        data = data[:link] + place + data[link + len(place) :]
+        data[link : link + len(place)] = place
         data += struct.pack(order + count, len(wanted)) + entries
         link = len(data)
         data += bytes(struct.calcsize(order + address))

@@ -105,9 +105,9 @@ def read_bands(image: LargeImage) -> Iterator[np.ndarray]:
 Way = Literal["windows", "strips", "whole"]
 
 _WAYS: dict[Way, str] = {
-    "windows": "read by windows from its tiled TIFF",
-    "strips": "copied strip by strip into the cache, which is mapped",
-    "whole": "decoded whole once into the cache, which is mapped (a tiled TIFF would be read by windows)",
+    "windows": "read by windows from tiled TIFF",
+    "strips": "copied strip by strip into the cache, which is mapped (tiled TIFF is not copied)",
+    "whole": "decoded whole once into the cache, which is mapped (tiled TIFF is not)",
 }
 
 

@@ -2,6 +2,7 @@
 
 import os
 import threading
+import zlib
 from collections import OrderedDict
 from collections.abc import Iterator
 from functools import cached_property
@@ -11,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from segfold.errors import SegfoldError
+from segfold.layouts.damage import DEFLATE
 from segfold.layouts.picture import decoded, in_order
 from segfold.layouts.tiff import Page, read_pages
 
@@ -160,6 +162,11 @@ class TiffWindows:
             raise SegfoldError(f"{what} cannot be read ({error.strerror or error}): copy the file anew") from error
         if not data or len(data) < length:
             raise SegfoldError(f"{what} cannot be read, the file ends before it does: copy the file anew")
+        if page.compression in DEFLATE:
+            try:  # the decoder does not read to the checksum; what is stored without compression it reads in no time
+                data = zlib.compress(zlib.decompress(data), 0)
+            except zlib.error as error:
+                raise SegfoldError(f"{what} is damaged: {error}, copy it anew") from error
         try:
             pixels = in_order(decoded(page.file(row, data), what))
         except SegfoldError as error:
