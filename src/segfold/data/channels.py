@@ -6,6 +6,7 @@ from typing import Literal, get_args
 import numpy as np
 
 from segfold.data.geometry.sizing import Sizing
+from segfold.data.geometry.window import Border, places
 from segfold.data.images import ImageSet
 from segfold.errors import SegfoldError
 from segfold.layouts.table import shorten
@@ -54,6 +55,7 @@ class InputPlanes:
         sizing: Sizing,
         offset: tuple[int, int] | None,
         rows: tuple[int, int] | None = None,
+        around: int = 0,
     ) -> np.ndarray:
         """The network's input.
 
@@ -64,6 +66,7 @@ class InputPlanes:
             offset: where the image is placed.
             rows: of a window, the number of its first row in the whole image, below 0 where it begins above it, and how
                 many rows the whole image has; None for a whole image.
+            around: see ``Sizing.image``.
 
         Returns:
             height×width×channels of 0…255: uint8 of an image of 8 bits alone, else float32.
@@ -71,12 +74,11 @@ class InputPlanes:
         if image.dtype == np.uint16:
             image = image.astype(np.float32) / 257  # 65535 becomes 255
         if self._channels == ("image",):
-            return sizing.image(image, offset)
+            return sizing.image(image, offset, around)
         ramp = _ramp(image.shape[0], rows or (0, image.shape[0]), sizing.border)[:, None, None]
         # Made after augmentation, whose changes of brightness are not meant for the planes.
-        sized = sizing.image(
-            np.concatenate([self._plane(name, image, ramp) for name in self._channels], axis=2), offset
-        )
+        planes = [self._plane(name, image, ramp) for name in self._channels]
+        sized = sizing.image(np.concatenate(planes, axis=2), offset, around)
         if self._depths is not None:
             sized[:, :, self._place(image.shape[2])] = self._depths[row]
         return sized
@@ -99,19 +101,15 @@ class InputPlanes:
         return sum(own if name == "image" else 1 for name in before)
 
 
-def _ramp(height: int, rows: tuple[int, int], border: str) -> np.ndarray:
+def _ramp(height: int, rows: tuple[int, int], border: Border) -> np.ndarray:
     """How far down the whole image each row of a window lies, 0 at its top and 255 at its bottom: (height,) float32.
 
     Beyond the image it goes on as the image does, by the border's rule.
     """
     first, whole = rows
+    found = places(first, height, whole, border)
     ramp = np.linspace(0, 255, whole, dtype=np.float32)
-    places = np.arange(first, first + height)
-    if border == "reflect":
-        period = max(2 * (whole - 1), 1)
-        places = (whole - 1) - np.abs(places % period - (whole - 1))
-    found = ramp[places.clip(0, whole - 1)]
-    return np.where((places < 0) | (places >= whole), np.float32(0), found) if border == "zero" else found
+    return np.where(found < 0, np.float32(0), ramp[found])
 
 
 def _depths(images: ImageSet) -> np.ndarray:

@@ -1,12 +1,11 @@
-"""Samples for the network: torch data sets over an ``ImageSet``.
+"""Training samples: a torch data set over an ``ImageSet``.
 
-A training sample is asked for by (epoch, position, draw), so that everything random about it
+A sample is asked for by (epoch, position, draw), so that everything random about it
 follows from the seed and those numbers, and workers that live on from epoch to epoch need no message.
 """
 
 import random
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any, TypedDict
 
 import cv2
@@ -17,16 +16,13 @@ from torch.utils.data import Dataset
 
 from segfold.data.augment import Augmenter
 from segfold.data.augment.mixing import MIXES, MaskedImage
-from segfold.data.channels import PLACED, InputPlanes
+from segfold.data.channels import InputPlanes
 from segfold.data.geometry.sizing import Sizing
-from segfold.data.geometry.symmetry import TRANSFORMS, Transform
 from segfold.data.images import ImageSet
 from segfold.data.keys import sample_key
 from segfold.data.sampling import Key
 from segfold.errors import SegfoldError
 from segfold.schema import build
-
-__all__ = ["PredictionSample", "PredictionSet", "Sample", "TrainingSet"]
 
 # A sample is too small to share among threads, and OpenCV's threads do not survive the fork of a worker.
 cv2.setNumThreads(0)
@@ -46,18 +42,6 @@ class Sample(TypedDict):
     image: Tensor
     mask: Tensor
     valid: Tensor
-    row: int
-
-
-class PredictionSample(TypedDict):
-    """An image to predict, and its index into the ``ImageSet``; see ``Sample``.
-
-    Attributes:
-        image: C×H×W; where the input has planes that a transform would turn with the image, T×C×H×W, one for each of
-            the transforms of test-time augmentation.
-    """
-
-    image: Tensor
     row: int
 
 
@@ -160,63 +144,3 @@ class TrainingSet(Dataset[Sample]):
         target = stream.random() * self._chances[-1]
         position = int(np.searchsorted(self._chances, target, side="right"))
         return int(self._rows[min(position, len(self._rows) - 1)])
-
-
-class PredictionSet(Dataset[PredictionSample]):
-    """The images of ``rows`` in their order, centred and not augmented.
-
-    Planes that say where a pixel lies are made after the transforms of ``tta``, as they are in training: in an image
-    that is upside down, the first row is the top one.
-
-    Raises:
-        SegfoldError: an unknown channel, or an image without a depth.
-    """
-
-    def __init__(
-        self,
-        images: ImageSet,
-        rows: np.ndarray,
-        sizing: Sizing,
-        channels: Sequence[str] = ("image",),
-        tta: Sequence[str] = (),
-    ) -> None:
-        self._images = images.images
-        self._rows = np.asarray(rows, np.int64)
-        self._sizing = sizing
-        self._planes = InputPlanes(images, channels)
-        self._turned = tuple(tta) if set(channels) & set(PLACED) else ()
-        swapping = [name for name in self._turned if TRANSFORMS[name].swaps_axes]
-        if swapping and sizing.height != sizing.width:
-            raise SegfoldError(
-                f"predict.tta has {swapping[0]}, which with input.channels {', '.join(channels)} needs a square input; "
-                f"take it out, or set input.size to one number (now {sizing.height}×{sizing.width})"
-            )
-
-    @property
-    def sample_bytes(self) -> int:
-        """Of one sample."""
-        return self._sizing.height * self._sizing.width * self._planes.bytes_a_pixel * max(len(self._turned), 1)
-
-    def __len__(self) -> int:
-        return len(self._rows)
-
-    def __getitem__(self, position: int) -> PredictionSample:
-        row = int(self._rows[position])
-        if not self._turned:
-            image = self._planes(self._images[row], row, self._sizing, None)
-            return PredictionSample(image=torch.from_numpy(image).permute(2, 0, 1), row=row)
-        return PredictionSample(
-            image=torch.stack([self._seen(row, TRANSFORMS[name]) for name in self._turned]), row=row
-        )
-
-    def _seen(self, row: int, transform: Transform) -> Tensor:
-        """The network's input for a transformed image: what the transform makes of the centred one, planes aside."""
-        image, sizing = self._images[row], self._sizing
-        valid = transform.forward(torch.from_numpy(sizing.valid((image.shape[0], image.shape[1]))))
-        offset = int(valid.any(1).byte().argmax()), int(valid.any(0).byte().argmax())
-        # Torch moves no uint16, but does not mind what the bits of an int16 mean.
-        pixels = torch.from_numpy(image.view(np.int16 if image.dtype == np.uint16 else image.dtype).copy())
-        turned = transform.forward(pixels.permute(2, 0, 1)).permute(1, 2, 0).contiguous().numpy().view(image.dtype)
-        if transform.swaps_axes and sizing.resize is not None:
-            sizing = replace(sizing, resize=sizing.resize[::-1])
-        return torch.from_numpy(self._planes(turned, row, sizing, offset)).permute(2, 0, 1)

@@ -10,9 +10,9 @@ from segfold.data.dataset import Sample, TrainingSet
 from segfold.data.images import ImageSet
 from segfold.data.sampling import EpochSampler, Key
 from segfold.data.workers import batches, fitting, loader, too_little_shared
-from segfold.inference.networks import sizing_of
 from segfold.machine import Runtime
 from segfold.settings import Experiment, Stage
+from segfold.settings.views import sizing_of
 from segfold.stopping import leave_signals_to_parent
 from segfold.training.plan import FoldJob, StagePlan
 from segfold.training.processes import ALONE, Group

@@ -6,9 +6,9 @@ from torch.func import functional_call
 
 from segfold.data.geometry.sizing import Sizing
 from segfold.errors import SegfoldError
-from segfold.inference.networks import sizing_of
 from segfold.models.output import Output
 from segfold.optim import build_optimizer, encoder_of
+from segfold.settings.views import sizing_of, views_of
 from segfold.training.checkpoint import Position
 from segfold.training.plan import FoldJob, StagePlan
 from segfold.training.processes import Group
@@ -24,7 +24,7 @@ def check_stages(job: FoldJob, group: Group) -> None:
     """
     ids, shapes = job.images.ids, job.images.images.shapes
     held_out, trained = job.validation_rows, job.training_rows
-    sizing_of(job.experiment).check(ids[held_out], shapes[held_out], "held-out image")
+    views_of(job.experiment).check(ids[held_out], shapes[held_out], "held-out image")
     for plan in job.stages:
         _ = plan.schedule  # built, so that its settings are checked
         sizing = sizing_of(job.experiment, plan.settings)

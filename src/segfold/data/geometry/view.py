@@ -5,6 +5,7 @@ an exact inverse. The whole image, test-time augmentation, overlapping tiles and
 """
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -33,6 +34,7 @@ class View:
         around: pixels of the image on each side of the window that come into the margin of the input; 0 where the window is
             the whole image, for there the border goes on.
         symmetries: names in ``TRANSFORMS``.
+        entries: of each symmetry, its place in the test-time augmentation.
         share: how much the view counts beside others of the same pixels.
         weights: (height,) and (width,) factors on ``share`` by row and by column of the window; None for 1.
     """
@@ -41,6 +43,7 @@ class View:
     sizing: Sizing
     around: int = 0
     symmetries: tuple[str, ...] = ("identity",)
+    entries: tuple[int, ...] = (0,)
     share: float = 1.0
     weights: Weights = (None, None)
 
@@ -145,24 +148,28 @@ class ViewPlan:
 
     def load(self, shape: Shape) -> int:
         """How many inputs of one size an image of this shape makes."""
-        frames = [view.frame for view in self.views(shape)]
-        return max(frames.count(frame) for frame in set(frames))
+        return _load(self, shape)
 
 
 @lru_cache(maxsize=4096)
+def _load(plan: ViewPlan, shape: Shape) -> int:
+    return max(Counter(view.frame for view in plan.views(shape)).values())
+
+
+@lru_cache(maxsize=256)
 def _views(plan: ViewPlan, shape: Shape) -> tuple[View, ...]:
-    by_scale: dict[float, list[str]] = {}
-    for name in plan.tta:
+    by_scale: dict[float, dict[int, str]] = {}
+    for number, name in enumerate(plan.tta):
         entry = seen_as(name)
-        by_scale.setdefault(entry.scale, []).append(entry.symmetry)
+        by_scale.setdefault(entry.scale, {})[number] = entry.symmetry
     found: list[View] = []
-    for scale, symmetries in by_scale.items():
-        share = len(symmetries) / len(plan.tta)
+    for scale, entries in by_scale.items():
         if plan.tiles is None:
             made = whole_views(shape, plan.sizing if scale == 1 else plan.sizing.larger(scale))
         else:
             made = tile_views(shape, plan.tiles, plan.sizing, scale)
-        found += [replace(view, symmetries=tuple(symmetries), share=share) for view in made]
+        shown, numbers, share = tuple(entries.values()), tuple(entries), len(entries) / len(plan.tta)
+        found += [replace(view, symmetries=shown, entries=numbers, share=share) for view in made]
     return tuple(sorted(found, key=lambda view: view.window.top))
 
 
