@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from segfold.ensemble import OofMember, TestMember, blend, check_same_folds, common_ids
 from segfold.ensemble.blend import proportions
 from segfold.errors import SegfoldError
-from segfold.store import MeanStore
+from segfold.store import MeanStore, ProbabilityStore
 from segfold.store.writer import StoreWriter
 
 SHAPES = {"a": (1, 2, 3), "b": (1, 4, 1), "c": (1, 1, 1), "d": (1, 3, 3)}
@@ -51,7 +51,7 @@ def test_a_large_image_is_blended_row_by_row_to_the_same_codes(tmp_path, monkeyp
     out_of_fold = [OofMember("oof", dict(enumerate(parts)))]
     wanted = codes_of(blend(members, [2, 1], "ab")), codes_of(blend(out_of_fold, None, "ab"))
     monkeypatch.setattr("segfold.ensemble.blend._CHUNK", chunk)
-    monkeypatch.setattr("segfold.store.reader.ProbabilityStore.codes", lambda *_: pytest.fail("read as a whole"))
+    monkeypatch.setattr(ProbabilityStore, "codes", lambda *_: pytest.fail("read as a whole"))
     for found, whole in zip((codes_of(blend(members, [2, 1], "ab")), codes_of(blend(out_of_fold, None, "ab"))), wanted):
         assert all(np.array_equal(found[name], whole[name]) for name in "ab")
 
@@ -210,7 +210,7 @@ def test_memory_stays_flat_as_images_and_members_grow(tmp_path):
     code = f"""
 import resource, numpy as np
 from segfold.ensemble import TestMember, blend
-from segfold.store import MeanStore
+from segfold.store import MeanStore, ProbabilityStore
 from segfold.store.writer import StoreWriter
 ids = [str(i) for i in range(60)]
 image = np.zeros((1, 500, 500), np.uint16)
