@@ -50,7 +50,7 @@ def test_a_large_image_is_blended_row_by_row_to_the_same_codes(tmp_path, monkeyp
     members = [TestMember("double", {0: stores[0], 1: MeanStore(stores[1:3])}), TestMember("single", {0: stores[3]})]
     out_of_fold = [OofMember("oof", dict(enumerate(parts)))]
     wanted = codes_of(blend(members, [2, 1], "ab")), codes_of(blend(out_of_fold, None, "ab"))
-    monkeypatch.setattr("segfold.ensemble.blend._CHUNK", chunk)
+    monkeypatch.setattr(sys.modules["segfold.ensemble.blend"], "_CHUNK", chunk)
     monkeypatch.setattr(ProbabilityStore, "codes", lambda *_: pytest.fail("read as a whole"))
     for found, whole in zip((codes_of(blend(members, [2, 1], "ab")), codes_of(blend(out_of_fold, None, "ab"))), wanted):
         assert all(np.array_equal(found[name], whole[name]) for name in "ab")
