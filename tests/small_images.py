@@ -1,5 +1,6 @@
 """Image sets in memory for tests of samples."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -8,7 +9,9 @@ import torch
 
 from segfold.data.dataset import TrainingSet
 from segfold.data.geometry.sizing import Sizing
+from segfold.data.geometry.view import ViewPlan
 from segfold.data.images import ImageSet, PixelStore
+from segfold.data.prediction_set import PredictionSet
 
 PAD = Sizing(128, 128)
 
@@ -52,3 +55,14 @@ def training_set(images: ImageSet, **changes: Any) -> TrainingSet:
 def same(left: Any, right: Any) -> bool:
     """Whether two samples, or batches, hold the same."""
     return all(torch.equal(torch.as_tensor(left[key]), torch.as_tensor(right[key])) for key in left)
+
+
+def prediction_set(
+    images: ImageSet,
+    rows: Sequence[int] | np.ndarray,
+    sizing: Sizing = PAD,
+    channels: Sequence[str] = ("image",),
+    tta: Sequence[str] = ("identity",),
+) -> PredictionSet:
+    """Whole images of some rows."""
+    return PredictionSet(images, np.array(rows), ViewPlan(sizing, tuple(tta)), channels)

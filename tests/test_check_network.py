@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from segfold.errors import SegfoldError
-from segfold.inference.networks import sizing_of
 from segfold.models import MODELS
+from segfold.settings.views import sizing_of
 from segfold.training import checks as objective
 from segfold.training.plan import FoldJob
 from segfold.training.processes import Group

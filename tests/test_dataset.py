@@ -9,12 +9,11 @@ import torch
 from torch.utils.data import DataLoader
 
 from segfold.data.augment import AUGMENTATIONS, Augmenter
-from segfold.data.dataset import PredictionSet
 from segfold.data.geometry.sizing import Sizing
 from segfold.data.images import ImageSet
 from segfold.data.sampling import EpochSampler
 from segfold.errors import SegfoldError
-from small_images import PAD, image_set, same, store, training_set
+from small_images import PAD, image_set, prediction_set, same, store, training_set
 
 STEPS: dict[str, dict[str, float]] = {name: {} for name in AUGMENTATIONS}
 
@@ -139,19 +138,20 @@ def test_samples_are_augmented_by_epoch_and_position() -> None:
 
 def test_16_bits_reach_the_network_as_0_to_255() -> None:
     images = image_set(2, dtype=np.uint16)
-    for sample in (training_set(images)[0, 0, 0], PredictionSet(images, np.arange(2), PAD)[0]):
-        assert sample["image"].dtype == torch.float32
-        np.testing.assert_allclose(sample["image"].permute(1, 2, 0), PAD.image(images.images[0]) / 257.0, atol=1e-4)
+    for sample in (training_set(images)[0, 0, 0]["image"], prediction_set(images, np.arange(2), PAD)[0, 0].image):
+        assert isinstance(sample, torch.Tensor) and sample.dtype == torch.float32
+        np.testing.assert_allclose(sample.permute(1, 2, 0), PAD.image(images.images[0]) / 257.0, atol=1e-4)
 
 
 def test_prediction_follows_the_rows() -> None:
     images = image_set(masks=False)
     rows = np.array([5, 0, 11, 3])
-    batches = list(DataLoader(PredictionSet(images, rows, PAD), batch_size=3))
-    assert [batch["row"].tolist() for batch in batches] == [[5, 0, 11], [3]]
+    keys = [[(0, 0), (1, 0), (2, 0)], [(3, 0)]]
+    batches = list(DataLoader(prediction_set(images, rows, PAD), batch_sampler=keys))
+    assert [batch.position.tolist() for batch in batches] == [[0, 1, 2], [3]]
     for batch in batches:
-        for row, image in zip(batch["row"].tolist(), batch["image"], strict=True):
-            np.testing.assert_array_equal(image.permute(1, 2, 0), PAD.image(images.images[row]))
+        for position, image in zip(batch.position.tolist(), batch.image, strict=True):
+            np.testing.assert_array_equal(image.permute(1, 2, 0), PAD.image(images.images[rows[position]]))
 
 
 def test_unknown_channels_and_missing_masks_are_refused() -> None:
@@ -160,7 +160,7 @@ def test_unknown_channels_and_missing_masks_are_refused() -> None:
         with pytest.raises(SegfoldError, match=r"input\.channels .* image, y"):
             training_set(images, channels=channels)
         with pytest.raises(SegfoldError, match=r"input\.channels .* image, y"):
-            PredictionSet(images, np.arange(2), PAD, channels=channels)
+            prediction_set(images, np.arange(2), PAD, channels=channels)
     with pytest.raises(SegfoldError, match="masks"):
         training_set(image_set(2, masks=False))
 

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from segfold.data.augment import Augmenter
-from segfold.data.dataset import PredictionSet
+from segfold.data.channels import InputPlanes
 from segfold.data.geometry.sizing import Sizing
 from segfold.data.geometry.symmetry import TRANSFORMS
 from segfold.data.images import ImageSet, load_split
@@ -17,7 +17,7 @@ from segfold.errors import SegfoldError
 from segfold.inference.predict import PredictionSettings, predict
 from segfold.machine import Runtime
 from segfold.models import Output
-from small_images import PAD, image_set, training_set
+from small_images import PAD, image_set, prediction_set, training_set
 from tiny_competition import TEST_IDS, TINY, TRAIN_IDS, write_tiny
 
 DEPTHS = np.array([51.0, 300.0, 955.0, 505.5])
@@ -38,7 +38,7 @@ def test_height_channel() -> None:
     np.testing.assert_allclose(inside[0], np.linspace(0, 255, 101)[:, None].repeat(101, axis=1), atol=1e-3)
     expected, _ = augmenter(images.images[1], images.masks[1], 0, 1)  # type: ignore[index]
     np.testing.assert_array_equal(inside[1:].permute(1, 2, 0), expected)
-    predicted = PredictionSet(images, np.array([1]), PAD, channels=("image", "y"))[0]["image"]
+    predicted = prediction_set(images, [1], PAD, channels=("image", "y"))[0, 0].image[0]
     np.testing.assert_array_equal(predicted[3], sample[0])
     np.testing.assert_array_equal(predicted[:3].permute(1, 2, 0), PAD.image(images.images[1]))
 
@@ -51,7 +51,7 @@ def test_image_times_height() -> None:
     share = np.linspace(0, 1, 101)[:, None]
     expected = images.images[1][:, ::-1].mean(axis=2) * share
     np.testing.assert_allclose(sample[0, 13:114, 13:114], expected, atol=1e-3)
-    predicted = PredictionSet(images, np.array([1]), PAD, channels=("image", "image_y"))[0]["image"]
+    predicted = prediction_set(images, [1], PAD, channels=("image", "image_y"))[0, 0].image[0]
     np.testing.assert_allclose(predicted[3, 13:114, 13:114], expected[:, ::-1], atol=1e-3)
 
 
@@ -64,13 +64,13 @@ def test_depth_is_one_value_an_image_in_training_and_prediction(sizing: Sizing) 
     rows = np.array([3, 1, 2])
     augmenter = Augmenter({"affine": {"p": 1.0}, "brightness": {"p": 1.0}}, 0)
     trained = training_set(images, rows=rows, sizing=sizing, augmenter=augmenter, channels=channels)
-    predicted = PredictionSet(images, rows, sizing, channels=channels)
+    predicted = prediction_set(images, rows, sizing, channels=channels)
     for position, row in enumerate(rows):
         expected = 255 * (DEPTHS[row] - 51) / (960 - 51)
-        for image in (trained[0, position, position]["image"], predicted[position]["image"]):
+        for image in (trained[0, position, position]["image"], predicted[position, 0].image[0]):
             assert image.shape == (5, sizing.height, sizing.width) and image.dtype == torch.float32
             np.testing.assert_allclose(image[4], expected, rtol=1e-6)
-    first = PredictionSet(images, rows, sizing, channels=("depth", "image"))[0]["image"]
+    first = prediction_set(images, rows, sizing, channels=("depth", "image"))[0, 0].image
     np.testing.assert_allclose(first[0], 255 * (DEPTHS[3] - 51) / (960 - 51), rtol=1e-6)
     np.testing.assert_array_equal(first[1:].permute(1, 2, 0), sizing.image(images.images[3].astype(np.float32)))
 
@@ -82,8 +82,8 @@ def test_depths_have_the_limits_of_the_whole_table(tmp_path: Any) -> None:
     assert splits[0].limits == splits[1].limits == {"depth": (values.min(), values.max())}
     assert len(values) == len(TRAIN_IDS) + len(TEST_IDS)
     assert any(images.extra["depth"].max() < values.max() for images in splits)
-    sets = [PredictionSet(images, np.arange(len(images)), PAD, channels=("depth",)) for images in splits]
-    planes = [float(samples[row]["image"].mean()) for samples in sets for row in range(len(samples))]
+    sets = [prediction_set(images, np.arange(len(images)), PAD, channels=("depth",)) for images in splits]
+    planes = [float(samples[row, 0].image.mean()) for samples in sets for row in range(len(samples))]
     np.testing.assert_allclose(planes, 255 * (values - values.min()) / np.ptp(values), rtol=1e-5)
 
 
@@ -92,8 +92,23 @@ def test_an_image_without_depth_is_refused() -> None:
         training_set(image_set(2), channels=("image", "depth"))
     lacking = deep_set(np.array([1.0, np.nan, 3.0]))
     with pytest.raises(SegfoldError, match=r"^no depth of 001: [^\n]*$"):
-        PredictionSet(lacking, np.arange(3), PAD, channels=("image", "depth"))
+        prediction_set(lacking, np.arange(3), PAD, channels=("image", "depth"))
     training_set(lacking, channels=("image", "y"))
+
+
+@pytest.mark.parametrize("border", ["reflect", "edge", "zero"])
+def test_planes_of_a_window_are_those_of_the_whole_image_there(border: Any) -> None:
+    """Beyond the image, too, where they go on as its padding does."""
+    planes = InputPlanes(image_set(1), ("y", "image_y", "image"))
+    image = image_set(1, (40, 30)).images[0]
+    padded = planes(image, 0, Sizing(100, 90, border=border), (30, 30))
+    larger = Sizing(100, 90, border=border).image(image, (30, 30))
+    for top, height in ((35, 20), (30, 40), (12, 60), (0, 90), (55, 45)):
+        window, sizing = larger[top : top + height, 32:58], Sizing(height, 26, border=border)
+        found = planes(window, 0, sizing, None, (top - 30, 40))
+        np.testing.assert_allclose(found, padded[top : top + height, 32:58], atol=1e-4)
+    inside = planes(image[8:21], 0, Sizing(13, 30), None, (8, 40))
+    np.testing.assert_array_equal(inside, planes(image, 0, Sizing(40, 30), None)[8:21])
 
 
 SIZINGS = [PAD, Sizing(128, 128, "pad", "zero"), Sizing(64, 64, "resize"), Sizing(256, 256, resize=(150, 202))]
@@ -106,8 +121,8 @@ def test_planes_are_made_after_the_transforms_of_tta(sizing: Sizing, name: str, 
     """The image turns, and the height still grows from the top of what the network sees to its bottom."""
     images = image_set(1, shape=(101, 90), dtype=dtype)
     channels = ("image", "y", "image_y")
-    seen = PredictionSet(images, np.array([0]), sizing, channels=channels, tta=["identity", name])[0]["image"]
-    plain = PredictionSet(images, np.array([0]), sizing, channels=channels)[0]["image"]
+    seen = prediction_set(images, [0], sizing, channels=channels, tta=["identity", name])[0, 0].image
+    plain = prediction_set(images, [0], sizing, channels=channels)[0, 0].image[0]
     np.testing.assert_array_equal(seen[0], plain)
     turn = TRANSFORMS[name].forward
     # The pixels are those of the transformed input, as without planes.
@@ -147,6 +162,15 @@ def test_a_network_that_knows_up_from_down_is_asked_the_same_way_round() -> None
         np.testing.assert_allclose(flipped[name], (values + upside_down) / 2, atol=1e-6)
 
 
-def test_a_transform_that_swaps_the_axes_needs_a_square_input_with_planes() -> None:
-    with pytest.raises(SegfoldError, match=r"rot90, which with input\.channels image, y needs a square input"):
-        PredictionSet(image_set(1), np.array([0]), Sizing(128, 160), channels=("image", "y"), tta=["hflip", "rot90"])
+def test_an_image_that_is_not_square_is_turned_with_its_planes() -> None:
+    """The network sees the turned image in a turned frame, and the height of the turned image."""
+    images = image_set(1, shape=(40, 60))
+    sizing, channels = Sizing(48, 72), ("image", "y")
+    for name, transform in TRANSFORMS.items():
+        (seen,) = prediction_set(images, [0], sizing, channels, [name])[0, 0].image
+        turned = np.ascontiguousarray(transform.image(images.images[0]))
+        frame = Sizing(*transform.shape((48, 72)))
+        np.testing.assert_array_equal(seen[:3].permute(1, 2, 0), frame.image(turned.astype(np.float32)))
+        window = frame.window((turned.shape[0], turned.shape[1]))
+        ramp = np.linspace(0, 255, turned.shape[0])[:, None]
+        np.testing.assert_allclose(seen[3][window.slices], ramp.repeat(turned.shape[1], axis=1), atol=1e-3)

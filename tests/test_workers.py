@@ -9,14 +9,15 @@ import pytest
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from segfold.data.dataset import PredictionSet, TrainingSet
+from segfold.data.dataset import TrainingSet
+from segfold.data.prediction_set import PredictionSet
 from segfold.data.workers import batches, fitting, loader
 from segfold.errors import SegfoldError
 from segfold.inference.predict import PredictionSettings, predict
 from segfold.machine import Runtime
 from segfold.stopping import leave_signals_to_parent
 from segfold.training.batches import Batches
-from small_images import PAD, image_set
+from small_images import PAD, image_set, prediction_set
 from small_project import fold_job, make_project
 
 RUNTIME = Runtime(torch.device("cpu"), "fp32", False, 1, 1)
@@ -139,9 +140,10 @@ def test_bytes_of_a_sample_are_those_of_its_tensors(channels: tuple[str, ...], m
     samples = TrainingSet(images, np.arange(3), PAD, None, False, channels=channels, mix=mix)
     tensors = [value for value in samples[0, 1, 1].values() if isinstance(value, torch.Tensor)]
     assert samples.sample_bytes == sum(tensor.nbytes for tensor in tensors)
-    tta = ("identity", "hflip") if "y" in channels else ()
-    predictions = PredictionSet(images, np.arange(3), PAD, channels=channels, tta=tta)
-    assert predictions.sample_bytes == predictions[0]["image"].nbytes
+    predictions = prediction_set(images, np.arange(3), PAD, channels=channels, tta=("identity", "hflip"))
+    seen = predictions[0, 0].image
+    assert predictions.sample_bytes == (seen.nbytes if isinstance(seen, torch.Tensor) else sum(x.nbytes for x in seen))
+    assert isinstance(seen, list) == ("y" in channels)
 
 
 def test_little_shared_memory_costs_workers_and_a_line(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:

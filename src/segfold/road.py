@@ -32,7 +32,6 @@ from segfold.ensemble.recipe import members_of, read_recipe
 from segfold.environment import environment
 from segfold.errors import SegfoldError
 from segfold.files import write_atomic, write_json
-from segfold.inference.networks import sizing_of
 from segfold.locks import Lock
 from segfold.machine import device_name
 from segfold.observer import SILENT, Observer
@@ -42,6 +41,7 @@ from segfold.runs.folder import RunFolder, run_folder
 from segfold.runs.identity import begun, check_same_experiment, check_same_inputs
 from segfold.runs.record import read_done
 from segfold.settings import Experiment, Machine
+from segfold.settings.views import views_of
 from segfold.stopping import Stopping
 from segfold.store import Probabilities
 from segfold.submission.blended import SubmissionOptions, Submitted, fit_recipe, write_blend
@@ -150,7 +150,7 @@ def fold_job(run: Run, fold: int, say: Callable[[str], None] = lambda text: None
     experiment, competition = run.experiment, run.competition
     images = load_split(competition, "train", run.home, say)
     if (known := known_shapes(competition, "test", run.home)) is not None:
-        sizing_of(experiment).check(*known, "test image")
+        views_of(experiment).check(*known, "test image")
     folds = experiment_folds(experiment, competition, images, run.home, say)
     return FoldJob(experiment, competition, images, folds, fold, run.folder.fold(fold), run.home)
 

@@ -24,7 +24,7 @@ def run(arguments: argparse.Namespace) -> int:
     from segfold.data.look import contact_sheet
     from segfold.errors import SegfoldError
     from segfold.files import write_atomic
-    from segfold.inference.networks import sizing_of
+    from segfold.settings.views import sizing_of
     from segfold.training.batches import training_samples
 
     if not (1 <= arguments.images <= 200 and 1 <= arguments.draws <= 50):

@@ -9,7 +9,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import IO, Any, NamedTuple
@@ -20,7 +20,8 @@ from segfold.data.source import Source, masks_of, table_rows
 from segfold.errors import SegfoldError
 from segfold.layouts.ahead import map_files
 from segfold.layouts.decode import image_of
-from segfold.layouts.kinds import Kind, common_kind, convert_file, kind_of
+from segfold.layouts.kinds import Kind, Seen, common_kind, convert_file
+from segfold.layouts.large import LargeImage, LargeSize, large_image, large_notes, large_size, read_bands
 from segfold.layouts.records import Record
 from segfold.locks import alone_in
 
@@ -111,10 +112,13 @@ def _clean(folder: Path, split: str, target: Path, alone: bool) -> None:
 
 
 class _Decoded(NamedTuple):
-    image: np.ndarray
+    """An image, which has been seen if it is an array, and its mask."""
+
+    image: np.ndarray | LargeImage
+    shape: tuple[int, int, int]
+    seen: Seen
     mask: np.ndarray | None
     instances: np.ndarray | None
-    kind: Kind
     areas: list[int]
     foreground: int
 
@@ -124,12 +128,17 @@ def _build(source: Source, folder: Path) -> dict[str, Any]:
     rows = table_rows(source)
 
     def decode(record: Record) -> _Decoded:
-        image = image_of(competition, [match.path for match in record.images])
-        kind = kind_of(image)
+        paths = [match.path for match in record.images]
+        image = large_image(competition, paths) or image_of(competition, paths)
+        shape = height, width, _ = image.shape
+        seen = Seen()
+        if isinstance(image, np.ndarray):
+            seen.add(image)
         if source.split == "test":
-            return _Decoded(image, None, None, kind, [], 0)
-        mask, instances = masks_of(source, record, rows, (image.shape[0], image.shape[1]))
-        return _Decoded(image, mask, instances, kind, task.areas(mask).tolist(), task.foreground(mask))
+            return _Decoded(image, shape, seen, None, None, [], 0)
+        mask, instances = masks_of(source, record, rows, (height, width))
+        areas, foreground = task.areas(mask).tolist(), task.foreground(mask)
+        return _Decoded(image, shape, seen, mask, instances, areas, foreground)
 
     def attempt(record: Record) -> _Decoded | SegfoldError:
         try:
@@ -137,12 +146,14 @@ def _build(source: Source, folder: Path) -> dict[str, Any]:
         except SegfoldError as error:
             return error
 
-    shapes: list[tuple[int, ...]] = []
+    shapes: list[tuple[int, int, int]] = []
     areas: list[int] = []  # image after image, of each class
     foreground: list[int] = []
     constant: list[bool] = []
     problems: list[str] = []
     kinds: dict[str, Kind] = {}
+    large: list[LargeSize] = []
+    in_place: dict[str, LargeImage] = {}
     names = ["images.bin", "masks.bin", *(["instances.bin"] if source.listing.instances else [])]
     hashes = {name: hashlib.sha256() for name in names}
     with ExitStack() as stack:
@@ -151,14 +162,23 @@ def _build(source: Source, folder: Path) -> dict[str, Any]:
             if isinstance(found, SegfoldError):
                 problems.append(str(found))
                 continue
-            kinds[name] = found.kind
-            shapes.append(found.image.shape)
-            constant.append(bool((found.image == found.image[0, 0]).all()))
+            if isinstance(found.image, LargeImage) and found.image.in_place:
+                in_place[name] = found.image
+            try:
+                _write_image(None if name in in_place else files[0], found, hashes["images.bin"])
+            except SegfoldError as error:
+                problems.append(str(error))
+                continue
+            if (size := large_size(found.image)) is not None:
+                large.append(size)
+            kinds[name] = found.seen.kind
+            shapes.append(found.shape)
+            constant.append(found.seen.constant)
             areas.extend(found.areas)
             foreground.append(found.foreground)
-            for handle, array in zip(files, (found.image, found.mask, found.instances)):
+            for handle, array in zip(files[1:], (found.mask, found.instances)):
                 if array is not None:
-                    _write(handle, array, hashes)
+                    _write(handle, array, hashes[Path(handle.name).name])
         for handle in files:
             handle.flush()
             os.fsync(handle.fileno())
@@ -171,29 +191,67 @@ def _build(source: Source, folder: Path) -> dict[str, Any]:
     if problems or common is None:
         raise SegfoldError(problems[0] if len(problems) == 1 else f"{len(problems)} files: {'; '.join(problems[:10])}")
     if any(shape[2] != common.channels for shape in shapes):
-        shapes = convert_file(folder / "images.bin", shapes, common)
-        with (folder / "images.bin").open("rb") as converted:
-            hashes["images.bin"] = hashlib.file_digest(converted, "sha256")
+        copied = [shape for name, shape in zip(source.ids, shapes) if name not in in_place]
+        convert_file(folder / "images.bin", copied, common)
+        shapes = [(height, width, common.channels) for height, width, _ in shapes]
+        in_place = {name: image.converted(common.channels) for name, image in in_place.items()}
+        hashes["images.bin"] = _hash_of(source.ids, shapes, in_place, folder / "images.bin", common.dtype)
     whole = hashlib.sha256(json.dumps([source.ids, shapes, common.dtype]).encode())
     for part in hashes.values():
         whole.update(part.digest())
-    index = {
+    index: dict[str, Any] = {
         "ids": source.ids,
         "shapes": shapes,
         "dtype": common.dtype,
         "areas": areas if source.split == "train" else None,
         "constant": constant,
-        "notes": common.notes,
+        "notes": [*common.notes, *large_notes(large)],
         "fingerprint": whole.hexdigest(),
         "files": {name: (folder / name).stat().st_size for name in hashes},
     }
     if source.split == "train" and len(task.classes) > 1:
         index["foreground"] = foreground
+    if in_place:
+        index["in_place"] = {name: image.path.relative_to(source.root).as_posix() for name, image in in_place.items()}
     (folder / "index.json").write_text(json.dumps(index))
     return index
 
 
-def _write(handle: IO[bytes], array: np.ndarray, hashes: dict[str, Any]) -> None:
+def _write_image(handle: IO[bytes] | None, found: _Decoded, digest: Any) -> None:
+    """An image from top to bottom; a large one, which is seen on the way, never as a whole."""
+    if isinstance(found.image, np.ndarray):
+        _write(handle, found.image, digest)
+        return
+    for band in read_bands(found.image):
+        found.seen.add(band)
+        _write(handle, band, digest)
+
+
+def _write(handle: IO[bytes] | None, array: np.ndarray, digest: Any) -> None:
     data = np.ascontiguousarray(array).data
-    handle.write(data)
-    hashes[Path(handle.name).name].update(data)
+    if handle is not None:
+        handle.write(data)
+    digest.update(data)
+
+
+def _hash_of(
+    ids: Sequence[str],
+    shapes: Sequence[tuple[int, int, int]],
+    in_place: Mapping[str, LargeImage],
+    path: Path,
+    dtype: str,
+) -> Any:
+    """Of the pixels of all images in their order, those in a flat file and those in place."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        for name, shape in zip(ids, shapes):
+            if name in in_place:
+                for band in read_bands(in_place[name]):
+                    _write(None, band, digest)
+                continue
+            left = int(np.prod(shape)) * np.dtype(dtype).itemsize
+            while left > 0:
+                data = file.read(min(left, 1 << 24))
+                digest.update(data)
+                left -= len(data) or left
+    return digest

@@ -6,6 +6,7 @@ from typing import Literal, get_args
 import numpy as np
 
 from segfold.data.geometry.sizing import Sizing
+from segfold.data.geometry.window import Border, places
 from segfold.data.images import ImageSet
 from segfold.errors import SegfoldError
 from segfold.layouts.table import shorten
@@ -47,14 +48,25 @@ class InputPlanes:
         """Of the network's input."""
         return self._count * (1 if self.whole else 4)
 
-    def __call__(self, image: np.ndarray, row: int, sizing: Sizing, offset: tuple[int, int] | None) -> np.ndarray:
+    def __call__(
+        self,
+        image: np.ndarray,
+        row: int,
+        sizing: Sizing,
+        offset: tuple[int, int] | None,
+        rows: tuple[int, int] | None = None,
+        around: int = 0,
+    ) -> np.ndarray:
         """The network's input.
 
         Args:
-            image: H×W×C, uint8 or uint16, augmented or not.
+            image: H×W×C, uint8 or uint16, augmented or not; a whole image or a window of one.
             row: of the image in its set.
             sizing: to the network's input.
             offset: where the image is placed.
+            rows: of a window, the number of its first row in the whole image, below 0 where it begins above it, and how
+                many rows the whole image has; None for a whole image.
+            around: see ``Sizing.image``.
 
         Returns:
             height×width×channels of 0…255: uint8 of an image of 8 bits alone, else float32.
@@ -62,16 +74,17 @@ class InputPlanes:
         if image.dtype == np.uint16:
             image = image.astype(np.float32) / 257  # 65535 becomes 255
         if self._channels == ("image",):
-            return sizing.image(image, offset)
+            return sizing.image(image, offset, around)
+        ramp = _ramp(image.shape[0], rows or (0, image.shape[0]), sizing.border)[:, None, None]
         # Made after augmentation, whose changes of brightness are not meant for the planes.
-        sized = sizing.image(np.concatenate([self._plane(name, image) for name in self._channels], axis=2), offset)
+        planes = [self._plane(name, image, ramp) for name in self._channels]
+        sized = sizing.image(np.concatenate(planes, axis=2), offset, around)
         if self._depths is not None:
             sized[:, :, self._place(image.shape[2])] = self._depths[row]
         return sized
 
-    def _plane(self, name: str, image: np.ndarray) -> np.ndarray:
+    def _plane(self, name: str, image: np.ndarray, ramp: np.ndarray) -> np.ndarray:
         height, width = image.shape[:2]
-        ramp = np.linspace(0, 255, height, dtype=np.float32)[:, None, None]
         match name:
             case "image":
                 return image.astype(np.float32, copy=False)
@@ -86,6 +99,17 @@ class InputPlanes:
         """Where the depth lies in the network's input, for images of so many channels."""
         before = self._channels[: self._channels.index("depth")]
         return sum(own if name == "image" else 1 for name in before)
+
+
+def _ramp(height: int, rows: tuple[int, int], border: Border) -> np.ndarray:
+    """How far down the whole image each row of a window lies, 0 at its top and 255 at its bottom: (height,) float32.
+
+    Beyond the image it goes on as the image does, by the border's rule.
+    """
+    first, whole = rows
+    found = places(first, height, whole, border)
+    ramp = np.linspace(0, 255, whole, dtype=np.float32)
+    return np.where(found < 0, np.float32(0), ramp[found])
 
 
 def _depths(images: ImageSet) -> np.ndarray:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, overload
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -14,78 +14,17 @@ import pandas as pd
 
 from segfold.competition import Competition, data_folder
 from segfold.data.cache import cache_folder, cached, decoded_shapes
+from segfold.data.pixel_store import PixelStore, mapped
 from segfold.data.source import find_source
 from segfold.data.tables import groups_of, numbers_of
 from segfold.errors import SegfoldError
 from segfold.layouts.base import Split
+from segfold.layouts.large import LargeImage
 from segfold.layouts.table import shorten
+from segfold.layouts.windows import TiffWindows
 from segfold.tasks import FOREGROUND, Strata, Task
 
 IN_MEMORY = 1 << 30  # bytes of images and masks up to which a split is read into memory rather than mapped
-
-
-class PixelStore(Sequence[np.ndarray]):
-    """Images, or masks, of any size in one flat buffer.
-
-    ``store[i]`` is a read-only view: H×W×C of an image store, H×W of a mask store.
-
-    Args:
-        buffer: the pixels of all images one after the other.
-        shapes: N×3, height, width and channels of each.
-        masks: whether to leave the channel axis out.
-        path: the file that ``buffer`` was read or is mapped from; a process to which the store is sent maps it, as
-            loaders' workers are sent one wherever they are not forked.
-    """
-
-    def __init__(self, buffer: np.ndarray, shapes: np.ndarray, masks: bool = False, path: Path | None = None) -> None:
-        self.shapes = np.asarray(shapes, np.int64).reshape(-1, 3)
-        self._ends = np.concatenate([[0], np.cumsum(self.shapes.prod(axis=1))])
-        if len(buffer) != self._ends[-1]:
-            raise ValueError(f"{len(buffer)} values for shapes that need {self._ends[-1]}")
-        # A caller that changed a view in place would change the data set.
-        self._buffer = buffer.view()
-        self._buffer.flags.writeable = False
-        self._masks = masks
-        self._path = path
-
-    @property
-    def dtype(self) -> np.dtype:
-        return self._buffer.dtype
-
-    def __len__(self) -> int:
-        return len(self.shapes)
-
-    @overload
-    def __getitem__(self, i: int) -> np.ndarray: ...
-    @overload
-    def __getitem__(self, i: slice) -> list[np.ndarray]: ...
-    def __getitem__(self, i: int | slice) -> np.ndarray | list[np.ndarray]:
-        if isinstance(i, slice):
-            return [self[row] for row in range(*i.indices(len(self)))]
-        if not -len(self) <= i < len(self):
-            raise IndexError(f"image {i} of {len(self)}")
-        i %= len(self)
-        height, width, channels = self.shapes[i]
-        pixels = self._buffer[self._ends[i] : self._ends[i + 1]]
-        return pixels.reshape((height, width) if self._masks else (height, width, channels))
-
-    def __getstate__(self) -> dict[str, Any]:
-        state = self.__dict__.copy()
-        if self._path is not None and self._on_disk(self._path):
-            state["_buffer"] = str(self.dtype)
-        return state
-
-    def _on_disk(self, path: Path) -> bool:
-        """Whether the file is still there; a cache may have been made anew since."""
-        try:
-            return path.stat().st_size == self._buffer.nbytes
-        except OSError:
-            return False
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state)
-        if self._path is not None and isinstance(state["_buffer"], str):
-            self._buffer = np.memmap(self._path, state["_buffer"], "r")
 
 
 @dataclass(frozen=True)
@@ -197,7 +136,7 @@ def load_split(
         source = find_source(competition, split, root)
         folder, index = cached(source, split, cache_folder(root), say)
         try:
-            images, masks, instances = _open(competition.task, folder, index)
+            images, masks, instances = _open(competition, root, folder, index)
             break
         except FileNotFoundError:
             if attempt == 2:
@@ -246,18 +185,26 @@ def missing_data(root: Path) -> str:
     return f"no data in {root}: run `make data from=PATH` (a folder or a zip), or `make data` to use Kaggle"
 
 
-def _open(task: Task, folder: Path, index: dict[str, Any]) -> tuple[PixelStore, PixelStore | None, PixelStore | None]:
-    mapped = sum(index["files"].values()) > IN_MEMORY
+def _open(
+    competition: Competition, root: Path, folder: Path, index: dict[str, Any]
+) -> tuple[PixelStore, PixelStore | None, PixelStore | None]:
+    in_memory = sum(index["files"].values()) <= IN_MEMORY
     shapes = np.array(index["shapes"], np.int64)
+    in_place = {
+        index["ids"].index(name): LargeImage(
+            TiffWindows(root / path), competition.white, competition.values, int(shapes[index["ids"].index(name)][2])
+        )
+        for name, path in index.get("in_place", {}).items()
+    }
 
-    def store(name: str, dtype: npt.DTypeLike, shapes: np.ndarray, masks: bool) -> PixelStore:
+    def store(name: str, dtype: npt.DTypeLike, shapes: np.ndarray, **options: Any) -> PixelStore:
         path = folder / name
-        buffer = np.memmap(path, dtype, "r") if mapped else np.fromfile(path, dtype)
-        return PixelStore(buffer, shapes, masks, path.resolve())
+        buffer = np.fromfile(path, dtype) if in_memory else mapped(path, str(np.dtype(dtype)))
+        return PixelStore(buffer, shapes, path=path.resolve(), **options)
 
-    images = store("images.bin", index["dtype"], shapes, False)
+    images = store("images.bin", index["dtype"], shapes, in_place=in_place)
     if index["areas"] is None:
         return images, None, None
     flat = shapes * [1, 1, 0] + [0, 0, 1]
-    instances = store("instances.bin", np.uint16, flat, True) if "instances.bin" in index["files"] else None
-    return images, store("masks.bin", task.dtype, flat, True), instances
+    instances = store("instances.bin", np.uint16, flat, masks=True) if "instances.bin" in index["files"] else None
+    return images, store("masks.bin", competition.task.dtype, flat, masks=True), instances

@@ -10,12 +10,12 @@ from segfold.competition import Competition, load_competition
 from segfold.data.images import ImageSet
 from segfold.ensemble.blend import Blended, Member, OofMember, TestMember, blend, proportions
 from segfold.errors import SegfoldError
-from segfold.inference.networks import sizing_of
 from segfold.inference.stored import weights_names
 from segfold.runs.folder import RunFolder, find_runs
 from segfold.runs.identity import changed_inputs, changed_settings, disagreement
 from segfold.runs.record import read_done, read_record, read_run, recorded_inputs
 from segfold.settings import Experiment
+from segfold.settings.views import views_of
 
 
 @dataclass(frozen=True)
@@ -221,7 +221,7 @@ def check_usable(entry: Entry, weights: Sequence[str] | None, test: ImageSet) ->
         UnusableRunError: they do not, or a fold lacks one of the sets of weights.
     """
     try:
-        sizing_of(entry.experiment).check(test.ids, test.images.shapes, "test image")
+        views_of(entry.experiment).check(test.ids, test.images.shapes, "test image")
         return entry.used(weights)
     except SegfoldError as error:
         raise UnusableRunError(str(error)) from None

@@ -13,7 +13,8 @@ from segfold.errors import SegfoldError, one_line
 from segfold.layouts.ahead import map_files
 from segfold.layouts.base import Split, Table
 from segfold.layouts.decode import OrientationError, image_of, mask_values
-from segfold.layouts.kinds import Kind, common_kind, kind_of
+from segfold.layouts.kinds import Kind, Seen, common_kind
+from segfold.layouts.large import large_image
 from segfold.layouts.mask_files import why_different
 from segfold.layouts.masks import MaskSizeError, masks_of_files, masks_of_rows, size
 from segfold.layouts.records import Listing, Record
@@ -133,10 +134,10 @@ class _Check:
 
     def _train_image(self, record: Record, listing: Listing, rows: list[Row] | None) -> list[str]:
         competition, table = self.competition, self.layout.table
-        image = self._image(listing, record)
-        if isinstance(image, SegfoldError):
-            return [self._relative(image) + self._fitting(image, record)]
-        problems, shape = [], (image.shape[0], image.shape[1])
+        shape = self._image(listing, record)
+        if isinstance(shape, SegfoldError):
+            return [self._relative(shape) + self._fitting(shape, record)]
+        problems = []
         mask = decoded = None
         if listing.masks and record.id not in listing.missing:
             try:
@@ -168,13 +169,20 @@ class _Check:
         fits = {error.stored: "ignore", error.turned: "turn"}.get((shape[0], shape[1]))
         return "" if fits is None else f" (its mask is {size(shape)}, which is exif: {fits})"
 
-    def _image(self, listing: Listing, record: Record) -> np.ndarray | SegfoldError:
+    def _image(self, listing: Listing, record: Record) -> tuple[int, int] | SegfoldError:
+        """Height and width of an image, of which all has been read."""
+        paths, seen = [match.path for match in record.images], Seen()
         try:
-            image = image_of(self.competition, [match.path for match in record.images])
+            large = large_image(self.competition, paths)
+            if large is None:
+                seen.add(image_of(self.competition, paths))
+            else:
+                for band in large.bands():  # this runs on several threads already
+                    seen.add(large.window(*band))
         except SegfoldError as error:
             return error
-        self.kinds.setdefault(listing.label, {})[record.images[0].name] = kind_of(image)
-        return image
+        self.kinds.setdefault(listing.label, {})[record.images[0].name] = seen.kind
+        return seen.size
 
     def _each(self, results: Iterable[list[str]]) -> None:
         for found in results:

@@ -1,4 +1,4 @@
-"""From an experiment, or a run folder, to its network and back: build, load, save, and the sizing around it."""
+"""From an experiment, or a run folder, to its network and back: build, load, save."""
 
 import hashlib
 from pathlib import Path
@@ -7,7 +7,6 @@ import safetensors
 import safetensors.torch
 from torch import nn
 
-from segfold.data.geometry.sizing import Sizing
 from segfold.data.images import ImageSet
 from segfold.errors import SegfoldError
 from segfold.files import write_atomic
@@ -15,12 +14,7 @@ from segfold.models import build_model
 from segfold.models.input import InputLayer
 from segfold.runs.folder import FoldFolder, RunFolder
 from segfold.runs.record import read_record, read_run
-from segfold.settings import Experiment, Stage
-
-
-def sizing_of(experiment: Experiment, stage: Stage | None = None) -> Sizing:
-    """Sizing of the experiment's input, or of a stage that has a size of its own."""
-    return experiment.input.sizing(None if stage is None else stage.size)
+from segfold.settings import Experiment
 
 
 def image_channels(images: ImageSet) -> int:

@@ -22,7 +22,7 @@ from PIL import Image
 from segfold.layouts.tags import TIFF, read_tags
 
 _PNG = b"\x89PNG\r\n\x1a\n"
-_DEFLATE = (8, 32946)  # values of a TIFF's tag for its compression
+DEFLATE = (8, 32946)  # values of a TIFF's tag for its compression
 _COMPRESSION, _PLACES, _LENGTHS = 259, (273, 324), (279, 325)  # tags: of strips, or of tiles
 _ZEROS_A_BLOCK = 2  # bytes; 16×16 pixels of one colour take 0.8 at most
 
@@ -74,7 +74,7 @@ def _whole_strips(data: bytes) -> bool:
     """Whether the deflated strips, or tiles, of a TIFF's first picture are whole; True of other compression."""
     try:
         tags = read_tags(data)
-        if tags.get(_COMPRESSION, (1,))[0] not in _DEFLATE:
+        if tags.get(_COMPRESSION, (1,))[0] not in DEFLATE:
             return True
         places, lengths = (tags.get(strips, tags.get(tiles, ())) for strips, tiles in (_PLACES, _LENGTHS))
         if not places:

@@ -2,30 +2,24 @@
 0``, or above another threshold."""
 
 import io
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, Protocol
 
-import cv2
 import numpy as np
 from PIL import Image
 
 from segfold.errors import SegfoldError
-from segfold.layouts import damage
 from segfold.layouts.arrays import is_array, range_of, read_array, scaled
 from segfold.layouts.messages import overheard
-from segfold.layouts.tags import TIFF, orientation, page_count
+from segfold.layouts.picture import decoded, in_order
+from segfold.layouts.tags import TIFF, orientation
+from segfold.layouts.tiff import is_beyond_opencv
+from segfold.layouts.windows import TiffWindows
 from segfold.tasks import Task
-
-# Of what is printed at this level, damage is found in a TIFF; who asked for less hears nothing of it either way.
-cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_WARNING)
-
-Image.MAX_IMAGE_PIXELS = None  # OpenCV has a limit of its own, and has read what Pillow is asked for
 
 Exif = Literal["turn", "ignore"]
 Palette = Literal["colours", "indices"]
-_TOO_LARGE = re.compile("CV_IO_MAX_IMAGE|exceeds user limit")  # as OpenCV and libpng say it
 _BACK = {6: 8, 8: 6}  # the other turns and mirrors undo themselves
 
 
@@ -68,15 +62,16 @@ def read_image(
             above ``white``.
         OrientationError: see ``exif``.
     """
-    pixels = read_array(path, frame) if is_array(path) else _decode(path, exif)
-    if pixels.ndim == 2:
-        pixels = pixels[:, :, None]
-    elif is_array(path):
-        pass
-    elif pixels.shape[2] == 3:
-        pixels = cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB)
-    elif pixels.shape[2] == 4:
-        pixels = cv2.cvtColor(pixels, cv2.COLOR_BGRA2RGBA)
+    if not is_array(path):
+        return finished(in_order(_decode(path, exif)), path, white=white, values=values)
+    pixels = read_array(path, frame)
+    return finished(pixels[:, :, None] if pixels.ndim == 2 else pixels, path, white=white, values=values)
+
+
+def finished(
+    pixels: np.ndarray, path: Path, *, white: int | None = None, values: tuple[float, float] | None = None
+) -> np.ndarray:
+    """The numbers in an image's file, or in a window of it, H×W×C, as ``read_image`` gives them."""
     if values is not None:
         return scaled(pixels, *values)
     if pixels.dtype not in (np.uint8, np.uint16):
@@ -181,46 +176,16 @@ def _decode(path: Path, exif: Exif | None, indices: bool = False) -> np.ndarray:
         data = path.read_bytes()
     except OSError as error:
         raise SegfoldError(f"{path} cannot be read: {error.strerror or error}") from error
-    # OpenCV's versions differ in what they make of a damaged PNG (nothing, or half a picture), so its own
-    # checksums decide.
-    if reason := damage.found_in(data) if data else "it is empty":
-        raise SegfoldError(f"{path} is damaged: {reason}, copy it anew")
-    (pixels, refusal), printed = overheard(lambda: _pixels(data), _matters)
-    if _TOO_LARGE.search(refusal + printed):
-        raise SegfoldError(
-            f"{path} is larger than OpenCV reads (2^30 pixels, and 10^6 a side): cut the images into parts, or set "
-            "OPENCV_IO_MAX_IMAGE_PIXELS in the environment if there is memory enough"
-        )
-    if reason := damage.found_by_decoder(printed):
-        raise SegfoldError(f"{path} is damaged: {reason}, copy it anew, or save it anew if it looks right")
-    if pixels is None:
-        raise SegfoldError(f"{path} cannot be decoded: expected an image file")
+    by_segments = data.startswith(TIFF) and is_beyond_opencv(data)
+    pixels = in_order(TiffWindows(path).whole()) if by_segments else decoded(data, str(path))
     if indices:
         pixels = _indices(data, path, pixels)
     found = orientation(data)
     # Of a TIFF, decoders make the picture that is to be shown; of other files the one that is stored.
-    stored = _turned(pixels, _BACK.get(found, found)) if data.startswith(TIFF) else pixels
+    stored = _turned(pixels, _BACK.get(found, found)) if data.startswith(TIFF) and not by_segments else pixels
     if found != 1 and exif is None:
         raise OrientationError(path, found, (stored.shape[0], stored.shape[1]))
     return _turned(stored, found) if exif == "turn" else stored
-
-
-def _matters(printed: str) -> bool:
-    return bool(_TOO_LARGE.search(printed) or damage.found_by_decoder(printed))
-
-
-def _pixels(data: bytes) -> tuple[np.ndarray | None, str]:
-    """What OpenCV makes of a file, or why it makes nothing of it. Grey pages of a TIFF are channels of one picture."""
-    buffer = np.frombuffer(data, np.uint8)
-    try:
-        if data.startswith(TIFF) and page_count(data) > 1:
-            _, pages = cv2.imdecodemulti(buffer, cv2.IMREAD_UNCHANGED)
-            if len({(page.shape, page.dtype) for page in pages}) == 1 and pages[0].ndim == 2:
-                order = [2, 1, 0, *range(3, len(pages))] if len(pages) in (3, 4) else range(len(pages))
-                return np.dstack([pages[place] for place in order]), ""  # three in OpenCV's order of colours
-        return cv2.imdecode(buffer, cv2.IMREAD_UNCHANGED), ""
-    except cv2.error as error:
-        return None, str(error)
 
 
 def _indices(data: bytes, path: Path, pixels: np.ndarray) -> np.ndarray:

@@ -2,13 +2,15 @@
 
 import os
 from collections import Counter
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from segfold.layouts.table import shorten
+
+_BAND_VALUES = 1 << 24  # that are converted at once
 
 
 @dataclass(frozen=True)
@@ -24,11 +26,34 @@ class Kind:
         return f"{self.channels}×{self.dtype}"
 
 
-def kind_of(image: np.ndarray) -> Kind:
-    """The kind of an image, H×W×C."""
-    alpha = image[:, :, 3] if image.shape[2] == 4 else None
-    opaque = alpha is not None and bool((alpha == alpha[0, 0]).all())
-    return Kind(image.shape[2], str(image.dtype), opaque, int(image[:, :, :3].max()))
+class Seen:
+    """What is seen of an image that is read band by band.
+
+    Attributes:
+        kind: what it holds.
+        size: height so far, and width.
+        constant: whether all pixels are the same.
+    """
+
+    def __init__(self) -> None:
+        self._first: np.ndarray | None = None
+        self.kind = Kind(0, "")
+        self.size = (0, 0)
+        self.constant = True
+
+    def add(self, band: np.ndarray) -> None:
+        """
+        Args:
+            band: rows of the image, h×W×C.
+        """
+        if self._first is None:
+            self._first = band[0, 0].copy()
+            self.kind = Kind(band.shape[2], str(band.dtype), band.shape[2] == 4)
+        self.size = self.size[0] + band.shape[0], band.shape[1]
+        opaque = self.kind.opaque and bool((band[:, :, 3] == self._first[3]).all())
+        largest = max(self.kind.largest, int(band[:, :, :3].max()))
+        self.kind = replace(self.kind, opaque=opaque, largest=largest)
+        self.constant = self.constant and bool((band == self._first).all())
 
 
 @dataclass(frozen=True)
@@ -89,17 +114,19 @@ def converted(image: np.ndarray, channels: int) -> np.ndarray:
     return image.repeat(channels, axis=2) if image.shape[2] < channels else image[:, :, :channels]
 
 
-def convert_file(path: Path, shapes: list[tuple[int, ...]], common: CommonKind) -> list[tuple[int, ...]]:
-    """Converts a flat file of images one after the other; returns their new shapes."""
+def convert_file(path: Path, shapes: Iterable[tuple[int, ...]], common: CommonKind) -> None:
+    """Converts a flat file of images one after the other."""
     part = path.with_suffix(".converted")
     with path.open("rb") as old, part.open("wb") as new:
-        for shape in shapes:
-            pixels = np.fromfile(old, common.dtype, int(np.prod(shape)))
-            new.write(np.ascontiguousarray(converted(pixels.reshape(shape), common.channels)).data)
+        for height, width, channels in shapes:
+            rows = max(1, _BAND_VALUES // (width * channels))
+            for top in range(0, height, rows):
+                shape = (min(rows, height - top), width, channels)
+                pixels = np.fromfile(old, common.dtype, int(np.prod(shape)))
+                new.write(np.ascontiguousarray(converted(pixels.reshape(shape), common.channels)).data)
         new.flush()
         os.fsync(new.fileno())
     part.replace(path)
-    return [(*shape[:2], common.channels) for shape in shapes]
 
 
 def _named(names: list[str]) -> str:

@@ -4,6 +4,7 @@ A model is a class with keyword-only, typed, defaulted arguments beside ``in_cha
 come from the data. It is listed in ``_PLACES``, from which ``MODELS`` is made; its signature is its settings' schema.
 """
 
+from collections.abc import Mapping
 from pkgutil import resolve_name
 from typing import Any
 
@@ -25,7 +26,7 @@ _PLACES = {
 
 MODELS: dict[str, type[nn.Module]] = {name: resolve_name(f"{__name__}.{place}") for name, place in _PLACES.items()}
 
-__all__ = ["HEADS", "MODELS", "Output", "UNet", "build_model"]
+__all__ = ["HEADS", "MODELS", "Output", "UNet", "build_model", "margin_of"]
 
 
 def build_model(name: str, in_channels: int, classes: int, **settings: Any) -> nn.Module:
@@ -35,3 +36,13 @@ def build_model(name: str, in_channels: int, classes: int, **settings: Any) -> n
         SegfoldError: a setting is out of range, or some do not go together.
     """
     return build("model", MODELS[name], settings, in_channels=in_channels, classes=classes)
+
+
+def margin_of(name: str, settings: Mapping[str, Any]) -> int:
+    """Pixels on each side of its input that the model ``MODELS[name]`` sees and says nothing of.
+
+    A model whose output is smaller than its input (valid convolutions), or that cuts off what lies too near to its border,
+    has a static method ``margin`` that takes its settings; its logits are as much smaller than what it is given.
+    """
+    says = getattr(MODELS[name], "margin", None)
+    return 0 if says is None else int(says(**settings))

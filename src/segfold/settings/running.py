@@ -1,13 +1,15 @@
 """How a trained fold predicts, and what it all runs on."""
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
+from typing import Annotated, Any, Literal
 
 from annotated_types import Ge, Le, MaxLen, MinLen
-from pydantic import StringConstraints, field_validator, model_validator
+from pydantic import AfterValidator, BeforeValidator, StringConstraints, field_validator, model_validator
 
 from segfold.data.geometry.symmetry import TRANSFORMS
-from segfold.ranges import Count, Form
+from segfold.data.geometry.tiles import Blend
+from segfold.data.geometry.view import Seen, seen_as
+from segfold.ranges import Count, Form, Size
 from segfold.schema import Settings
 
 WeightsName = Annotated[
@@ -21,10 +23,46 @@ DeviceName = Annotated[  # on torch's "meta" a network would train without numbe
     Form("auto, cpu, cuda, cuda:N, mps or xpu"),
 ]
 
-if TYPE_CHECKING:
-    SymmetryName: TypeAlias = str
-else:
-    SymmetryName = Literal[tuple(TRANSFORMS)]
+
+class Tiles(Settings):
+    """How an image is cut into overlapping tiles, which are predicted one by one.
+
+    Attributes:
+        size: height and width of a tile in pixels of the image, or one number for both; null: as ``input.crop``.
+        overlap: least number of pixels that neighbours share; null: a quarter of the tile.
+        blend: how tiles fade into each other: in a straight line over the overlap, as a bell over the whole tile, or not at
+            all (``flat``: their mean).
+    """
+
+    size: Size | None = None
+    overlap: Annotated[int, Ge(0), Le(16_384)] | None = None
+    blend: Blend = "linear"
+
+
+def _entry(value: Any) -> Any:
+    """``{scale: 1.25, symmetry: hflip}`` as its name."""
+    if not isinstance(value, Mapping):
+        return value
+    if set(value) - {"scale", "symmetry"} or not isinstance(value.get("scale"), int | float):
+        raise ValueError(
+            f"found {dict(value)}: expected {{scale: 1.25}}, with symmetry: hflip or another one if need be"
+        )
+    return Seen(str(value.get("symmetry", "identity")), float(value["scale"])).name
+
+
+def _known(name: str) -> str:
+    scale = seen_as(name).scale
+    if not 0.1 <= scale <= 10:
+        raise ValueError(f"found a scale of {scale:g}: expected 0.1 to 10")
+    return name
+
+
+ViewName = Annotated[
+    str,
+    BeforeValidator(_entry),
+    AfterValidator(_known),
+    Form(f"{', '.join(TRANSFORMS)}, or {{scale: 1.25}}"),
+]
 
 
 class Predict(Settings):
@@ -32,13 +70,19 @@ class Predict(Settings):
 
     Attributes:
         weights: which of the training's weights predict; the mean of several is taken.
-        tta: symmetries under which an image is predicted, to take the mean (test-time augmentation).
-        batch_size: images at once.
+        tta: how often an image is predicted, to take the mean (test-time augmentation): under symmetries, and at other scales.
+        tiles: images are predicted in overlapping parts; null: as a whole, or where ``input.crop`` is set with the defaults.
+        values: what is merged where several predictions meet: probabilities, or the logits before them.
+        merge: their mean, or the largest.
+        batch_size: images, or tiles, at once; null: 64, or as many tiles as have the pixels of 64 inputs of 128×128.
     """
 
     weights: Annotated[tuple[WeightsName, ...], MinLen(1), MaxLen(1000)] = ("model",)
-    tta: Annotated[tuple[SymmetryName, ...], MinLen(1), MaxLen(8)] = ("identity", "hflip")
-    batch_size: Count = 64
+    tta: Annotated[tuple[ViewName, ...], MinLen(1), MaxLen(64)] = ("identity", "hflip")
+    tiles: Tiles | None = None
+    values: Literal["probabilities", "logits"] = "probabilities"
+    merge: Literal["mean", "max"] = "mean"
+    batch_size: Count | None = None
 
     @model_validator(mode="before")
     @classmethod

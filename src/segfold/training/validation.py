@@ -13,7 +13,7 @@ from torch import nn
 from segfold.competition import Competition
 from segfold.data.images import ImageSet
 from segfold.files import write_atomic
-from segfold.inference.predict import PredictionSettings, predict
+from segfold.inference.predict import PredictionSettings, Strip, predict_strips
 from segfold.machine import Runtime
 from segfold.metrics import IMAGE_SCORES, METRICS, CountMetric, Counts, MeanScore, Metric, ScoreSums
 from segfold.store import HALF, Probabilities, to_codes
@@ -106,20 +106,26 @@ def score_network(
     Args:
         network: in eval mode, on the runtime's device.
         group: the processes among which the images are shared out.
-        say: told what ``segfold.inference.predict.predict`` has to say.
+        say: told what ``segfold.inference.predict.predict_strips`` has to say.
     """
     images, competition = job.images, job.competition
     rows = job.validation_rows[group.rank :: group.size]
     manner = replace(PredictionSettings.of(job.experiment, runtime), tta=("identity",))
-    plain = images.task.plain(HALF)
-    masks = (
-        images.task.decided(to_codes(np.nan_to_num(found.planes)), plain)
-        for found in predict(network, images, rows, manner, say=say)
-    )
+    masks = _plain_masks(predict_strips(network, images, rows, manner, say=say), images.task)
     shares = group.gathered(_tally(masks, images, rows, competition))
     counts = Counts(*map(np.concatenate, zip(*(share.counts for share in shares))))
     whole = Tally(np.concatenate([share.features for share in shares]), counts)
     return scores_of(whole, competition.scorer, images.task)
+
+
+def _plain_masks(strips: Iterable[Strip], task: Task) -> Iterator[Mask]:
+    """The masks of images that are predicted in strips; only the mask of one is held."""
+    plain, held = task.plain(HALF), list[Mask]()
+    for strip in strips:
+        held.append(task.decided(to_codes(np.nan_to_num(strip.planes)), plain))
+        if strip.last:
+            yield held[0] if len(held) == 1 else np.concatenate(held)
+            held = []
 
 
 def store_tally(store: Probabilities, images: ImageSet, competition: Competition) -> Tally:

@@ -8,32 +8,19 @@ more than 2 is averaged over areas instead, where bilinear interpolation would s
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from dataclasses import dataclass, replace
+from typing import Literal
 
 import cv2
 import numpy as np
 
+from segfold.data.geometry.window import Border, Window
 from segfold.errors import SegfoldError
 from segfold.resize import Shape, stretched
 from segfold.tasks import FOREGROUND, Task
 
 # ``edge`` repeats the last pixel; ``reflect`` mirrors without repeating it.
 _BORDERS = {"reflect": cv2.BORDER_REFLECT_101, "edge": cv2.BORDER_REPLICATE, "zero": cv2.BORDER_CONSTANT}
-
-
-class Window(NamedTuple):
-    """Where an image lies in the network's input, in pixels."""
-
-    top: int
-    left: int
-    height: int
-    width: int
-
-    @property
-    def slices(self) -> tuple[slice, slice]:
-        """Rows and columns, to index the last two axes of an array with."""
-        return slice(self.top, self.top + self.height), slice(self.left, self.left + self.width)
 
 
 @dataclass(frozen=True)
@@ -49,6 +36,9 @@ class Sizing:
         fit: add a border, or stretch the image to the whole input.
         border: what a padded border holds.
         resize: height and width to stretch an image to before it is padded; None keeps its own.
+        scale: factors on height and width of an image before it is padded, where there is no ``resize``.
+        margin: pixels on each side of the input that the network sees and says nothing of. Images are placed in what is
+            left (``given``), and masks and predictions are of that size.
 
     Raises:
         SegfoldError: a ``resize`` that is larger than the input, or has no border to come after it.
@@ -63,10 +53,17 @@ class Sizing:
     height: int
     width: int
     fit: Literal["pad", "resize"] = "pad"
-    border: Literal["reflect", "edge", "zero"] = "reflect"
+    border: Border = "reflect"
     resize: Shape | None = None
+    scale: tuple[float, float] = (1.0, 1.0)
+    margin: int = 0
 
     def __post_init__(self) -> None:
+        if min(self.given) < 1:
+            raise SegfoldError(
+                f"a network input of {self.height}×{self.width} leaves nothing inside a margin of {self.margin}: set a larger "
+                "input.size"
+            )
         if self.resize is None:
             return
         height, width = self.resize
@@ -75,11 +72,43 @@ class Sizing:
                 "input.resize is for input.fit=pad, where a border follows; with input.fit=resize leave it out: "
                 "images are stretched to input.size"
             )
-        if not (1 <= height <= self.height and 1 <= width <= self.width):
+        if not (1 <= height <= self.given[0] and 1 <= width <= self.given[1]):
             raise SegfoldError(
-                f"input.resize of {height}×{width} does not fit into a network input of {self.height}×{self.width}: "
+                f"input.resize of {height}×{width} does not fit into a network input of {self._room}: "
                 "set a smaller input.resize or a larger input.size"
             )
+
+    @property
+    def given(self) -> Shape:
+        """Height and width of what the network says something of: the input without its margin."""
+        return self.height - 2 * self.margin, self.width - 2 * self.margin
+
+    @property
+    def turned(self) -> "Sizing":
+        """For images whose rows are this one's columns."""
+        resize = None if self.resize is None else self.resize[::-1]
+        return replace(self, height=self.width, width=self.height, resize=resize, scale=self.scale[::-1])
+
+    def larger(self, factor: float) -> "Sizing":
+        """To an input of so many times the height and width, in which an image is as much larger."""
+
+        def grown(shape: Shape) -> Shape:
+            return max(1, round(factor * shape[0])), max(1, round(factor * shape[1]))
+
+        height, width = grown(self.given)
+        return replace(
+            self,
+            height=height + 2 * self.margin,
+            width=width + 2 * self.margin,
+            resize=None if self.resize is None else grown(self.resize),
+            scale=(self.scale[0] * factor, self.scale[1] * factor),
+        )
+
+    @property
+    def _room(self) -> str:
+        """For messages."""
+        margin = f" with a margin of {self.margin}" if self.margin else ""
+        return f"{self.height}×{self.width}{margin}"
 
     def slack(self, shape: Shape) -> Shape:
         """Largest valid offset (top, left) of an image of this shape: (0, 0) leaves no choice.
@@ -90,12 +119,12 @@ class Sizing:
         if self.fit == "resize":
             return 0, 0
         height, width = self._scaled(shape)
-        if height > self.height or width > self.width:
+        if height > self.given[0] or width > self.given[1]:
             raise SegfoldError(
-                f"an image of {height}×{width} does not fit into a network input of "
-                f"{self.height}×{self.width}: set input.fit=resize, input.resize or a larger input.size"
+                f"an image of {height}×{width} does not fit into a network input of {self._room}: set input.fit=resize, "
+                "input.resize or a larger input.size, or input.crop to train and predict by parts of it"
             )
-        return self.height - height, self.width - width
+        return self.given[0] - height, self.given[1] - width
 
     def check(self, ids: Sequence[str] | np.ndarray, shapes: np.ndarray, what: str) -> None:
         """Refuses images of which one would fail when it is read.
@@ -108,9 +137,10 @@ class Sizing:
         Raises:
             SegfoldError: an image, which is named, is larger than the input and would have to be padded.
         """
-        if self._stretches:
+        if self.fit == "resize" or self.resize is not None:
             return
-        large = np.flatnonzero((shapes[:, 0] > self.height) | (shapes[:, 1] > self.width))
+        sized = np.maximum(np.rint(shapes[:, :2] * np.array(self.scale)), 1)
+        large = np.flatnonzero((sized[:, 0] > self.given[0]) | (sized[:, 1] > self.given[1]))
         if not len(large):
             return
         height, width = shapes[large[0], :2]
@@ -121,7 +151,7 @@ class Sizing:
             raise SegfoldError(f"{what} {ids[large[0]]}: {error}{others}") from None
 
     def window(self, shape: Shape, offset: tuple[int, int] | None = None) -> Window:
-        """Where an image of this shape lies in the input; with ``fit="resize"``, everywhere.
+        """Where an image of this shape lies in the input without its margin; with ``fit="resize"``, everywhere.
 
         Raises:
             SegfoldError: the image is larger than the input and would have to be padded.
@@ -132,24 +162,30 @@ class Sizing:
         if not (0 <= top <= most_top and 0 <= left <= most_left):
             raise ValueError(f"offset {offset} for an image of {shape} in {self.height}×{self.width}")
         if self.fit == "resize":
-            return Window(0, 0, self.height, self.width)
+            return Window(0, 0, *self.given)
         return Window(int(top), int(left), *self._scaled(shape))
 
-    def image(self, array: np.ndarray, offset: tuple[int, int] | None = None) -> np.ndarray:
-        """The network's input for an image.
+    def image(self, array: np.ndarray, offset: tuple[int, int] | None = None, around: int = 0) -> np.ndarray:
+        """The network's input for an image, or for a window of one.
 
         Args:
             array: H×W×C of uint8, uint16 or float32.
             offset: see the class.
+            around: pixels on each side of the array that lie around the image or window. They come into the margin, which
+                else goes on as the border does.
 
         Returns:
             height×width×C of the same type; never a view of ``array``.
         """
-        sized = array
+        shape = array.shape[0] - 2 * around, array.shape[1] - 2 * around
+        window = self.window(shape, offset)
+        sized, seen = array, window
+        if around:
+            seen = window.grown(self.margin)
         if self._stretches:
-            sized = stretched(sized, self._scaled((array.shape[0], array.shape[1])))
-        if self.fit == "pad":
-            sized = self._padded(sized, offset)
+            sized = stretched(sized, seen.shape)
+        if seen.shape != (self.height, self.width) or self.fit == "pad":
+            sized = self._padded(sized, seen.moved(self.margin, self.margin), (self.height, self.width))
         return sized if sized.ndim == 3 else sized[:, :, np.newaxis]  # OpenCV drops a single channel
 
     def mask(self, array: np.ndarray, offset: tuple[int, int] | None = None, task: Task = FOREGROUND) -> np.ndarray:
@@ -164,16 +200,17 @@ class Sizing:
             task: whose mask it is.
 
         Returns:
-            height×width of the same type.
+            Of the ``given`` size and of the same type.
         """
         sized = np.asarray(array, task.dtype)
+        window = self.window((array.shape[0], array.shape[1]), offset)
         if self._stretches:
-            sized = task.resized(sized, self._scaled((array.shape[0], array.shape[1])))
-        return self._padded(sized, offset, task.fill) if self.fit == "pad" else sized
+            sized = task.resized(sized, window.shape)
+        return self._padded(sized, window, self.given, task.fill) if self.fit == "pad" else sized
 
     def valid(self, shape: Shape, offset: tuple[int, int] | None = None) -> np.ndarray:
-        """Which pixels of the input come from the image: height×width bool."""
-        found = np.zeros((self.height, self.width), bool)
+        """Which pixels of the ``given`` size come from the image: bool."""
+        found = np.zeros(self.given, bool)
         found[self.window(shape, offset).slices] = True
         return found
 
@@ -181,15 +218,15 @@ class Sizing:
         """Takes a prediction back to the image's own size: crops it, or resizes probabilities as images are.
 
         Args:
-            prob: …×height×width.
+            prob: … and the ``given`` height and width.
             shape: height and width of the original image.
             offset: the one that the image was placed with.
 
         Returns:
             …×H×W; a view of ``prob`` if it was padded alone, else float32.
         """
-        if prob.shape[-2:] != (self.height, self.width):
-            raise ValueError(f"prediction of {prob.shape} for an input of {self.height}×{self.width}")
+        if prob.shape[-2:] != self.given:
+            raise ValueError(f"prediction of {prob.shape} for an input of {self._room}")
         rows, columns = self.window(shape, offset).slices
         inside = prob[..., rows, columns]
         if not self._stretches:
@@ -202,20 +239,22 @@ class Sizing:
 
     @property
     def _stretches(self) -> bool:
-        return self.fit == "resize" or self.resize is not None
+        return self.fit == "resize" or self.resize is not None or self.scale != (1.0, 1.0)
 
     def _scaled(self, shape: Shape) -> Shape:
         """Height and width of an image once it is stretched."""
         if self.fit == "resize":
-            return self.height, self.width
-        return shape if self.resize is None else self.resize
+            return self.given
+        if self.resize is not None or self.scale == (1.0, 1.0):
+            return self.resize or shape
+        return max(1, round(shape[0] * self.scale[0])), max(1, round(shape[1] * self.scale[1]))
 
-    def _padded(self, array: np.ndarray, offset: tuple[int, int] | None, fill: int | None = None) -> np.ndarray:
-        window = self.window((array.shape[0], array.shape[1]), offset)  # stretched already, which stays as it is
+    def _padded(self, array: np.ndarray, window: Window, shape: Shape, fill: int | None = None) -> np.ndarray:
+        """An array in a larger one of this shape, where it fills a window; around it the border goes on, or is filled."""
         if fill is not None or self.border == "zero":  # OpenCV fills constant borders of at most four channels
-            padded = np.full((self.height, self.width, *array.shape[2:]), fill or 0, array.dtype)
+            padded = np.full((*shape, *array.shape[2:]), fill or 0, array.dtype)
             padded[window.slices] = array
             return padded
-        bottom = self.height - window.top - window.height
-        right = self.width - window.left - window.width
+        bottom = shape[0] - window.top - window.height
+        right = shape[1] - window.left - window.width
         return cv2.copyMakeBorder(array, window.top, bottom, window.left, right, _BORDERS[self.border])

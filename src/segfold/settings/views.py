@@ -1,0 +1,81 @@
+"""What an experiment's network is shown: the sizing of training, and the views of prediction."""
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from segfold.data.geometry.sizing import Sizing
+from segfold.data.geometry.view import Tiling, ViewPlan, around_of, tile_views
+from segfold.errors import SegfoldError
+from segfold.models import margin_of
+from segfold.resize import Shape
+from segfold.settings.data import both_sides
+from segfold.settings.training import Stage
+
+if TYPE_CHECKING:
+    from segfold.settings.experiment import Experiment
+
+
+def margin_of_model(experiment: "Experiment") -> int:
+    """Pixels on each side of the input that the experiment's network sees and says nothing of."""
+    settings = experiment.model.model_dump()
+    return margin_of(settings.pop("name"), settings)
+
+
+def sizing_of(experiment: "Experiment", stage: Stage | None = None) -> Sizing:
+    """Sizing to the network's input, or to that of a stage with a size of its own: of a whole image, or of a crop.
+
+    Raises:
+        SegfoldError: settings that do not fit together.
+    """
+    settings = experiment.input
+    size = settings.size if stage is None or stage.size is None else stage.size
+    sizing = replace(settings.sizing(size), margin=margin_of_model(experiment))
+    crop = crop_of(experiment, stage)
+    if crop is None:
+        return sizing
+    around = around_of(sizing, crop)
+    # What is given of a crop comes to what is given of the input, to the pixel.
+    scale = sizing.given[0] / max(crop[0] - 2 * around, 1), sizing.given[1] / max(crop[1] - 2 * around, 1)
+    return replace(sizing, fit="pad", resize=None, scale=scale)
+
+
+def crop_of(experiment: "Experiment", stage: Stage | None = None) -> Shape | None:
+    """Height and width of what the network sees of an image at once in training; None for the whole image."""
+    own = None if stage is None else stage.crop
+    crop = experiment.input.crop if own is None else own
+    return None if crop is None else both_sides(crop)
+
+
+def views_of(experiment: "Experiment") -> ViewPlan:
+    """The views by which the experiment predicts images.
+
+    Raises:
+        SegfoldError: tiles without a size, or that are smaller than their overlap.
+    """
+    sizing, crop = sizing_of(experiment), crop_of(experiment)
+    settings, tta = experiment.predict.tiles, experiment.predict.tta
+    if settings is None and crop is None:
+        return ViewPlan(sizing, tta)
+    given = None if settings is None else settings.size
+    size = crop if given is None else both_sides(given)
+    if size is None:
+        raise SegfoldError(
+            "predict.tiles needs a size beside its overlap and blend where there is no input.crop to take it from: set "
+            "predict.tiles.size"
+        )
+    if crop is None and (sizing.fit == "resize" or sizing.resize is not None):
+        raise SegfoldError(
+            "predict.tiles cuts images at their own scale, but training stretches whole images (input.fit or input.resize): "
+            "set input.crop, or leave predict.tiles out"
+        )
+    seen = size if crop is None else crop
+    inputs = size if crop is None else (sizing.height, sizing.width)
+    frame = [max(1, round(tile * wide / part)) for tile, wide, part in zip(size, inputs, seen)]
+    overlap = None if settings is None else settings.overlap
+    tiling = Tiling(
+        size, min(size) // 4 if overlap is None else overlap, "linear" if settings is None else settings.blend
+    )
+    fitted = replace(sizing, height=frame[0], width=frame[1], scale=(1.0, 1.0))
+    plan = ViewPlan(fitted, tta, tiling)
+    tile_views((1, 1), tiling, fitted)  # refuses what cannot be tiled
+    return plan
