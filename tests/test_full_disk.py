@@ -79,7 +79,7 @@ def prepare(home: Path, namespace: int | None, full_at: str | None, times: int) 
             _fill(home, namespace)
 
     open_temporary, end_of_lines = files._open_temporary, files._end_of_whole_lines
-    append, curves = StoreWriter.append, Curves.add
+    append, curves = StoreWriter.append_rows, Curves.add
 
     def open_and_fill(path: Path, mode: str) -> Any:
         reached(path.name, path)
@@ -100,7 +100,7 @@ def prepare(home: Path, namespace: int | None, full_at: str | None, times: int) 
 
     files._open_temporary = open_and_fill
     files._end_of_whole_lines = seek_and_fill
-    StoreWriter.append = append_and_fill  # type: ignore[method-assign]
+    StoreWriter.append_rows = append_and_fill  # type: ignore[method-assign]
     Curves.add = fill_and_curves  # type: ignore[method-assign]
 
 

@@ -13,7 +13,19 @@ GROUND = "errors faults paths cores stopping observer disk locks files environme
 WORK = (
     "layouts competition data importing settings config machine store runs inference training post ensemble submission"
 )
-ROOMS = [*GROUND.split(), "models", "losses", "metrics", "optim", "tasks", *WORK.split(), "road", "demo", "cli"]
+ROOMS = [
+    *GROUND.split(),
+    "models",
+    "losses",
+    "metrics",
+    "optim",
+    "tasks",
+    *WORK.split(),
+    "predicting",
+    "road",
+    "demo",
+    "cli",
+]
 """From the ground up: a module or package imports only what stands before it."""
 
 APART = [{"models", "losses", "metrics", "optim"}, {"training", "post"}, {"machine", "store", "runs"}]

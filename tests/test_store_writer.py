@@ -114,7 +114,7 @@ def test_killed_writer_goes_on_where_it_was(tmp_path):
 
 def test_a_resumed_prediction_begins_with_a_whole_batch(tmp_path):
     """Neighbours in a batch may change an image's last bits, so a batch of which a part was written is predicted anew."""
-    arguments = {"ids": IDS, "shapes": SHAPES, "meta": META, "sync_seconds": 0.0, "batch": 2}
+    arguments = {"ids": IDS, "shapes": SHAPES, "meta": META, "sync_seconds": 0.0, "starts": 2}
     for stop, begins in [(1, 0), (2, 0), (3, 2), (5, 2)]:
         with StoreWriter(tmp_path, "oof", **arguments) as writer:
             assert writer.count == begins

@@ -8,17 +8,14 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
-import torch
-from torch import nn
 
 from segfold.competition import Competition, load_competition
 from segfold.config import dump_yaml
 from segfold.data.folds import ensure_folds, fold_path, given_folds, make_folds, read_folds
 from segfold.data.images import ImageSet, known_shapes, load_split
-from segfold.disk import size_text
 from segfold.ensemble.blend import OofMember, TestMember
 from segfold.ensemble.members import (
     Entry,
@@ -35,12 +32,11 @@ from segfold.ensemble.recipe import members_of, read_recipe
 from segfold.environment import environment
 from segfold.errors import SegfoldError
 from segfold.files import write_atomic, write_json
-from segfold.inference.networks import build_network, image_channels, load_weights, weights_digest
-from segfold.inference.stored import StoredImages, predict_named
 from segfold.locks import Lock
-from segfold.machine import device_name, resolve
+from segfold.machine import device_name
 from segfold.observer import SILENT, Observer
 from segfold.paths import user_path
+from segfold.predicting import Split, machine_on, predict_fold, predict_runs
 from segfold.runs.folder import RunFolder, run_folder
 from segfold.runs.identity import begun, check_same_experiment, check_same_inputs
 from segfold.runs.record import read_done
@@ -55,9 +51,17 @@ from segfold.training import train_fold as train
 from segfold.training.learner import record_run
 from segfold.training.processes import ALONE, Group
 
-__all__ = ["Run", "blend", "experiment_folds", "fold_job", "open_run", "predict_fold", "submit", "train_fold"]
-
-Split = Literal["oof", "test"]
+__all__ = [
+    "Run",
+    "blend",
+    "experiment_folds",
+    "fold_job",
+    "open_run",
+    "predict_fold",
+    "predict_runs",
+    "submit",
+    "train_fold",
+]
 
 
 @dataclass(frozen=True)
@@ -188,51 +192,6 @@ def train_fold(
         return done
 
 
-def predict_fold(
-    entry: Entry,
-    fold: int,
-    images: ImageSet,
-    split: Split,
-    digests: Mapping[str, str] | None = None,
-    machine: Machine | None = None,
-    observer: Observer = SILENT,
-) -> Probabilities:
-    """The mean of a finished fold's named sets of weights on its held-out images, or on the test set; stored for next time.
-
-    Args:
-        images: the training set for ``oof``, else the test set.
-        digests: see ``Entry.used``; None for those of the run's ``predict.weights``.
-        machine: what to predict on.
-
-    Raises:
-        UnusableRunError: weights that are missing, damaged, or not those that the fold scored.
-    """
-    folder, experiment, classes = entry.folder.fold(fold), entry.experiment, len(entry.competition.classes)
-    digests = entry.used(None)[fold] if digests is None else digests
-    try:
-        rows = np.arange(len(images)) if split == "test" else images.position(entry.done[fold]["held_out"])
-    except SegfoldError as error:
-        raise UnusableRunError(str(error)) from None
-    # What the run's settings name is obeyed; its other choices were made for the machine that trained it.
-    runtime = resolve((machine or Machine()).model_copy(update={"precision": experiment.machine.precision}))
-
-    def network_of(name: str) -> nn.Module:
-        pixels = int(images.images.shapes[rows, :2].prod(axis=1).sum())
-        needed = size_text(2 * classes * pixels)
-        observer.say(f"predicting {folder.path} {split} with {name}: {len(rows):,} images, {needed} on disk")
-        try:
-            network = build_network(experiment, image_channels(images), classes, fresh=False)
-            load_weights(network, folder.weights(name))
-        except SegfoldError as error:
-            raise UnusableRunError(str(error)) from None
-        if weights_digest(folder.weights(name)) != digests[name]:
-            raise UnusableRunError(f"{folder.weights(name)} is not the file that {folder.done} scored; restore it")
-        return network.to(runtime.device).to(memory_format=torch.channels_last)
-
-    wanted = StoredImages(folder, experiment, images, rows, split, classes)
-    return predict_named(wanted, digests, network_of, runtime, observer)
-
-
 def submit(
     paths: Sequence[Path], options: SubmissionOptions, home: Path = Path(), observer: Observer = SILENT
 ) -> Submitted:
@@ -246,6 +205,7 @@ def submit(
             there, a CSV that fails the check.
     """
     options.check()
+    machine = machine_on(options.device)
     skipped: list[str] = []
 
     def skip(lines: Iterable[str]) -> None:
@@ -278,7 +238,7 @@ def submit(
     members = []
     for entry in entries:
         try:
-            members.append(_predicted(entry, {"oof": train, "test": test}, splits, options, observer))
+            members.append(_predicted(entry, {"oof": train, "test": test}, splits, options.use, machine, observer))
         except UnusableRunError as error:
             if recipe is not None:
                 raise
@@ -294,11 +254,11 @@ def _predicted(
     entry: Entry,
     images: Mapping[str, ImageSet],
     splits: Sequence[Split],
-    options: SubmissionOptions,
+    use: Sequence[str] | None,
+    machine: Machine,
     observer: Observer,
 ) -> Predicted:
-    used = check_usable(entry, options.use, images["test"])
-    machine = Machine(device=options.device)
+    used = check_usable(entry, use, images["test"])
     stores: dict[str, dict[int, Probabilities]] = {"oof": {}, "test": {}}
     for fold, digests in used.items():
         for split in splits:

@@ -17,6 +17,7 @@ VERBS = {
     "look": "a PNG sheet of augmented images with masks, before any training",
     "train": "train one fold of an experiment, or go on with it",
     "cv": "mean and standard error over a run's folds",
+    "predict": "predict what a submission needs, or a share of it",
     "submit": "blend finished runs into a checked submission CSV",
     "check-csv": "check a submission CSV",
     "score": "score a submission CSV against known masks",

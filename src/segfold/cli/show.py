@@ -1,7 +1,7 @@
 """Tables at the end of a verb's work."""
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,7 @@ from segfold.cli.progress import duration
 from segfold.competition import Competition
 from segfold.ensemble import Scores
 from segfold.ensemble.recipe import Recipe
+from segfold.predicting import PredictedStore
 from segfold.runs.folder import RunFolder
 from segfold.runs.identity import comparable_folds
 from segfold.submission.blended import Submitted
@@ -74,6 +75,16 @@ def mean_line(scores: list[float]) -> str:
     mean = sum(scores) / len(scores)
     spread = math.sqrt(sum((score - mean) ** 2 for score in scores) / (len(scores) - 1)) if len(scores) > 1 else 0.0
     return f"mean over {len(scores)} folds: {mean:.4f} ± {spread / math.sqrt(len(scores)):.4f}"
+
+
+def prediction_table(made: Sequence[PredictedStore]) -> None:
+    """What has become of each store."""
+    table = Table(title="predictions", title_justify="left")
+    for name in ("run", "fold", "split", "weights", "images", "state"):
+        table.add_column(name, justify="right" if name in ("fold", "images") else "left")
+    for each in made:
+        table.add_row(each.run, str(each.fold), each.split, each.weights, f"{each.images:,}", each.state)
+    Console().print(table)
 
 
 def submission_tables(made: Submitted) -> None:

@@ -17,7 +17,9 @@ from torch.utils.data import Dataset
 from segfold.data.augment import Augmenter
 from segfold.data.augment.mixing import MIXES, MaskedImage
 from segfold.data.channels import InputPlanes
+from segfold.data.crops import Crops
 from segfold.data.geometry.sizing import Sizing
+from segfold.data.geometry.window import Window, cut
 from segfold.data.images import ImageSet
 from segfold.data.keys import sample_key
 from segfold.data.sampling import Key
@@ -59,6 +61,8 @@ class TrainingSet(Dataset[Sample]):
         mix: settings by name of ``MIXES``; applied in turn to augmented samples at the network's size. Each has a
             partner of its own, drawn from ``rows`` and augmented by a key of its own.
         chances: how likely each of ``rows`` is drawn as a partner, as for ``EpochSampler``; None for all alike.
+        crops: windows that are read and augmented, with what lies around them, in place of whole images; ``sizing`` is
+            then theirs. None for whole images.
 
     Raises:
         SegfoldError: an unknown channel or mix, a setting out of its range, or no masks.
@@ -75,6 +79,7 @@ class TrainingSet(Dataset[Sample]):
         seed: int = 0,
         mix: Mapping[str, Mapping[str, Any]] | None = None,
         chances: np.ndarray | None = None,
+        crops: Crops | None = None,
     ) -> None:
         if images.masks is None:
             raise SegfoldError("a split without masks cannot be trained on; use the train split")
@@ -85,6 +90,7 @@ class TrainingSet(Dataset[Sample]):
         self._rows = np.asarray(rows, np.int64)
         self._sizing = sizing
         self._augmenter = augmenter
+        self._crops = crops
         self._random_offset = random_offset
         self._planes = InputPlanes(images, channels)
         self._seed = seed
@@ -98,7 +104,8 @@ class TrainingSet(Dataset[Sample]):
         values = self._planes.bytes_a_pixel * (4 if self._soft and self._planes.whole else 1)
         planes = len(self._task.classes)
         mask = 4 * planes if self._soft else 1 if self._task.exclusive else planes
-        return self._sizing.height * self._sizing.width * (values + mask + 1)
+        rows, columns = self._sizing.given
+        return self._sizing.height * self._sizing.width * values + rows * columns * (mask + 1)
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -121,19 +128,37 @@ class TrainingSet(Dataset[Sample]):
         )
 
     def _pixels(self, row: int, epoch: int, draw: int | str) -> MaskedImage:
-        """One augmented image at the network's size."""
-        image, mask = self._images[row], self._masks[row]
-        shape = (image.shape[0], image.shape[1])
-        if self._augmenter is not None:
-            image, mask = self._augmenter(image, mask, epoch, draw)
-        offset = self._offset(shape, epoch, draw) if self._random_offset else None
-        image, mask = self._planes(image, row, self._sizing, offset), self._sizing.mask(mask, offset, self._task)
-        valid = self._sizing.valid(shape, offset)
+        """One augmented image, or a crop of it, at the network's size."""
+        shape = (int(self._images.shapes[row, 0]), int(self._images.shapes[row, 1]))
+        window, around = Window(0, 0, *shape), 0
+        if self._crops is not None:
+            stream = random.Random(sample_key("crop", self._seed, epoch, draw))
+            window, around = self._crops.window(row, self._masks, stream), self._crops.around
+        seen = window.grown(around)
+        image, mask = self._augmented(row, seen, epoch, draw)
+        mask = mask[around : around + window.height, around : around + window.width]
+        offset = self._offset(window.shape, epoch, draw) if self._random_offset else None
+        image = self._planes(image, row, self._sizing, offset, (seen.top, shape[0]), around)
+        mask = self._sizing.mask(mask, offset, self._task)
+        valid = self._sizing.valid(window.shape, offset)
         if (counted := self._task.valid(mask)) is not None:
             valid &= counted
         if self._soft:
             return MaskedImage(image.astype(np.float32), self._task.shares(mask), valid)
         return MaskedImage(image, mask, valid)
+
+    def _augmented(self, row: int, seen: Window, epoch: int, draw: int | str) -> tuple[np.ndarray, np.ndarray]:
+        """A window of an image, with what moves into it from around, and its mask."""
+        context = (0, 0)
+        if self._augmenter is not None and self._crops is not None:
+            context = self._augmenter.context(seen.shape)
+        read = seen.grown(*context)
+        # Augmentation mirrors an image at its edge; the margin around a window goes on as the input's border does.
+        border = self._sizing.border if self._sizing.margin else "reflect"
+        image, mask = cut(self._images[row], read, border), cut(self._masks[row], read, border, self._task.fill)
+        if self._augmenter is None:
+            return image, mask
+        return self._augmenter(image, mask, epoch, draw, context)
 
     def _offset(self, shape: tuple[int, int], epoch: int, draw: int | str) -> tuple[int, int]:
         most_top, most_left = self._sizing.slack(shape)

@@ -80,7 +80,7 @@ class PredictionSet(Dataset[PredictionSample]):
         position, number = key
         row, shape = int(self._rows[position]), self.shape(position)
         view = self._plan.views(shape)[number]
-        pixels = view.read(self._images[row])
+        pixels = view.read(self._images.reader(row))
         if not self._placed:
             image = self._planes(pixels, row, view.sizing, None, around=view.around)
             return PredictionSample(torch.from_numpy(image).permute(2, 0, 1), position, number)

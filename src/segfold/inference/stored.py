@@ -1,9 +1,9 @@
 """Predictions in the probability store: made once, resumed when interrupted, never mixed up."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from torch import nn
@@ -15,13 +15,26 @@ from segfold.inference.predict import PredictionSettings, predict
 from segfold.machine import Runtime
 from segfold.observer import SILENT, Observer
 from segfold.runs.folder import FoldFolder
-from segfold.settings import Experiment
-from segfold.store import MeanStore, Probabilities, ProbabilityStore, StoreWriter, open_store
+from segfold.settings import Experiment, Predict
+from segfold.store import (
+    MeanStore,
+    Probabilities,
+    ProbabilityStore,
+    StoreWriter,
+    join_shards,
+    open_store,
+    remove_shards,
+)
 
 PIPELINE = 2
 """Raise it with every change after which the same weights and settings give other probabilities: in test-time
 augmentation and its inverse, the sizing, the planes and channels of the input, a network's forward pass, the
 order in which transforms are averaged. All that was predicted before is then predicted anew."""
+
+_UNSAID = [("crop", None)]
+"""Settings of the input that a store's meta leaves out at these values, so that stores of before they were there stay valid."""
+_VIEWS = ("tiles", "values", "merge")
+"""Settings of the prediction that a store's meta holds where they are not at their defaults, for the same reason."""
 
 
 def tta_name(tta: tuple[str, ...]) -> str:
@@ -35,14 +48,20 @@ def prediction_meta(digest: str, experiment: Experiment, images: ImageSet) -> di
     Args:
         digest: sha256 of the weights file.
     """
+    made = dump(experiment.input)
+    views = {name: value for name, value in dump(experiment.predict).items() if name in _VIEWS}
+    views = {name: value for name, value in views.items() if value != dump(Predict())[name]}
     return {
         "weights": digest,
         "tta": list(experiment.predict.tta),
-        "input": {key: value for key, value in dump(experiment.input).items() if key != "random_offset"},
+        "input": {
+            name: value for name, value in made.items() if (name, value) not in _UNSAID and name != "random_offset"
+        },
         "activation": images.task.activation,
         **images.fingerprints(experiment.input.channels),
         "fast": experiment.fast,
         "pipeline": PIPELINE,
+        **({"views": views} if views else {}),
     }
 
 
@@ -77,6 +96,17 @@ class StoredImages:
     split: str
     classes: int
 
+    @property
+    def ids(self) -> np.ndarray:
+        """(N,) texts."""
+        return np.asarray(self.images.ids[self.rows])
+
+    @property
+    def shapes(self) -> np.ndarray:
+        """(N, 3) classes, height and width of each image's probabilities."""
+        shapes = self.images.images.shapes[self.rows]
+        return np.column_stack([np.full(len(shapes), self.classes), shapes[:, :2]])
+
     def place(self, weights: str) -> Path:
         """Folder of the stores that are made with a named set of weights."""
         return self.folder.predictions(weights, tta_name(self.experiment.predict.tta))
@@ -85,10 +115,22 @@ class StoredImages:
         """See ``prediction_meta``."""
         return prediction_meta(digest, self.experiment, self.images)
 
-    def find(self, digest: str, weights: str = "model") -> ProbabilityStore | None:
-        """The store of just these images, if it was made with exactly these weights and settings."""
+    def find(self, digest: str, weights: str = "model", observer: Observer = SILENT) -> ProbabilityStore | None:
+        """The store of just these images, if it was made with exactly these weights and settings, or its shards were."""
+        found = self.stored(digest, weights)
+        if found is None:
+            return self.joined(digest, weights, observer)
+        remove_shards(self.place(weights), self.split)
+        return found
+
+    def stored(self, digest: str, weights: str = "model") -> ProbabilityStore | None:
+        """As ``find``, of a whole store only."""
         store = open_store(self.place(weights), self.split, self.meta(digest))
-        return store if store is not None and np.array_equal(store.ids, self.images.ids[self.rows]) else None
+        return store if store is not None and np.array_equal(store.ids, self.ids) else None
+
+    def joined(self, digest: str, weights: str = "model", observer: Observer = SILENT) -> ProbabilityStore | None:
+        """The store that the shards of these images make, once all are finished; see ``join_shards``."""
+        return join_shards(self.place(weights), self.split, self.ids, self.meta(digest), observer)
 
 
 def predict_named(
@@ -106,7 +148,7 @@ def predict_named(
     """
     stores: list[Probabilities] = []
     for name, digest in digests.items():
-        store = wanted.find(digest, name)
+        store = wanted.find(digest, name, observer)
         if store is None:
             store = store_predictions(wanted, network_of(name).eval(), digest, name, runtime, observer)
         stores.append(store)
@@ -127,24 +169,57 @@ def store_predictions(
         network: in eval mode, on the runtime's device, with the weights whose file has sha256 ``digest``.
         weights: name of the set of weights.
     """
-    ready = wanted.find(digest, weights)
+    ready = wanted.find(digest, weights, observer)
     if ready is not None:
         return ready
-    images, rows, manner = wanted.images, wanted.rows, PredictionSettings.of(wanted.experiment, runtime)
+    place, manner = wanted.place(weights), PredictionSettings.of(wanted.experiment, runtime)
+    starts = unit_starts(wanted, manner)
+    with StoreWriter(place, wanted.split, wanted.ids, wanted.shapes, wanted.meta(digest), starts=starts) as writer:
+        write_predictions(writer, wanted, network, weights, manner, observer)
+        store = writer.finish()
+    remove_shards(place, wanted.split)
+    return store
+
+
+def unit_starts(wanted: StoredImages, manner: PredictionSettings) -> np.ndarray:
+    """Places among some images at which those begin that are predicted together."""
+    return np.arange(0, len(wanted.rows), manner.batch_size)
+
+
+def write_predictions(
+    writer: StoreWriter,
+    wanted: StoredImages,
+    network: nn.Module,
+    weights: str,
+    manner: PredictionSettings,
+    observer: Observer = SILENT,
+) -> None:
+    """Predict the images that a store still lacks into it.
+
+    Args:
+        writer: of the store of just these images.
+    """
     title = f"{wanted.folder.path} {wanted.split} {weights} {tta_name(manner.tta)}"
-    writer = StoreWriter(
-        wanted.place(weights),
-        wanted.split,
-        images.ids[rows],
-        [(wanted.classes, int(height), int(width)) for height, width, _ in images.images.shapes[rows]],
-        wanted.meta(digest),
-        batch=manner.batch_size,
-    )
-    with writer:
 
-        def progress(samples: int) -> None:
-            observer.predicting(title, writer.count, len(rows))
+    def progress(samples: int) -> None:
+        observer.predicting(title, writer.count, len(wanted.rows))
 
-        for image_id, planes, logits in predict(network, images, rows[writer.count :], manner, progress, observer.say):
-            writer.append(image_id, planes, logits)
-        return writer.finish()
+    images, rows = wanted.images, wanted.rows[writer.count :]
+    for strip in strips(network, images, rows, manner, progress, observer.say):
+        writer.append_rows(strip.id, strip.top, strip.planes)
+        if strip.last:
+            writer.close_image(strip.id, strip.image_logits)
+
+
+class Strip(NamedTuple):
+    id: str
+    top: int
+    planes: np.ndarray
+    last: bool
+    image_logits: np.ndarray | None
+
+
+def strips(*arguments: Any) -> Iterator[Strip]:
+    # Until inference.predict has strips of its own.
+    for image_id, planes, logits in predict(*arguments):
+        yield Strip(image_id, 0, planes, True, logits)

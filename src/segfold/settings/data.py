@@ -4,12 +4,14 @@ from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from annotated_types import Ge, Le, MaxLen, MinLen
-from pydantic import model_validator
+from pydantic import StringConstraints, model_validator
 
 from segfold.data.channels import Channel
 from segfold.data.geometry.sizing import Sizing
 from segfold.ranges import PathText, Seed, Share, Size
 from segfold.schema import Settings
+
+ClassName = Annotated[str, StringConstraints(min_length=1, max_length=200)]
 
 
 class Input(Settings):
@@ -39,9 +41,7 @@ class Input(Settings):
     @model_validator(mode="before")
     @classmethod
     def _size_of_crop(cls, values: Any) -> Any:
-        if isinstance(values, Mapping) and values.get("crop") is not None and "size" not in values:
-            return {**values, "size": values["crop"]}
-        return values
+        return with_size_of_crop(values)
 
     @model_validator(mode="after")
     def _one_way(self) -> "Input":
@@ -72,20 +72,31 @@ def both_sides(size: Size) -> tuple[int, int]:
     return (size, size) if isinstance(size, int) else size
 
 
+def with_size_of_crop(values: Any) -> Any:
+    """Settings before they are checked: where there is a crop and no size, the size is that of the crop."""
+    if isinstance(values, Mapping) and values.get("crop") is not None and "size" not in values:
+        return {**values, "size": values["crop"]}
+    return values
+
+
 class Sampling(Settings):
-    """Which images an epoch draws: by default each one once.
+    """Which images, or crops of them, an epoch draws: by default each image once, or as many crops as cover it.
 
     Attributes:
         nonempty: share of drawn images that have foreground; null: as in the data.
         area: power of the covered share that a non-empty image is drawn in proportion to; 0: all alike.
         skip_constant: leaves out images of a single value, in training only.
-        images: how many images an epoch draws; null: as many as there are.
+        images: how many images, or crops, an epoch draws; null: as many as there are, or as cover them.
+        focus: share of crops that lie around a pixel of a class, which is drawn from those that the image has, each alike.
+        focus_on: classes that ``focus`` looks for; none: all but the background.
     """
 
     nonempty: Share | None = None
     area: Annotated[float, Ge(-10), Le(10)] = 0.0
     skip_constant: bool = False
     images: Annotated[int, Ge(2), Le(10_000_000)] | None = None
+    focus: Share = 0.0
+    focus_on: Annotated[tuple[ClassName, ...], MaxLen(255)] = ()
 
 
 class Folds(Settings):

@@ -1,6 +1,6 @@
 """The stages of a training, and what is kept of its weights."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from annotated_types import Ge, Gt, Le, Lt
 from pydantic import Field, model_validator
@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 from segfold.optim import cycle_count
 from segfold.ranges import MOST, Batch, Count, Epochs, Size
 from segfold.schema import Settings
-from segfold.settings.data import Sampling
+from segfold.settings.data import Sampling, with_size_of_crop
 from segfold.settings.families import Augmentations, OptimizerChoice, ScheduleChoice
 from segfold.settings.loss import LossTerms
 
@@ -25,7 +25,8 @@ class Stage(Settings):
         freeze_encoder: epochs at the stage's beginning in which only the rest of the network learns.
         early_stop: validations without a new best score after which the stage ends; null: never.
         snapshots: keeps the weights at the end of each of the schedule's cycles.
-        size: ``input.size`` for this stage; null: as there.
+        size: ``input.size`` for this stage; null: as there, or where the stage has a ``crop`` of its own, as that.
+        crop: ``input.crop`` for this stage; null: as there.
         batch_size: ``batch_size`` for this stage; null: as there.
         augment: ``augment`` for this stage; null: as there.
         sample: ``sample`` for this stage; null: as there.
@@ -41,10 +42,16 @@ class Stage(Settings):
     early_stop: Count | None = None
     snapshots: bool = False
     size: Size | None = None
+    crop: Size | None = None
     batch_size: Batch | None = None
     augment: Augmentations | None = None
     sample: Sampling | None = None
     optimizer: OptimizerChoice | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _size_of_crop(cls, values: Any) -> Any:
+        return with_size_of_crop(values)
 
     @model_validator(mode="after")
     def _whole_cycles(self) -> "Stage":

@@ -34,13 +34,16 @@ def sizing_of(experiment: "Experiment", stage: Stage | None = None) -> Sizing:
     if crop is None:
         return sizing
     around = around_of(sizing, crop)
-    scale = sizing.given[0] / (crop[0] - 2 * around), sizing.given[1] / (crop[1] - 2 * around)
+    # What is given of a crop comes to what is given of the input, to the pixel.
+    scale = sizing.given[0] / max(crop[0] - 2 * around, 1), sizing.given[1] / max(crop[1] - 2 * around, 1)
     return replace(sizing, fit="pad", resize=None, scale=scale)
 
 
 def crop_of(experiment: "Experiment", stage: Stage | None = None) -> Shape | None:
     """Height and width of what the network sees of an image at once in training; None for the whole image."""
-    return None if experiment.input.crop is None else both_sides(experiment.input.crop)
+    own = None if stage is None else stage.crop
+    crop = experiment.input.crop if own is None else own
+    return None if crop is None else both_sides(crop)
 
 
 def views_of(experiment: "Experiment") -> ViewPlan:
@@ -65,7 +68,9 @@ def views_of(experiment: "Experiment") -> ViewPlan:
             "predict.tiles cuts images at their own scale, but training stretches whole images (input.fit or input.resize): "
             "set input.crop, or leave predict.tiles out"
         )
-    frame = [max(1, round(length * factor)) for length, factor in zip(size, sizing.scale)]
+    seen = size if crop is None else crop
+    inputs = size if crop is None else (sizing.height, sizing.width)
+    frame = [max(1, round(tile * wide / part)) for tile, wide, part in zip(size, inputs, seen)]
     overlap = None if settings is None else settings.overlap
     tiling = Tiling(
         size, min(size) // 4 if overlap is None else overlap, "linear" if settings is None else settings.blend

@@ -2,6 +2,7 @@
 
 from segfold.store.mean import MeanStore, Probabilities
 from segfold.store.reader import HALF, ProbabilityStore, open_store, to_codes, to_probability
+from segfold.store.shards import Shard, join_shards, remove_shards
 from segfold.store.writer import StoreWriter
 
 __all__ = [
@@ -9,8 +10,11 @@ __all__ = [
     "MeanStore",
     "Probabilities",
     "ProbabilityStore",
+    "Shard",
     "StoreWriter",
+    "join_shards",
     "open_store",
+    "remove_shards",
     "to_codes",
     "to_probability",
 ]

@@ -1,6 +1,6 @@
 """The mean of what several sets of weights of a fold, its snapshots say, predict together."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -22,6 +22,9 @@ class Probabilities(Protocol):
 
     def codes(self, row: int) -> npt.NDArray[np.uint16]:
         """C×H×W codes."""
+
+    def code_rows(self, row: int, top: int, bottom: int) -> npt.NDArray[np.uint16]:
+        """C×h×W codes of the rows from ``top`` to ``bottom``."""
 
     def nonempty(self, row: int) -> int | None:
         """Code of the probability that the image's mask is not empty; None of networks without an image head."""
@@ -46,8 +49,15 @@ class MeanStore:
 
     def codes(self, row: int) -> npt.NDArray[np.uint16]:
         """C×H×W codes, rounded half up."""
+        return self._mean(store.codes(row) for store in self.stores)
+
+    def code_rows(self, row: int, top: int, bottom: int) -> npt.NDArray[np.uint16]:
+        """C×h×W codes of the rows from ``top`` to ``bottom``, rounded half up."""
+        return self._mean(store.code_rows(row, top, bottom) for store in self.stores)
+
+    def _mean(self, codes: Iterable[npt.NDArray[np.uint16]]) -> npt.NDArray[np.uint16]:
         count = len(self.stores)
-        total = sum((store.codes(row).astype(np.int64) for store in self.stores), np.int64(0))
+        total = sum((part.astype(np.int64) for part in codes), np.int64(0))
         return np.asarray((2 * total + count) // (2 * count), np.uint16)
 
     def nonempty(self, row: int) -> int | None:

@@ -12,7 +12,7 @@ Images may differ in size. Nothing is held in memory but the table and the image
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -119,16 +119,39 @@ class ProbabilityStore:
             SegfoldError: the file is shorter than its table says.
         """
         row = range(len(self))[row]
-        codes = np.empty(self.shapes[row], "<u2")
+        return self._read(row, np.empty(self.shapes[row], "<u2"), [int(self.table.offsets[row])])
+
+    def code_rows(self, row: int, top: int, bottom: int) -> npt.NDArray[np.uint16]:
+        """C×h×W codes of some rows of one image, a fresh array: ``codes(row)[:, top:bottom]``, and nothing else is read.
+
+        Args:
+            top: the first of the rows, from 0.
+            bottom: where they end, at most H.
+
+        Raises:
+            SegfoldError: the file is shorter than its table says.
+        """
+        row = range(len(self))[row]
+        channels, height, width = self.shapes[row].tolist()
+        if not 0 <= top <= bottom <= height:
+            raise IndexError(f"rows {top} to {bottom} of {height}")
+        places = [int(self.table.offsets[row]) + (channel * height + top) * width for channel in range(channels)]
+        return self._read(row, np.empty((channels, bottom - top, width), "<u2"), places)
+
+    def _read(self, row: int, codes: npt.NDArray[np.uint16], places: Sequence[int]) -> npt.NDArray[np.uint16]:
+        """Fills an array with pieces of the file that begin at these places, in codes, and are of equal length."""
         # Opened anew each time: a big ensemble has more stores than a process may hold open files.
         with self.path.open("rb", buffering=0) as file:
-            file.seek(int(self.table.offsets[row]) * codes.itemsize)
-            view = codes.reshape(-1).view(np.uint8).data
-            while view.nbytes:
-                count = file.readinto(view)
-                if not count:
-                    raise SegfoldError(f"{self.path} ends inside image {self.ids[row]}; delete it to predict it anew")
-                view = view[count:]
+            for place, part in zip(places, codes.reshape(len(places), -1), strict=True):
+                file.seek(place * codes.itemsize)
+                view = part.view(np.uint8).data
+                while view.nbytes:
+                    count = file.readinto(view)
+                    if not count:
+                        raise SegfoldError(
+                            f"{self.path} ends inside image {self.ids[row]}; delete it to predict it anew"
+                        )
+                    view = view[count:]
         return codes.astype(np.uint16, copy=False)
 
     def probability(self, row: int) -> npt.NDArray[np.float32]:

@@ -7,7 +7,7 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,12 +30,16 @@ from segfold.store.reader import (
 )
 from segfold.store.table import table_offsets, table_text
 
+_VALUES = 1 << 19
+"""Probabilities that are converted at once: 4 MB in the double precision that this takes."""
+
 
 class StoreWriter:
     """Writes a store image by image; killed and started again with the same arguments, it goes on.
 
-    A context manager. ``append`` the images ``ids[writer.count:]`` in that order, then ``finish``. Until then any
-    older store of the split stays as it is, and what is written waits in ``<split>.u16.part``.
+    A context manager. ``append`` the images ``ids[writer.count:]`` in that order, or ``append_rows`` strips of each from
+    its top to its bottom and ``close_image``; then ``finish``. Until then any older store of the split stays as it is,
+    and what is written waits in ``<split>.u16.part``.
 
     Attributes:
         count: whole images written so far, more than 0 after a resumed start.
@@ -50,7 +54,7 @@ class StoreWriter:
         shapes: npt.ArrayLike,
         meta: Mapping[str, Any],
         sync_seconds: float = 2.0,
-        batch: int = 1,
+        starts: npt.ArrayLike | int = 1,
     ) -> None:
         """
         Args:
@@ -60,8 +64,9 @@ class StoreWriter:
             shapes: (N, 3) channels, height and width of each image's probabilities.
             meta: what the codes are made with, JSON throughout: hash of the weights, TTA, sizing, data, …
             sync_seconds: how much work a kill may cost.
-            batch: images that are predicted together. A resumed start goes on at the first image of one, because
-                the last bits of a prediction may depend on the images beside it.
+            starts: places in ``ids``, increasing from 0, at which images begin that are predicted together; a number: every
+                so many images. A resumed start goes on at one of them, because the last bits of a prediction may depend
+                on the images beside it.
         """
         self.folder, self.split = Path(folder), split
         self.ids = [str(image_id) for image_id in ids]
@@ -72,7 +77,11 @@ class StoreWriter:
         self.meta = plain_meta(meta)
         self.bytes_needed = int(self.offsets[-1]) * 2
         self.count = 0
-        self._sync_seconds, self._batch = sync_seconds, batch
+        self._rows = 0  # of the image that is being written
+        self._sync_seconds = sync_seconds
+        self._starts = np.arange(0, len(self.ids), starts) if isinstance(starts, int) else np.asarray(starts, np.int64)
+        if len(self.ids) and (self._starts[:1].tolist() != [0] or (np.diff(self._starts) <= 0).any()):
+            raise ValueError(f"places where images begin that are predicted together: {self._starts}")
         self._part = self.folder / f"{split}.u16.part"
         self._image_part = self.folder / f"{split}.image.f32.part"
         self._progress = self.folder / f"{split}.part.json"
@@ -123,7 +132,8 @@ class StoreWriter:
         # A part that is shorter than its record (a lost disk cache) counts for what it holds.
         held = int(np.searchsorted(self.offsets, self._part.stat().st_size // 2, side="right")) - 1
         whole = max(0, min(recorded, held, len(self.ids)))
-        whole = whole if whole == len(self.ids) else whole - whole % self._batch
+        if whole < len(self.ids):
+            whole = int(self._starts[np.searchsorted(self._starts, whole, side="right") - 1])
         return whole if self._take_image_logits(progress, recorded, whole) else 0
 
     def _take_image_logits(self, progress: Mapping[str, Any], recorded: int, whole: int) -> bool:
@@ -141,39 +151,79 @@ class StoreWriter:
         return True
 
     def append(self, image_id: str, probability: npt.NDArray[Any], image_logits: npt.ArrayLike | None = None) -> None:
-        """Adds the next image.
+        """Adds the next image, all of it; see ``append_rows`` and ``close_image``."""
+        self._next(image_id)
+        if probability.shape != tuple(self.shapes[self.count]):
+            raise ValueError(f"{image_id}: shape {probability.shape}, announced as {tuple(self.shapes[self.count])}")
+        self.append_rows(image_id, 0, probability)
+        self.close_image(image_id, image_logits)
+
+    def append_rows(self, image_id: str, top: int, planes: npt.NDArray[Any]) -> None:
+        """Adds the next rows of the next image.
 
         Args:
             image_id: must be ``ids[count]``; ids travel with arrays.
-            probability: C×H×W, floats 0..1, or uint16 codes as they are.
-            image_logits: (T,) image-level logits, as many of every image; None of a network that gives none.
+            top: the first of the rows: 0, or where the rows before ended.
+            planes: C×h×W, floats 0..1, or uint16 codes as they are.
 
         Raises:
-            SegfoldError: the disk is full (what was written is kept for the next start), or a probability is
-                not a number.
+            SegfoldError: the disk is full (whole images are kept for the next start), or a probability is not a number.
         """
+        file = self._next(image_id)
+        channels, height, width = self.shapes[self.count]
+        if planes.ndim != 3 or planes.shape[::2] != (channels, width) or top + planes.shape[1] > height:
+            announced = f"announced as {tuple(self.shapes[self.count])}"
+            raise ValueError(f"{image_id}: shape {planes.shape} of the rows from {top}, {announced}")
+        if top != self._rows:
+            raise ValueError(f"{image_id}: rows from {top}, expected from {self._rows}")
+        with disk_errors(self._part):
+            for place, values in self._pieces(top, planes):
+                try:
+                    codes = values if values.dtype == np.uint16 else to_codes(values)
+                except ValueError as error:
+                    raise SegfoldError(
+                        f"image {image_id}: {error}; the weights are broken, train the fold again"
+                    ) from None
+                file.seek(place * 2)  # over the rest of a write that failed
+                write_all(file, np.ascontiguousarray(codes, "<u2").tobytes())
+        self._rows += planes.shape[1]
+
+    def _pieces(self, top: int, planes: npt.NDArray[Any]) -> Iterator[tuple[int, npt.NDArray[Any]]]:
+        """Parts of a strip that lie in one piece in the file, and the place of each in codes."""
+        start, (_, height, width) = int(self.offsets[self.count]), self.shapes[self.count].tolist()
+        if planes.shape[1] == height and planes.size <= _VALUES:
+            yield start, planes
+            return
+        step = max(_VALUES // width, 1)
+        for channel, plane in enumerate(planes):
+            for row in range(0, len(plane), step):
+                yield start + (channel * height + top + row) * width, plane[row : row + step]
+
+    def close_image(self, image_id: str, image_logits: npt.ArrayLike | None = None) -> None:
+        """Ends the next image, of which all rows are there.
+
+        Args:
+            image_logits: (T,) image-level logits, as many of every image; None of a network that gives none.
+        """
+        self._next(image_id)
+        if self._rows != self.shapes[self.count][1]:
+            raise ValueError(f"{image_id}: {self._rows} rows of {self.shapes[self.count][1]} written")
+        if self.count and (image_logits is None) != (not self._image_logits):
+            raise ValueError(f"{image_id}: image-level logits of every image, or of none")
+        fault("prediction")
+        if image_logits is not None:
+            self._image_logits.append(np.asarray(image_logits, np.float32).reshape(-1))
+        self.count, self._rows = self.count + 1, 0
+        if time.monotonic() - self._synced >= self._sync_seconds:
+            self._sync()
+
+    def _next(self, image_id: str) -> io.FileIO:
+        """The file, into which this image comes next."""
         if self._file is None:
             raise ValueError("the writer is closed")
         if self.count == len(self.ids) or image_id != self.ids[self.count]:
             raise ValueError(f"image {image_id} is not the next one of {self._part}")
-        if probability.shape != tuple(self.shapes[self.count]):
-            raise ValueError(f"{image_id}: shape {probability.shape}, announced as {tuple(self.shapes[self.count])}")
-        try:
-            codes = probability if probability.dtype == np.uint16 else to_codes(probability)
-        except ValueError as error:
-            raise SegfoldError(f"image {image_id}: {error}; the weights are broken, train the fold again") from None
-        if self.count and (image_logits is None) != (not self._image_logits):
-            raise ValueError(f"{image_id}: image-level logits of every image, or of none")
-        start = int(self.offsets[self.count]) * 2
-        with disk_errors(self._part):
-            self._file.seek(start)  # over the rest of a write that failed
-            write_all(self._file, np.ascontiguousarray(codes, "<u2").tobytes())
-        fault("prediction")
-        if image_logits is not None:
-            self._image_logits.append(np.asarray(image_logits, np.float32).reshape(-1))
-        self.count += 1
-        if time.monotonic() - self._synced >= self._sync_seconds:
-            self._sync()
+        return self._file
 
     def _sync(self) -> None:
         assert self._file is not None

@@ -1,6 +1,7 @@
 """The stream of training batches: workers that live through a stage, an order that follows from the epoch."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 import numpy as np
 from torch.utils.data import DataLoader, Sampler
@@ -8,25 +9,39 @@ from torch.utils.data import DataLoader, Sampler
 from segfold.data.augment import AUGMENTATIONS, Augmenter
 from segfold.data.dataset import Sample, TrainingSet
 from segfold.data.images import ImageSet
+from segfold.data.places import ClassPlaces
 from segfold.data.sampling import EpochSampler, Key
 from segfold.data.workers import batches, fitting, loader, too_little_shared
 from segfold.machine import Runtime
 from segfold.settings import Experiment, Stage
 from segfold.settings.views import sizing_of
 from segfold.stopping import leave_signals_to_parent
+from segfold.training.crops import crops_of
 from segfold.training.plan import FoldJob, StagePlan
 from segfold.training.processes import ALONE, Group
 
 
 def training_samples(
-    experiment: Experiment, images: ImageSet, rows: np.ndarray, stage: Stage, chances: np.ndarray | None, seed: int
+    experiment: Experiment,
+    images: ImageSet,
+    rows: np.ndarray,
+    stage: Stage,
+    chances: np.ndarray | None,
+    seed: int,
+    places: Callable[[], ClassPlaces] | None = None,
 ) -> TrainingSet:
     """The augmented samples of a stage.
 
     Args:
         rows: indices into ``images``.
         chances: how likely each of ``rows`` is the second image of a mixed sample; None for all alike.
+        places: where the classes of ``rows`` lie, which is asked if crops are placed by them; None to count them now.
     """
+    crops = crops_of(experiment, stage, images.task)
+    if crops is not None and crops.focus > 0:
+        assert images.masks is not None
+        found = ClassPlaces(images.masks, rows, images.task) if places is None else places()
+        crops = replace(crops, places=found)
     steps = {name: chosen.model_dump() for name, chosen in (stage.augment or experiment.augment).items()}
     own = {name: settings for name, settings in steps.items() if name in AUGMENTATIONS}
     return TrainingSet(
@@ -39,20 +54,21 @@ def training_samples(
         seed=seed,
         mix={name: settings for name, settings in steps.items() if name not in own},
         chances=chances,
+        crops=crops,
     )
 
 
 class _MovingSampler(Sampler[list[Key]]):
     """The batches of ``epoch`` from ``start`` on; both are set before each pass of the loader."""
 
-    def __init__(self, length: int, plan: StagePlan, seed: int, group: Group) -> None:
-        self._length, self._plan, self._seed, self._group = length, plan, seed, group
+    def __init__(self, plan: StagePlan, seed: int, group: Group) -> None:
+        self._plan, self._seed, self._group = plan, seed, group
         self.epoch = self.start = 0
 
     def __iter__(self) -> Iterator[list[Key]]:
         return iter(
             EpochSampler(
-                self._length,
+                len(self._plan.rows),
                 self._plan.batch_size,
                 chances=self._plan.chances,
                 images=self._plan.images,
@@ -69,8 +85,10 @@ class Batches:
     """Training batches of one stage of a fold; in a group of processes, this one's share of each."""
 
     def __init__(self, job: FoldJob, plan: StagePlan, runtime: Runtime, group: Group = ALONE) -> None:
-        dataset = training_samples(job.experiment, job.images, job.training_rows, plan.settings, plan.chances, job.seed)
-        self._sampler = _MovingSampler(len(job.training_rows), plan, job.seed, group)
+        dataset = training_samples(
+            job.experiment, job.images, plan.rows, plan.settings, plan.chances, job.seed, lambda: job.places
+        )
+        self._sampler = _MovingSampler(plan, job.seed, group)
         size = dataset.sample_bytes * plan.batch_size // group.size
         workers, ahead = fitting(runtime.workers, size, 4)
         self.note = "" if workers == runtime.workers else too_little_shared(size)

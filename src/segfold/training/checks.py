@@ -1,5 +1,7 @@
 """What would fail in a later stage is refused before the first step; and what to say of a loss that is no number."""
 
+from collections.abc import Callable
+
 import torch
 from torch import nn
 from torch.func import functional_call
@@ -10,12 +12,16 @@ from segfold.models.output import Output
 from segfold.optim import build_optimizer, encoder_of
 from segfold.settings.views import sizing_of, views_of
 from segfold.training.checkpoint import Position
+from segfold.training.crops import crops_of, smaller_than
 from segfold.training.plan import FoldJob, StagePlan
 from segfold.training.processes import Group
 
 
-def check_stages(job: FoldJob, group: Group) -> None:
+def check_stages(job: FoldJob, group: Group, say: Callable[[str], None] = lambda text: None) -> None:
     """Refuses, before the first step, what would fail in a later stage.
+
+    Args:
+        say: told of images that are smaller than the crops of a stage.
 
     Raises:
         SegfoldError: settings of a loss, schedule or size out of range; an image that is larger than the input of its
@@ -25,10 +31,13 @@ def check_stages(job: FoldJob, group: Group) -> None:
     ids, shapes = job.images.ids, job.images.images.shapes
     held_out, trained = job.validation_rows, job.training_rows
     views_of(job.experiment).check(ids[held_out], shapes[held_out], "held-out image")
+    notes: dict[str, None] = {}
     for plan in job.stages:
         _ = plan.schedule  # built, so that its settings are checked
-        sizing = sizing_of(job.experiment, plan.settings)
-        if plan.epochs:
+        sizing, crops = sizing_of(job.experiment, plan.settings), crops_of(job.experiment, plan.settings, plan.task)
+        if plan.epochs and crops is not None:
+            notes.setdefault(smaller_than(crops, shapes[trained], sizing.border, plan.padding_counts))
+        elif plan.epochs:
             sizing.check(ids[trained], shapes[trained], f"stage {plan.name}: training image")
         try:
             loss = plan.loss
@@ -44,6 +53,8 @@ def check_stages(job: FoldJob, group: Group) -> None:
                 f"stage {plan.name}: a batch of {plan.batch_size} cannot be shared out evenly to {group.size} processes; "
                 f"set batch_size to a multiple of {group.size}"
             )
+    for note in filter(None, notes):
+        say(note)
 
 
 def check_network(network: nn.Module, job: FoldJob, group: Group, synchronises: bool = False) -> None:
@@ -76,6 +87,9 @@ def check_network(network: nn.Module, job: FoldJob, group: Group, synchronises: 
         found = looked_at[how]
         if found is None:
             continue
+        size = (int(found.logits.shape[-2]), int(found.logits.shape[-1]))
+        if size != how[1].given:
+            raise SegfoldError(_other_size(size, how[1], plan, job))
         for head, term in plan.loss.terms.items():
             if head not in found.heads:
                 raise SegfoldError(_missing(head, term.weight, plan, job))
@@ -102,6 +116,15 @@ def _outputs(network: nn.Module, job: FoldJob, plan: StagePlan, images: int, siz
         except RuntimeError:
             return None
     return found
+
+
+def _other_size(found: tuple[int, int], sizing: Sizing, plan: StagePlan, job: FoldJob) -> str:
+    height, width = sizing.given
+    return (
+        f"stage {plan.name}: model {job.experiment.model.name} gives logits of {found[0]}×{found[1]} for an input of "
+        f"{sizing.height}×{sizing.width} with a margin of {sizing.margin}: expected {height}×{width}; make its margin say "
+        "how many pixels it leaves out on each side"
+    )
 
 
 def _missing(head: str, weight: float, plan: StagePlan, job: FoldJob) -> str:

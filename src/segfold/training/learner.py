@@ -154,8 +154,7 @@ class Learner:
         """The target of a part, and the area that counts: the padded border does not, unless it shall."""
         device = self.runtime.device
         # Where a border has no class of its own, it never counts.
-        left_out = self.plan.settings.loss.unpadded or self.job.images.task.fill is not None
-        valid = part["valid"].to(device, non_blocking=True) if left_out else None
+        valid = None if self.plan.padding_counts else part["valid"].to(device, non_blocking=True)
         mask = part["mask"].to(device, non_blocking=True)
         # Once for all losses and heads; indices stay whole numbers.
         return (mask if self.job.images.task.exclusive else mask.float()), valid

@@ -62,7 +62,7 @@ def train_fold(
 
 
 def _trained(job: FoldJob, observer: Observer, stopping: Stopping, group: Group) -> dict[str, Any] | None:
-    check_stages(job, group)
+    check_stages(job, group, observer.say)
     learner = open_learner(job, observer, group)
     with closing(Curves(job.folder.path / "tensorboard", learner.position.epochs, writes=group.leads)) as curves:
         loop = Loop(learner, observer, stopping, curves)

@@ -12,6 +12,7 @@ from torch import nn
 
 from segfold.competition import Competition
 from segfold.data.images import ImageSet
+from segfold.data.places import ClassPlaces
 from segfold.data.sampling import draws, row_chances
 from segfold.errors import SegfoldError
 from segfold.inference.networks import build_network, image_channels
@@ -20,7 +21,9 @@ from segfold.optim import Schedule, build_schedule, with_warmup
 from segfold.runs.folder import FoldFolder
 from segfold.runs.identity import changed_inputs
 from segfold.settings import Experiment, Stage
+from segfold.settings.views import sizing_of
 from segfold.tasks import Task
+from segfold.training.crops import crops_of
 
 FAST_IMAGES = 64
 
@@ -35,8 +38,10 @@ class StagePlan:
     """Share of the stage that the warm-up takes."""
     batch_size: int
     """Images an optimiser step, over all parts and processes."""
+    rows: np.ndarray
+    """What is drawn from, indices of images: each training image once, or as many times as crops cover it."""
     chances: np.ndarray
-    """How likely each training row is drawn; all equal for each once an epoch."""
+    """How likely each of ``rows`` is drawn; all equal for each once an epoch."""
     images: int
     """Training samples that an epoch draws; the last ones that do not fill a batch are left out."""
     steps: int
@@ -62,6 +67,11 @@ class StagePlan:
         """The factor on the stage's learning rate, warm-up included."""
         chosen = self.settings.schedule
         return with_warmup(build_schedule(chosen.name, **chosen.settings), self.warmup)
+
+    @property
+    def padding_counts(self) -> bool:
+        """Whether the loss looks at what was made up around an image."""
+        return not self.settings.loss.unpadded and self.task.fill is None
 
     def share_done(self, epoch: int, step: int) -> float:
         """See ``share_done``."""
@@ -118,26 +128,30 @@ class FoldJob:
         if experiment.fast:
             stage = stage.model_copy(update={"epochs": min(stage.epochs, 1)})
         sample = stage.sample or experiment.sample
+        rows, crops = self.training_rows, crops_of(experiment, stage, self.competition.task)
+        if crops is not None:
+            rows = np.repeat(rows, crops.needed(self.images.images.shapes[rows]))
         chances = row_chances(
-            self.images.coverage[self.training_rows],
-            self.images.constant[self.training_rows],
+            self.images.coverage[rows],
+            self.images.constant[rows],
             nonempty=sample.nonempty,
             area=sample.area,
             skip_constant=sample.skip_constant,
         )
         drawn = sample.images or draws(chances)
         batch_size = min(stage.batch_size or experiment.batch_size, drawn)
-        height, width = experiment.input.model_copy(update={"size": stage.size or experiment.input.size}).shape
+        sizing = sizing_of(experiment, stage)
         optimizer = stage.optimizer or experiment.optimizer
         return StagePlan(
             name=name,
             settings=stage,
             warmup=warmup,
             batch_size=batch_size,
+            rows=rows,
             chances=chances,
             images=drawn,
             steps=drawn // batch_size,
-            pixels=height * width,
+            pixels=sizing.height * sizing.width,
             task=self.competition.task,
             optimizer=(optimizer.name, optimizer.settings),
         )
@@ -156,6 +170,12 @@ class FoldJob:
 
     def _some(self, rows: np.ndarray) -> np.ndarray:
         return rows[:FAST_IMAGES] if self.experiment.fast else rows
+
+    @cached_property
+    def places(self) -> ClassPlaces:
+        """Where the classes of the training images lie; counted when crops are first to be placed by them."""
+        assert self.images.masks is not None
+        return ClassPlaces(self.images.masks, self.training_rows, self.images.task)
 
     @cached_property
     def last_stage(self) -> int:

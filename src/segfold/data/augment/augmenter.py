@@ -15,6 +15,7 @@ import numpy as np
 
 from segfold.data.keys import sample_key
 from segfold.errors import SegfoldError
+from segfold.resize import Shape
 from segfold.schema import build
 from segfold.tasks import FOREGROUND, Task
 
@@ -42,7 +43,7 @@ AUGMENTATIONS: dict[str, Callable[..., Any]] = {
 
 
 class Augmenter:
-    """Applies steps to an image and its mask, at their original size.
+    """Applies steps to an image and its mask, at their original size, or to a window of a larger image.
 
     Args:
         steps: settings by name of the step, in the order of application.
@@ -70,8 +71,16 @@ class Augmenter:
         # Steps may be of a class made at run time; a worker process that is spawned builds its own.
         return Augmenter, (self._settings, self._seed, self._task)
 
+    def context(self, shape: Shape) -> Shape:
+        """Rows and columns on each side of a window of this shape that its augmentation may look at.
+
+        At most as many as its longer side has: what a step moves in from farther away is reflected, and has no class where
+        classes exclude each other.
+        """
+        return self._contexts(shape)[0]
+
     def __call__(
-        self, image: np.ndarray, mask: np.ndarray, epoch: int, index: int | str
+        self, image: np.ndarray, mask: np.ndarray, epoch: int, index: int | str, context: Shape = (0, 0)
     ) -> tuple[np.ndarray, np.ndarray]:
         """Augments one sample.
 
@@ -80,20 +89,43 @@ class Augmenter:
             mask: H×W as the task's masks are; not changed.
             epoch: number of the epoch.
             index: number, or another name, of the sample in the epoch.
+            context: rows and columns that image and mask have on each side of the window that is wanted.
 
         Returns:
-            Image and mask of the same shapes and types. Where no step applies they are the arguments.
+            Image and mask of the same types, of the window alone; where no step applies to them as they are, the arguments.
         """
+        window = mask.shape[0] - 2 * context[0], mask.shape[1] - 2 * context[1]
         if not self._steps:
-            return image, mask
+            return _within(image, window, (0, 0)), _within(mask, window, (0, 0))
         key = sample_key("augment", self._seed, epoch, index)
         stream, generator = random.Random(key), np.random.default_rng(key)
         # albumentations takes the full range of float images to be 0…1 and knows no gamma of uint16.
         full = None if image.dtype == np.uint8 else np.iinfo(image.dtype).max
         data = {"image": image if full is None else image.astype(np.float32) / full}
         data["mask"] = self._task.spread(mask)
-        for step in self._steps:
+        for step, needed in zip(self._steps, self._contexts(window)[1:], strict=True):
+            kept = min(needed[0], context[0]), min(needed[1], context[1])
+            if hasattr(step, "reach"):
+                step.context, step.kept = context, kept
             step.set_random_state(generator, stream)
-            data = step(**data)
+            data = {name: _within(part, window, kept) for name, part in step(**data).items()}
+            context = kept
         changed, moved = data["image"], self._task.gathered(data["mask"])
         return changed if full is None else np.rint(changed * full).astype(image.dtype), moved
+
+    def _contexts(self, shape: Shape) -> list[Shape]:
+        """The context that a window needs before each step, and that it has after the last one: none."""
+        found = [(0, 0)]
+        for step in reversed(self._steps):
+            rows, columns = step.reach(shape, found[-1]) if hasattr(step, "reach") and step.p > 0 else found[-1]
+            found.append((min(rows, max(shape)), min(columns, max(shape))))
+        return found[::-1]
+
+
+def _within(array: np.ndarray, window: Shape, context: Shape) -> np.ndarray:
+    """The window in the middle of an array, with so many rows and columns on each side; the array itself if that is all."""
+    rows, columns = (length + 2 * around for length, around in zip(window, context, strict=True))
+    if array.shape[:2] == (rows, columns):
+        return array
+    top, left = (array.shape[0] - rows) // 2, (array.shape[1] - columns) // 2
+    return array[top : top + rows, left : left + columns]

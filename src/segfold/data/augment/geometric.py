@@ -1,12 +1,14 @@
 """Steps that move pixels: the mask moves with the image, and what lies outside is reflected.
 
+A window of a larger image comes with context, so that the pixels that move into it are the image's own; how many rows and
+columns of it a step can need it says by ``reach`` (see ``segfold.data.augment.step.Step``).
+
 Masks of 0 and 1 are interpolated bilinearly in uint8, which rounds them to the nearer value: they stay binary. Of class
 indices the nearest pixel is taken, and outside there is none that counts (``Step.mask_fill``).
 """
 
 import functools
 import math
-from collections.abc import Callable
 from typing import Annotated, Any
 
 import cv2
@@ -15,9 +17,11 @@ from annotated_types import Ge, Le
 
 from segfold.data.augment.library import library
 from segfold.data.augment.step import Step
+from segfold.data.augment.warp import BORDER, between, remap, warp, warp_mask
 from segfold.ranges import Share
+from segfold.resize import Shape
 
-_BORDER = cv2.BORDER_REFLECT_101
+_ENDLESS = (1 << 30, 1 << 30)
 
 
 def hflip(*, p: Share = 0.5) -> Any:
@@ -63,7 +67,7 @@ def affine(
         shear={"x": (-shear, shear), "y": (-shear, shear)},
         interpolation=cv2.INTER_LINEAR,
         mask_interpolation=cv2.INTER_LINEAR,
-        border_mode=_BORDER,
+        border_mode=BORDER,
         p=p,
     )
 
@@ -127,18 +131,27 @@ class _Shear(Step):
         super().__init__(p)
         self._limit = limit
 
+    def reach(self, shape: Shape, kept: Shape) -> Shape:
+        most = self._limit * shape[1] * (1 + 2 * kept[0] / shape[0])
+        return kept[0], kept[1] + math.ceil(most) + 1
+
     def apply(self, image: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        height, width = mask.shape[:2]
+        height, width = self.window(mask)
         move = self.stream.uniform(-self._limit, self._limit) * width
         # Edges lie half a pixel beyond the centres of the outermost pixels.
         matrix = np.array([[1, -2 * move / height, move * (1 - 1 / height)], [0, 1, 0]])
-        return _warp(image, matrix), _warp_mask(mask, matrix, self.mask_fill)
+        matrix = between(matrix, self.context, self.kept)
+        shape = self.kept_shape(mask)
+        return warp(image, matrix, shape), warp_mask(mask, matrix, shape, self.mask_fill)
 
 
 class _Crop(Step):
     def __init__(self, scale: float, ratio: float, p: float) -> None:
         super().__init__(p)
         self._scale, self._ratio = scale, ratio
+
+    def reach(self, shape: Shape, kept: Shape) -> Shape:
+        return kept[0] + 1, kept[1] + 1
 
     def apply(self, image: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         area = self.stream.uniform(self._scale, 1)
@@ -147,11 +160,12 @@ class _Crop(Step):
         spans = math.sqrt(area / ratio), math.sqrt(area * ratio)
         (zoom_y, top), (zoom_x, left) = (
             (span, self.stream.uniform(0, 1 - span) * length + (span - 1) / 2)
-            for span, length in zip(spans, mask.shape[:2], strict=True)
+            for span, length in zip(spans, self.window(mask), strict=True)
         )
-        matrix = np.array([[zoom_x, 0, left], [0, zoom_y, top]])
-        return _warp(image, matrix, cv2.WARP_INVERSE_MAP), _warp_mask(
-            mask, matrix, self.mask_fill, cv2.WARP_INVERSE_MAP
+        matrix = between(np.array([[zoom_x, 0, left], [0, zoom_y, top]]), self.kept, self.context)
+        shape = self.kept_shape(mask)
+        return warp(image, matrix, shape, cv2.WARP_INVERSE_MAP), warp_mask(
+            mask, matrix, shape, self.mask_fill, cv2.WARP_INVERSE_MAP
         )
 
 
@@ -160,14 +174,24 @@ class _Elastic(Step):
         super().__init__(p)
         self._limit, self._smooth = limit, smooth
 
+    def reach(self, shape: Shape, kept: Shape) -> Shape:
+        most = math.ceil(self._limit * min(shape)) + 1
+        return kept[0] + most, kept[1] + most
+
     def apply(self, image: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        side = min(mask.shape[:2])
-        noise = self.generator.standard_normal((*mask.shape[:2], 2), np.float32)
-        field = cv2.GaussianBlur(noise, (0, 0), self._smooth * side, borderType=cv2.BORDER_REFLECT)
+        height, width = self.window(mask)
+        side = min(height, width)
+        noise = self.generator.standard_normal((height, width, 2), np.float32)
+        field: np.ndarray = cv2.GaussianBlur(noise, (0, 0), self._smooth * side, borderType=cv2.BORDER_REFLECT)
         longest = float(np.hypot(field[..., 0], field[..., 1]).max())
         field *= self.stream.uniform(0, self._limit) * side / longest
-        columns, rows = np.meshgrid(*(np.arange(length, dtype=np.float32) for length in mask.shape[1::-1]))
-        return _remap(image, mask, self.mask_fill, field[..., 0] + columns, field[..., 1] + rows)
+        above, before = self.kept  # there the field goes on; its largest move stays
+        whole = cv2.copyMakeBorder(field, above, above, before, before, cv2.BORDER_REFLECT) if any(self.kept) else field
+        rows, columns = (
+            np.arange(first - around, first + length + around, dtype=np.float32)
+            for first, length, around in zip(self.context, (height, width), self.kept, strict=True)
+        )
+        return remap(image, mask, self.mask_fill, whole[..., 0] + columns, whole[..., 1] + rows[:, None])
 
 
 class _GridDistortion(Step):
@@ -176,16 +200,20 @@ class _GridDistortion(Step):
         self._steps, self._limit = steps, limit
 
     def apply(self, image: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        height, width = mask.shape[:2]
-        columns, rows = np.meshgrid(self._places(width), self._places(height))
-        return _remap(image, mask, self.mask_fill, columns, rows)
+        height, width = self.window(mask)
+        columns, rows = np.meshgrid(
+            self._places(width, self.context[1], self.kept[1]), self._places(height, self.context[0], self.kept[0])
+        )
+        return remap(image, mask, self.mask_fill, columns, rows)
 
-    def _places(self, length: int) -> np.ndarray:
-        """Where each of ``length`` pixels of an axis comes from."""
+    def _places(self, length: int, context: int, kept: int) -> np.ndarray:
+        """Where each of ``length`` pixels of an axis comes from; those around them stay where they are."""
         sizes = [1 + self.stream.uniform(-self._limit, self._limit) for _ in range(self._steps)]
         moved = np.concatenate([[0], np.cumsum(sizes)]) * (length - 1) / sum(sizes)
         even = np.linspace(0, length - 1, self._steps + 1)
-        return np.interp(np.arange(length), even, moved).astype(np.float32)
+        inside = np.interp(np.arange(length), even, moved)
+        around = np.arange(-kept, 0), np.arange(length, length + kept)
+        return (np.concatenate([around[0], inside, around[1]]) + context).astype(np.float32)
 
 
 @functools.cache
@@ -193,50 +221,56 @@ def _affine_class() -> Any:
     """albumentations' Affine, calling OpenCV directly: its own way there takes as long as the warp itself."""
 
     class Affine(library().Affine):  # type: ignore[misc]
-        mask_fill: int | None = None  # as of ``Step``
+        context: Shape = (0, 0)  # these as of ``Step``
+        kept: Shape = (0, 0)
+        mask_fill: int | None = None
 
-        def apply(self, img: np.ndarray, matrix: np.ndarray, **params: Any) -> np.ndarray:
-            return _warp(img, matrix[:2]) if img.shape[2] in (2, 3, 4) else super().apply(img, matrix, **params)
+        def reach(self, shape: Shape, kept: Shape) -> Shape:
+            return _affine_reach(
+                shape,
+                kept,
+                shift=self.translate_percent["x"][1],
+                zoom=self.scale["x"][0],
+                rotate=self.rotate[1],
+                shear=self.shear["x"][1],
+            )
 
-        def apply_to_mask(self, mask: np.ndarray, matrix: np.ndarray, **params: Any) -> np.ndarray:
-            return _warp_mask(mask, matrix[:2], self.mask_fill)
+        def get_params_dependent_on_data(self, params: dict[str, Any], data: dict[str, Any]) -> dict[str, Any]:
+            height, width = params["shape"][:2]
+            window = height - 2 * self.context[0], width - 2 * self.context[1]
+            found = super().get_params_dependent_on_data({**params, "shape": window}, data)
+            shape = window[0] + 2 * self.kept[0], window[1] + 2 * self.kept[1]
+            return {**found, "matrix": between(found["matrix"], self.context, self.kept), "output_shape": shape}
+
+        def apply(self, img: np.ndarray, matrix: np.ndarray, output_shape: Shape, **params: Any) -> np.ndarray:
+            if img.shape[2] in (2, 3, 4):
+                return warp(img, matrix[:2], output_shape)
+            return super().apply(img, matrix, output_shape, **params)
+
+        def apply_to_mask(self, mask: np.ndarray, matrix: np.ndarray, output_shape: Shape, **params: Any) -> np.ndarray:
+            return warp_mask(mask, matrix[:2], output_shape, self.mask_fill)
 
     return Affine
 
 
-def _warp(array: np.ndarray, matrix: np.ndarray, flags: int = 0) -> np.ndarray:
-    size = array.shape[1], array.shape[0]
-    return _by_channels(
-        array, lambda part: cv2.warpAffine(part, matrix, size, flags=cv2.INTER_LINEAR | flags, borderMode=_BORDER)
+def _affine_reach(shape: Shape, kept: Shape, *, shift: float, zoom: float, rotate: float, shear: float) -> Shape:
+    """How far outside a window of this shape a pixel can come from, by rows and columns.
+
+    Args:
+        shift: largest move, as a share of each side.
+        zoom: smallest factor.
+        rotate: largest angle in degrees.
+        shear: largest angle in degrees, of either axis.
+    """
+    # Of the corner that is farthest from the centre, moved, leant, turned and zoomed back, in this order.
+    y, x = ((side - 1) / 2 + around + int(shift * side) for side, around in zip(shape, kept, strict=True))
+    lean, turn = math.tan(math.radians(shear)), math.radians(rotate)
+    if lean >= 1 - 1e-9:
+        return _ENDLESS  # two leans of 45 degrees fold the plane into a line
+    y, x = ((one + lean * other) / (1 - lean**2) for one, other in ((y, x), (x, y)))
+    y, x = (
+        math.hypot(y, x) if turn >= math.atan2(other, one) else one * math.cos(turn) + other * math.sin(turn)
+        for one, other in ((y, x), (x, y))
     )
-
-
-def _warp_mask(mask: np.ndarray, matrix: np.ndarray, fill: int | None, flags: int = 0) -> np.ndarray:
-    """``fill``: see ``Step.mask_fill``."""
-    if fill is None:
-        return _warp(mask, matrix, flags)
-    size = mask.shape[1], mask.shape[0]
-    how = cv2.INTER_NEAREST | flags
-    return cv2.warpAffine(mask, matrix, size, flags=how, borderMode=cv2.BORDER_CONSTANT, borderValue=fill)
-
-
-def _remap(
-    image: np.ndarray, mask: np.ndarray, fill: int | None, x: np.ndarray, y: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    def moved(part: np.ndarray) -> np.ndarray:
-        return cv2.remap(part, x, y, cv2.INTER_LINEAR, borderMode=_BORDER)
-
-    if fill is None:
-        return _by_channels(image, moved), _by_channels(mask, moved)
-    nearest = cv2.remap(mask, x, y, cv2.INTER_NEAREST, borderMode=cv2.BORDER_CONSTANT, borderValue=fill)
-    return _by_channels(image, moved), nearest
-
-
-def _by_channels(array: np.ndarray, function: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
-    """Applies a function of OpenCV's, which takes up to four channels and drops the axis of a single one."""
-    if array.ndim == 2 or array.shape[2] in (2, 3, 4):
-        return function(array)
-    if array.shape[2] == 1:
-        return function(array)[:, :, np.newaxis]
-    parts = [np.ascontiguousarray(array[:, :, first : first + 4]) for first in range(0, array.shape[2], 4)]
-    return np.concatenate([function(part).reshape(part.shape) for part in parts], axis=2)
+    rows, columns = (math.ceil(far / zoom - (side - 1) / 2) + 1 for far, side in zip((y, x), shape, strict=True))
+    return rows, columns

@@ -106,13 +106,16 @@ class _Cutout(Step):
         self._holes, self._size, self._fill = holes, size, fill
 
     def apply(self, image: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        value = image.mean(axis=(0, 1)) if self._fill is None else np.array(self._fill * _full(image))
-        height, width = (round(self._size * length) for length in mask.shape[:2])
+        rows, columns = self.window(mask)
+        above, before = self.context
         cut = image.copy()
+        inside = cut[above : above + rows, before : before + columns]
+        value = inside.mean(axis=(0, 1)) if self._fill is None else np.array(self._fill * _full(image))
+        height, width = (round(self._size * length) for length in (rows, columns))
         for _ in range(self._holes):
-            top = self.stream.randint(0, mask.shape[0] - height)
-            left = self.stream.randint(0, mask.shape[1] - width)
-            cut[top : top + height, left : left + width] = _typed(value, image)
+            top = self.stream.randint(0, rows - height)
+            left = self.stream.randint(0, columns - width)
+            inside[top : top + height, left : left + width] = _typed(value, image)
         return cut, mask
 
 
