@@ -46,6 +46,7 @@ class Reader:
         Window(-3, 8, 12, 9),
         Window(2, -6, 14, 13),
         Window(-10, -13, 31, 40),
+        Window(-8, 3, 10, 4),
     ],
 )
 def test_a_window_is_cut_as_from_the_whole_image_with_its_border(border: Any, window: Window) -> None:
