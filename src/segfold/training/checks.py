@@ -31,12 +31,12 @@ def check_stages(job: FoldJob, group: Group, say: Callable[[str], None] = lambda
     ids, shapes = job.images.ids, job.images.images.shapes
     held_out, trained = job.validation_rows, job.training_rows
     views_of(job.experiment).check(ids[held_out], shapes[held_out], "held-out image")
-    notes: dict[str, None] = {}
+    notes = []
     for plan in job.stages:
         _ = plan.schedule  # built, so that its settings are checked
         sizing, crops = sizing_of(job.experiment, plan.settings), crops_of(job.experiment, plan.settings, plan.task)
         if plan.epochs and crops is not None:
-            notes.setdefault(smaller_than(crops, shapes[trained], sizing.border, plan.padding_counts))
+            notes.append(smaller_than(crops, shapes[trained], sizing.border, plan.padding_counts))
         elif plan.epochs:
             sizing.check(ids[trained], shapes[trained], f"stage {plan.name}: training image")
         try:
@@ -53,7 +53,7 @@ def check_stages(job: FoldJob, group: Group, say: Callable[[str], None] = lambda
                 f"stage {plan.name}: a batch of {plan.batch_size} cannot be shared out evenly to {group.size} processes; "
                 f"set batch_size to a multiple of {group.size}"
             )
-    for note in filter(None, notes):
+    for note in filter(None, dict.fromkeys(notes)):  # stages with the same crops have the same to say
         say(note)
 
 
@@ -66,7 +66,7 @@ def check_network(network: nn.Module, job: FoldJob, group: Group, synchronises: 
 
     Raises:
         SegfoldError: a stage's size, number of images or optimiser does not fit the network, or it asks for an encoder or a
-            head that the network lacks, as the prediction may too.
+            head that the network lacks, as the prediction may too; or the network's logits are of another size than its margin says.
     """
     experiment = job.experiment
     looked_at: dict[tuple[int, Sizing], Output | None] = {}
