@@ -96,15 +96,15 @@ def files(folder: Path) -> dict[str, bytes]:
     }
 
 
-def check_whole(home: Path) -> None:
+def check_whole(home: Path, place: str = PLACE) -> None:
     """What lies in the place is what one process has written, and nothing else."""
-    found, expected = files(home / PLACE), files(home / "whole")
+    found, expected = files(home / place), files(home / "whole")
     assert found.keys() == expected.keys() and len(found) == 7
     for made in (found, expected):  # of meta.json the entries, which lie in the order in which they were finished
         entries = json.loads(made.pop("meta.json"))
         made |= {f"meta.json {split}": json.dumps(entry).encode() for split, entry in entries.items()}
     assert [name for name in expected if found.get(name) != expected[name]] == []
-    assert not (home / PLACE / "shards").exists()
+    assert not (home / place / "shards").exists()
 
 
 def states(shown: str) -> dict[str, str]:
@@ -149,6 +149,23 @@ def test_a_shard_says_what_the_whole_waits_for(home: Path, predict: Predict) -> 
     assert states(predict("--shard", "1/4", "--split", "test")) == {"test": "3: joined"}
     assert states(predict()) == {"oof": "10: predicted", "test": "6: was there"}
     check_whole(home)
+
+
+@pytest.mark.parametrize("count", [2, 3])
+def test_shards_of_images_that_are_predicted_by_tiles(home: Path, predict: Predict, count: int) -> None:
+    """At twice the scale an image is of several tiles, and is written in strips."""
+    path, place = home / "runs/one/config.yaml", f"{PLACE}+scale2"
+    tiled = "- identity\n  - scale2\n  tiles: {size: 32, overlap: 8}"
+    path.write_text(path.read_text().replace("- identity", tiled).replace("batch_size: 3", "batch_size: 16"))
+    assert states(predict()) == {"oof": "10: predicted", "test": "6: predicted"}
+    store = open_store(home / place, "oof", None)
+    assert store is not None and store.meta["views"] == {"tiles": {"blend": "linear", "overlap": 8, "size": 32}}
+    shutil.rmtree(home / "whole")
+    (home / place).rename(home / "whole")
+    for number in range(count, 0, -1):
+        shown = states(predict("--shard", f"{number}/{count}"))
+    assert shown == {"oof": "4: joined", "test": "4: joined"}  # five views of each image, so four go together
+    check_whole(home, place)
 
 
 def test_shares_are_whole_units_of_about_as_many_pixels() -> None:
