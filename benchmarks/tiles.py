@@ -19,6 +19,9 @@ from segfold.settings import Experiment
 NAME = "tiles"
 SIDES = 4096, 8192
 TILE, OVERLAP = 512, 128
+BATCH = 4
+"""Tiles of that size that are shown to a network at once where nothing is said of it."""
+
 WITHIN = 1.05
 """An image of four times the pixels may take a twentieth more."""
 
@@ -33,9 +36,9 @@ def rows(effort: Effort, folder: Path) -> Sequence[Row]:
     for name, in_place in ways.items():
         large_split(folder, NAME, "test", in_place)  # decoded, or looked at, before memory is
         found[name] = [peak_of(predicting, folder, number, in_place) / MIB for number in range(len(sides))]
-    alone = peak_of(one_tile, folder) / MIB
+    alone = peak_of(one_batch, folder) / MIB
     how = (
-        f"tiles of {TILE}² that overlap by {OVERLAP}, one at a time; network and one tile alone take {alone:.0f} MiB above "
+        f"tiles of {TILE}² that overlap by {OVERLAP}, {BATCH} at a time; the network and one batch alone take {alone:.0f} MiB above "
         "imports"
     )
     read = {"tiles": "windows of tiled TIFF (deflate)", "tiles-cache": "windows of the mapped cache"}
@@ -54,8 +57,8 @@ def rows(effort: Effort, folder: Path) -> Sequence[Row]:
 
 
 def settings(home: Path, tile: int = TILE) -> Experiment:
-    """Prediction by tiles, one at a time, so that the network takes little beside them."""
-    return experiment(home, NAME, f"input.crop={tile}", f"predict.tiles.overlap={OVERLAP}", "predict.batch_size=1")
+    """Prediction by tiles, as many at once as it takes without being told."""
+    return experiment(home, NAME, f"input.crop={tile}", f"predict.tiles.overlap={OVERLAP}")
 
 
 def predicting(home: Path, number: int, in_place: bool) -> Callable[[], object]:
@@ -73,15 +76,15 @@ def predicting(home: Path, number: int, in_place: bool) -> Callable[[], object]:
     return run
 
 
-def one_tile(home: Path) -> Callable[[], object]:
-    """For ``peak_of``: the network, and a tile that it is shown."""
+def one_batch(home: Path) -> Callable[[], object]:
+    """For ``peak_of``: the network, and a batch that it is shown."""
     chosen = settings(home)
     runtime = resolve(chosen.machine)
 
     @torch.inference_mode()
     def run() -> None:
         network = build_network(chosen, 1, 1).to(memory_format=torch.channels_last).eval()
-        pixels = torch.zeros(1, 1, TILE, TILE).contiguous(memory_format=torch.channels_last)
+        pixels = torch.zeros(BATCH, 1, TILE, TILE).contiguous(memory_format=torch.channels_last)
         with runtime.autocast():
             network(pixels)
 
