@@ -41,10 +41,12 @@ def home_of(tmp_path: Path) -> tuple[Path, Path]:
     return tmp_path, tmp_path / "data/set"
 
 
-def loaded(home: Path, made: Competition, most: int, monkeypatch: pytest.MonkeyPatch) -> ImageSet:
+def loaded(
+    home: Path, made: Competition, most: int, monkeypatch: pytest.MonkeyPatch, said: list[str] | None = None
+) -> ImageSet:
     """With images of more than so many bytes called large."""
     monkeypatch.setattr(large, "LARGE", most)
-    return load_split(made, "train", home)
+    return load_split(made, "train", home, say=[].append if said is None else said.append)
 
 
 @pytest.fixture
@@ -67,7 +69,7 @@ def test_the_same_set_however_it_is_read(
     index = json.loads((folder / "index.json").read_bytes())
     assert "in_place" not in index and index["notes"] == []
     (folder / "index.json").unlink()
-    mixed = loaded(home, made, 10_000, monkeypatch)
+    mixed = loaded(home, made, 10_000, monkeypatch, said := [])
     again = json.loads((folder / "index.json").read_bytes())
     assert again.pop("in_place") == {"t0": "images/t0.tif", "t2": "images/t2.tif"}
     size = SIZE[0] * SIZE[1] * 3
@@ -77,6 +79,7 @@ def test_the_same_set_however_it_is_read(
         "4 are too large for a whole read (the largest: 70×90, 18.9 kB decoded): 2 are read by windows"
     )
     assert "1 is copied strip by strip" in note and "1 is decoded whole once" in note and "input.crop=" in note
+    assert said[1:] == [f"train images: {note}"]
     index.pop("notes")
     assert again == index  # the fingerprint too
     assert again["constant"] == [False, False, False, True, False]

@@ -16,6 +16,7 @@ from segfold.importing.guess.samples import Samples, Tables
 from segfold.importing.guess.submission import submission_of
 from segfold.importing.guess.text import Text
 from segfold.importing.guess.words import split_of
+from segfold.layouts.large import large_notes
 
 
 class Draft:
@@ -102,11 +103,13 @@ class Draft:
         ids = list(images.ids)
         text.say(f"{len(ids):,} {what}: {images.family.label}, ids like {', '.join(ids[:2])}")
         kinds = ", ".join(f"{kind} ({count})" for kind, count in facts.kinds.most_common())
-        span = "" if facts.is_plain and set(facts.types) == {"uint8"} else f"; values {facts.low:g} to {facts.high:g}"
+        span = "" if facts.is_plain and set(facts.types) == {"uint8"} else f"; values {facts.span}"
         if facts.shapes:
             text.say(
                 f"  {len(facts.shapes)} files were read: {sizes(facts.shapes.values())} (height×width), {kinds}{span}"
             )
+        for note in large_notes(facts.large):
+            text.say(f"  Of these, {note}")
         for problem in facts.problems[:3]:
             text.say(f"  {problem}")
 

@@ -10,6 +10,7 @@ import numpy as np
 from PIL import Image
 
 from segfold.errors import SegfoldError, one_line
+from segfold.importing.guess.headers import read_header
 from segfold.layouts.arrays import is_array
 from segfold.layouts.decode import raw_mask
 
@@ -91,6 +92,8 @@ def look_at_masks(files: dict[str, Path]) -> MaskFacts:
     for name, path in files.items():
         if facts.read and time.monotonic() - start > _SECONDS:
             break
+        if facts.read and (header := read_header(path)) is not None and header.large is not None:
+            continue  # one that is too large for a whole read is read if there is no other, and says enough
         try:
             pixels = raw_mask(path, exif="ignore", palette="indices")
         except SegfoldError as error:

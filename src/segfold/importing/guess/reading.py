@@ -131,7 +131,7 @@ def _pictures(made: Reading, samples: Samples) -> None:
     facts = samples.pictures
     if not facts.shapes:
         return
-    if not facts.is_plain:
+    if not facts.is_plain and facts.low <= facts.high:
         low, high = _outward(facts.low, facts.high)
         made.options.append(("values", [low, high], "become black and white; the range of the images that were read"))
     elif "uint16" in facts.types and 0 < facts.high <= 32767:

@@ -6,7 +6,7 @@ from typing import NamedTuple, get_args
 
 import numpy as np
 
-from segfold.layouts.rle import Order, RleError, decode, problem
+from segfold.layouts.rle import Order, decode, problem, runs_of
 
 MOST_PIXELS = 60_000_000  # decoded for one answer, in all ways
 
@@ -98,18 +98,37 @@ def _said(way: Way) -> str:
 def _try(way: Way, example: Example) -> None:
     if way.broken:
         return
-    planes = []
     for text in example.texts:
         if fault := problem(text, example.shape, way.relative):
             way.broken = f"{example.name}: {fault}"
             return
-        try:
-            planes.append(decode(text, example.shape, way.order, way.relative))
-        except RleError as error:  # said above already
-            way.broken = f"{example.name}: {error}"
-            return
-    for plane in planes:
-        way.edges += int((plane[1:] != plane[:-1]).sum()) + int((plane[:, 1:] != plane[:, :-1]).sum())
+        way.edges += edges(runs_of(text, way.relative), example.shape, way.order)
     if example.mask is not None and example.mask.shape == example.shape:
-        union = np.any(planes, axis=0) if planes else np.zeros(example.shape, bool)
+        union = np.zeros(example.shape, bool)
+        for text in example.texts:
+            union |= decode(text, example.shape, way.order, way.relative) > 0
         way.same += bool(np.array_equal(union, example.mask))
+
+
+def edges(runs: np.ndarray, shape: tuple[int, int], order: Order) -> int:
+    """How many neighbours, along both axes, differ in a mask; of images of any size, whose pixels are not looked at.
+
+    Args:
+        runs: n×2, sorted: the first pixel of each run, counted from 0, and the first one after it.
+    """
+    pixels, line = shape[0] * shape[1], shape[0] if order == "column" else shape[1]
+    starts, ends = runs[~np.isin(runs[:, 0], runs[:, 1]), 0], runs[~np.isin(runs[:, 1], runs[:, 0]), 1]
+    along = int((starts % line != 0).sum() + (ends % line != 0).sum())
+    before = np.concatenate([[0], (ends - starts).cumsum()])
+
+    def inside(places: np.ndarray) -> np.ndarray:
+        """How many pixels of the mask lie before each place."""
+        after = np.searchsorted(starts, places, side="right")  # runs that begin at it or before
+        last = np.maximum(after - 1, 0)
+        beyond = np.where(after > 0, np.maximum(ends[last] - places, 0), 0) if len(ends) else 0
+        return before[after] - beyond
+
+    # Of two neighbouring lines the one is the other moved by a line.
+    both = int((inside(np.minimum(ends + line, pixels)) - inside(np.minimum(starts + line, pixels))).sum())
+    low, high = inside(np.array([line, pixels - line]))
+    return along + int(before[-1] - low) + int(high) - 2 * both

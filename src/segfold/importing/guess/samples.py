@@ -12,7 +12,7 @@ from segfold.importing.guess.mask_values import MaskFacts, look_at_masks
 from segfold.importing.guess.naming import MaskFiles
 from segfold.importing.guess.pictures import Pictures, look_at, spread
 from segfold.importing.guess.roles import Images, Roles
-from segfold.importing.guess.runs import Example, Fit, best_fit
+from segfold.importing.guess.runs import MOST_PIXELS, Example, Fit, best_fit
 from segfold.importing.guess.tables import Columns, Key, Table, find_columns, find_key, in_order, is_runs
 from segfold.importing.guess.words import says_objects
 from segfold.layouts.decode import Palette, mask_values
@@ -143,7 +143,8 @@ def fit_runs(table: TrainTable, samples: Samples, images: Images) -> Fit:
     examples = []
     for own, name in images.ids.items():
         if name in samples.pictures.shapes and table.rows.get(own):
-            mask = None if samples.masks is None else _mask(samples, own)
+            height, width = samples.pictures.shapes[name]
+            mask = None if samples.masks is None or height * width > MOST_PIXELS else _mask(samples, own)
             examples.append(Example(own, table.rows[own], samples.pictures.shapes[name], mask))
     if not examples:
         return Fit(None, False, "no image that was read has run lengths")
