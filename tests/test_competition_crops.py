@@ -86,7 +86,6 @@ def test_crops_and_tiles_go_the_whole_way(name: str, tmp_path: Path, monkeypatch
     (tmp_path / "configs/tiny.yaml").write_text(TINY.format(config=SHIPPED[name]) + LESS[name])
 
     ok(tmp_path, "data", *this, "--from", "download")
-    ok(tmp_path, "folds", *this, "--k", "2")
     said = ok(tmp_path, "train", *config, "--fold", "0", "fast=true")
     index = json.loads(next((tmp_path / f"data/{name}/cache").glob("train-*/index.json")).read_bytes())
     if name == "hubmap-kidney":
@@ -111,7 +110,7 @@ def same_as_predicted_here(home: Path, name: str, test: list[str]) -> None:
     load_weights(network, home / "runs/tiny-fast/fold0/model.safetensors")
     manner = PredictionSettings.of(experiment, resolve(experiment.machine))
     (place,) = (home / "runs/tiny-fast/fold0/pred").iterdir()
-    store = open_store(place, "test")
+    store = open_store(place, "test", None)
     assert store is not None and sorted(store.ids) == sorted(test)
     counts = []
     for found in predict(network.eval(), images, np.arange(len(images)), manner):
