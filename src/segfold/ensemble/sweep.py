@@ -14,7 +14,6 @@ import numpy.typing as npt
 
 from segfold.metrics.matching import find_root
 
-
 _LARGE = 1 << 20  # pixels
 
 
