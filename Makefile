@@ -13,7 +13,7 @@ venv := .venv
 run := $(venv)/bin/python -m segfold
 export NO_ALBUMENTATIONS_UPDATE := 1
 
-.PHONY: help setup demo settings test test-slow check data folds look bench zoo train cv submit check-csv score clean
+.PHONY: help setup demo settings test test-slow check data folds look bench zoo train cv predict submit check-csv score clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  \1 — /'
@@ -75,6 +75,9 @@ cv: $(folds:%=fold-%) ## all folds, then mean and standard error; make -j2 cv tr
 
 fold-%: setup
 	@$(run) train --config $(config) --fold $* --jobs $(jobs) $(if $(name),--run $(name)) $(set)
+
+predict: setup ## what a submission of runs/* needs, or a share of it: make predict shard=1/4 runs=runs/x
+	@$(run) predict $(or $(runs),runs/*) $(if $(shard),--shard $(shard))
 
 submit: setup ## blend runs/* into a checked CSV
 	@$(run) submit --ensemble runs/*

@@ -149,7 +149,7 @@ def test_the_context_is_enough(step: str) -> None:
         assert (moved != same).mean() < 5e-3
 
 
-@pytest.mark.parametrize("step", set(AUGMENTATIONS) - set(MOVING))
+@pytest.mark.parametrize("step", [name for name in AUGMENTATIONS if name not in MOVING])
 def test_other_steps_need_none_and_are_those_of_the_window(step: str) -> None:
     image, mask = picture()
     augmenter = Augmenter({step: {"p": 1.0}}, 2)

@@ -34,7 +34,15 @@ NUMBERS = of_the_experiment()
 LOSS = {"mask": {"bce": 1, "dice": 1}, "heads": {"image": 0.1}}
 BASE = {"competition": "x", "stages": {"a": {"epochs": 4, "loss": LOSS}}}
 # In range by themselves, but not beside the defaults of what they go with.
-TOGETHER = {"accumulate", "input.resize", "input.resize[]", "predict.tiles.overlap", "stages.a.warmup"}
+TOGETHER = {
+    "accumulate",
+    "input.resize",
+    "input.resize[]",
+    "predict.tiles.overlap",
+    "sample.focus",
+    "stages.a.sample.focus",
+    "stages.a.warmup",
+}
 
 
 def experiment(number: Number, value: Any) -> Experiment:

@@ -1,5 +1,6 @@
 """Shards of a prediction: joined they are, to the byte, the store that one process writes, whoever is killed or late."""
 
+import hashlib
 import itertools
 import json
 import shutil
@@ -96,15 +97,15 @@ def files(folder: Path) -> dict[str, bytes]:
     }
 
 
-def check_whole(home: Path) -> None:
+def check_whole(home: Path, place: str = PLACE) -> None:
     """What lies in the place is what one process has written, and nothing else."""
-    found, expected = files(home / PLACE), files(home / "whole")
+    found, expected = files(home / place), files(home / "whole")
     assert found.keys() == expected.keys() and len(found) == 7
     for made in (found, expected):  # of meta.json the entries, which lie in the order in which they were finished
         entries = json.loads(made.pop("meta.json"))
         made |= {f"meta.json {split}": json.dumps(entry).encode() for split, entry in entries.items()}
     assert [name for name in expected if found.get(name) != expected[name]] == []
-    assert not (home / PLACE / "shards").exists()
+    assert not (home / place / "shards").exists()
 
 
 def states(shown: str) -> dict[str, str]:
@@ -126,6 +127,8 @@ def test_joined_shards_are_what_one_process_writes(home: Path, predict: Predict,
             if store is not None:
                 whole = open_store(home / "whole", split, None)
                 assert whole is not None and whole.rows[store.ids[0]] in np.cumsum([0, *units])
+                listed = hashlib.sha256(json.dumps(whole.ids.tolist()).encode()).hexdigest()
+                assert store.meta == {**whole.meta, "shard": f"{number}/{count}", "of": listed}
     for split, units in UNITS.items():
         assert sum(state.endswith("joined") for state in seen[split]) == 1
         empty = {number for number, state in zip(order, seen[split]) if state.startswith("0: ")}
@@ -149,6 +152,22 @@ def test_a_shard_says_what_the_whole_waits_for(home: Path, predict: Predict) -> 
     assert states(predict("--shard", "1/4", "--split", "test")) == {"test": "3: joined"}
     assert states(predict()) == {"oof": "10: predicted", "test": "6: was there"}
     check_whole(home)
+
+
+def test_shards_of_images_that_are_predicted_by_tiles(home: Path, predict: Predict) -> None:
+    """At twice the scale an image is of several tiles, and is written in strips."""
+    path, place = home / "runs/one/config.yaml", f"{PLACE}+scale2"
+    tiled = "- identity\n  - scale2\n  tiles: {size: 32, overlap: 8}"
+    path.write_text(path.read_text().replace("- identity", tiled).replace("batch_size: 3", "batch_size: 16"))
+    assert states(predict()) == {"oof": "10: predicted", "test": "6: predicted"}
+    store = open_store(home / place, "oof", None)
+    assert store is not None and store.meta["views"] == {"tiles": {"blend": "linear", "overlap": 8, "size": 32}}
+    shutil.rmtree(home / "whole")
+    (home / place).rename(home / "whole")
+    for number in (3, 2, 1):
+        shown = states(predict("--shard", f"{number}/3"))
+    assert shown == {"oof": "4: joined", "test": "4: joined"}  # five views of each image, so four go together
+    check_whole(home, place)
 
 
 def test_shares_are_whole_units_of_about_as_many_pixels() -> None:
@@ -175,10 +194,10 @@ def test_a_killed_shard_goes_on_with_a_whole_batch(home: Path, predict: Predict)
     part = home / PLACE / "shards" / "oof-1of2" / "oof.part.json"
     assert read_json(part)["images"] == 4
     assert "waits for 1" in predict("--split", "oof", "--shard", "2/2")
-    done = segfold(home, *shard, before=count_every_image, fault="prediction:4")
-    assert (
-        done.returncode == -signal.SIGKILL and not part.exists()
-    )  # three were left; the fourth is the first that is joined
+    done = segfold(home, *shard, fault="prediction:3", before=count_every_image)
+    assert done.returncode == -signal.SIGKILL
+    assert read_json(part)["images"] == 5  # the fourth and the fifth were predicted once more
+    assert states(predict("--split", "oof", "--shard", "1/2")) == {"oof": "6: joined"}
     predict()
     check_whole(home)
 
@@ -224,7 +243,7 @@ def test_two_that_finish_the_last_shards_at_once(home: Path, copied: Path) -> No
     check_whole(home)
 
 
-@pytest.mark.parametrize("fault", ["prediction:4", "temporary:3", "rename:4"])
+@pytest.mark.parametrize("fault", ["prediction:4", "rename:4"])
 def test_killed_while_it_joins(home: Path, copied: Path, fault: str) -> None:
     done = segfold(home, "predict", "runs/one", fault=fault, before=one_core)
     assert done.returncode == -signal.SIGKILL
@@ -308,6 +327,11 @@ def test_what_is_refused(home: Path, capsys: pytest.CaptureFixture[str], argumen
     err = [line for line in capsys.readouterr().err.splitlines() if not line.startswith("decoding")]
     assert len(err) == 1 and said in err[0]
     assert not (home / PLACE).exists()
+
+
+def test_a_submission_on_a_device_that_nobody_knows(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["submit", "--ensemble", "runs/one", "--device", "abacus"]) == 2
+    assert len(err := capsys.readouterr().err.splitlines()) == 1 and "expected auto, cpu" in err[0]
 
 
 def test_a_run_that_cannot_be_used_does_not_stop_the_others(home: Path, predict: Predict) -> None:

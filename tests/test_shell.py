@@ -68,6 +68,7 @@ def test_make_lists_its_targets() -> None:
         "look",
         "train",
         "cv",
+        "predict",
         "submit",
         "check-csv",
         "score",

@@ -95,7 +95,7 @@ def signal_in_validation(number: signal.Signals, time: int) -> None:
     """The group gets ``number`` in the middle of the ``time``-th validation."""
     from segfold.training import validation
 
-    plain, times = validation.predict, []
+    plain, times = validation.predict_strips, []
 
     def predict(*arguments: Any, **options: Any) -> Any:
         times.append(1)
@@ -104,7 +104,7 @@ def signal_in_validation(number: signal.Signals, time: int) -> None:
                 os.killpg(0, number)
             yield found
 
-    validation.predict = predict  # type: ignore[assignment]
+    validation.predict_strips = predict  # type: ignore[assignment]
 
 
 def test_from_validation(home: Path, undisturbed: dict[str, Any]) -> None:

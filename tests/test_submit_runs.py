@@ -201,6 +201,20 @@ def test_a_copy_that_predicts_in_another_way_is_another_member(home: Path, submi
     ]
 
 
+def test_a_copy_that_merges_in_another_way_is_another_member(home: Path, submit: Submit) -> None:
+    shutil.copytree(home / "runs/good", home / "runs/max")
+    path = home / "runs/max/config.yaml"
+    path.write_text(path.read_text().replace("merge: mean", "merge: max"))
+    for file in home.glob("runs/max/fold*/pred/*/meta.json"):
+        meta = json.loads(file.read_text())
+        for entry in meta.values():
+            entry["meta"]["views"] = {"merge": "max"}
+        file.write_text(json.dumps(meta))
+    code, out, err = submit("runs/good", "runs/max", "--name", "two")
+    assert code == 0 and "predicting" not in out, err
+    assert members(home, "two") == ["runs/good", "runs/max"]
+
+
 def test_two_runs_of_one_name_are_told_apart(home: Path, submit: Submit) -> None:
     (home / "elsewhere").mkdir()
     (home / "runs/other").rename(home / "elsewhere/good")

@@ -37,13 +37,26 @@ class Reader:
 
 @pytest.mark.parametrize("border", MODES)
 @pytest.mark.parametrize(
-    "window", [Window(-9, 3, 40, 7), Window(2, 2, 5, 4), Window(10, 12, 30, 30), Window(0, 0, 11, 14)]
+    "window",
+    [
+        Window(-9, 3, 40, 7),
+        Window(2, 2, 5, 4),
+        Window(10, 12, 30, 30),
+        Window(0, 0, 11, 14),
+        Window(-3, 8, 12, 9),
+        Window(2, -6, 14, 13),
+        Window(-10, -13, 31, 40),
+        Window(-8, 3, 10, 4),
+    ],
 )
 def test_a_window_is_cut_as_from_the_whole_image_with_its_border(border: Any, window: Window) -> None:
     image = RNG.integers(0, 1000, (11, 14, 2)).astype(np.uint16)
     padded = np.pad(image, ((60, 60), (60, 60), (0, 0)), **MODES[border])
     wanted = padded[window.moved(60, 60).slices]
-    np.testing.assert_array_equal(cut(image, window, border), wanted)
+    for dtype in (np.uint16, np.float32, np.int64):
+        np.testing.assert_array_equal(cut(image.astype(dtype), window, border), wanted)
+    for part in (np.s_[:, :, 0], np.s_[:, :, :1]):
+        np.testing.assert_array_equal(cut(image[part], window, border), wanted[part])
     np.testing.assert_array_equal(cut(Reader(image), window, border), wanted)  # type: ignore[arg-type]
 
 

@@ -44,7 +44,7 @@ def run(arguments: argparse.Namespace) -> int:
     samples = training_samples(experiment, images, rows, stage, None, experiment.seed)
     pictures, masks, titles = [], [], []
     for position, row in enumerate(rows):
-        pictures.append(shrunk(images.images[int(row)]))
+        pictures.append(shrunk(images.images.reader(int(row))))
         masks.append(images.task.planes(shrunk(images.masks[int(row)])) if images.masks is not None else np.zeros(1))
         titles.append(str(images.ids[row]))
         for epoch in range(arguments.draws):

@@ -175,10 +175,10 @@ def _drop_copies(entries: list[Entry]) -> list[str]:
 
 
 def _predictors(entry: Entry) -> Iterator[tuple[Any, ...]]:
-    predict = entry.experiment.predict
+    manner = entry.experiment.predict.model_dump_json(exclude={"batch_size"})
     for number, done in entry.done.items():
         weights = tuple(sorted(map(str, done["weights"].items())))
-        yield entry.competition.name, number, weights, predict.weights, predict.tta
+        yield entry.competition.name, number, weights, manner
 
 
 def weighted(entries: Sequence[Entry], weights: Sequence[float] | None) -> list[Entry]:

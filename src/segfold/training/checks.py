@@ -30,12 +30,12 @@ def check_stages(job: FoldJob, group: Group, say: Callable[[str], None] = lambda
     ids, shapes = job.images.ids, job.images.images.shapes
     held_out, trained = job.validation_rows, job.training_rows
     views_of(job.experiment).check(ids[held_out], shapes[held_out], "held-out image")
-    notes: dict[str, None] = {}
+    notes = []
     for plan in job.stages:
         _ = plan.schedule  # built, so that its settings are checked
         sizing, crops = sizing_of(job.experiment, plan.settings), crops_of(job.experiment, plan.settings, plan.task)
         if plan.epochs and crops is not None:
-            notes.setdefault(smaller_than(crops, shapes[trained], sizing.border, plan.padding_counts))
+            notes.append(smaller_than(crops, shapes[trained], sizing.border, plan.padding_counts))
         elif plan.epochs:
             sizing.check(ids[trained], shapes[trained], f"stage {plan.name}: training image")
         try:
@@ -52,7 +52,7 @@ def check_stages(job: FoldJob, group: Group, say: Callable[[str], None] = lambda
                 f"stage {plan.name}: a batch of {plan.batch_size} cannot be shared out evenly to {group.size} processes; "
                 f"set batch_size to a multiple of {group.size}"
             )
-    for note in filter(None, notes):
+    for note in filter(None, dict.fromkeys(notes)):  # stages with the same crops have the same to say
         say(note)
 
 
