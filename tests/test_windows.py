@@ -7,6 +7,7 @@ import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -87,6 +88,19 @@ def test_large_strips_are_read_in_parts(tmp_path: Path, monkeypatch: pytest.Monk
     check(path := write_tiff(tmp_path / "b.tif", image, rows=30), image)
     assert read_rows(path) == 6
     assert tiff.read_pages(write_tiff(tmp_path / "c.tif", image, compression=DEFLATE))[0].segment[0] == 53
+
+
+@pytest.mark.parametrize("segment", [{"tile": (16, 32)}, {"rows": 9}])
+def test_more_bytes_than_pixels(tmp_path: Path, segment: dict[str, Any]) -> None:
+    """Some writers count what they have filled up, beyond the end of the file at that."""
+    image = noise("uint16", 3)
+    path = write_tiff(tmp_path / "a.tif", image, **segment)
+    (page,) = tiff.read_pages(path)
+    stored = page.lengths.astype("<u4").tobytes()
+    data = path.read_bytes()
+    assert data.count(stored) == 1
+    path.write_bytes(data.replace(stored, (page.lengths + 500).astype("<u4").tobytes()))
+    check(path, image)
 
 
 def read_rows(path: Path) -> int:

@@ -76,8 +76,6 @@ class Page:
         """
         height = self.segment[0] if self.tiled else min(self.segment[0], self.shape[0] - row * self.segment[0])
         width = self.segment[1]
-        if self.compression == _NONE:  # some writers count what they have filled up
-            data = data[: height * _row_bytes(self)]
         # A tile is coded as a strip is.
         sizes = {_WIDTH: width, _HEIGHT: height, _STRIPS: 0, _ROWS: height, _STRIP_LENGTHS: len(data)}
         long = {tag: Field(4, 1, struct.pack(f"{self.order}L", size)) for tag, size in sizes.items()}
@@ -187,7 +185,12 @@ def _page(fields: dict[int, Field], order: str) -> Page:
         order=order,
         fields=kept,
     )
-    return page if tiled or compression != _NONE else _in_parts(page)
+    if compression != _NONE:
+        return page
+    # Some writers count what they have filled up.
+    rows = segment[0] if tiled else np.minimum(segment[0], height - np.arange(0, height, segment[0]))[:, None]
+    page = replace(page, lengths=np.minimum(page.lengths, rows * _row_bytes(page)))
+    return page if tiled else _in_parts(page)
 
 
 def _of_one_plane(fields: dict[int, Field], order: str) -> dict[int, Field]:
