@@ -1,5 +1,6 @@
 """Windows of TIFFs: to the bit what a whole read gives, in little memory, and one line where one cannot be read."""
 
+import contextlib
 import multiprocessing
 import pickle
 import struct
@@ -192,6 +193,29 @@ def test_a_file_that_is_cut_short(tmp_path: Path) -> None:
         path.write_bytes(bytes(b"II*\0\x08\0\0\0\x09"[:size]))
         with pytest.raises(SegfoldError, match=r"a\.tif cannot be read by windows: expected a TIFF"):
             TiffWindows(path)
+
+
+def test_damaged_tags_are_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever stands there, a file is read or refused."""
+    monkeypatch.setattr(large, "LARGE", 0)
+    rng, path = np.random.default_rng(0), tmp_path / "a.tif"
+    for kind in (
+        {"tile": (16, 32), "planar": True},
+        {"rows": 8, "big": True},
+        {"tile": (16, 16), "compression": DEFLATE},
+    ):
+        sound = write_tiff(path, noise("uint8", 3), **kind).read_bytes()  # type: ignore[arg-type]
+        for _ in range(150):
+            data = bytearray(sound)
+            for place in rng.integers(len(data) - 250, len(data), 2):
+                data[place] = rng.choice([0, 1, 2, 7, 255])
+            path.write_bytes(data)
+            with contextlib.suppress(SegfoldError):
+                found = large_image(competition("folders"), [path])
+                if found is not None:
+                    found.window(*next(found.bands()))
+            with contextlib.suppress(SegfoldError):
+                read_image(path)
 
 
 def test_unknown_compression(tmp_path: Path) -> None:
