@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from segfold.ensemble import OofMember, TestMember, blend, check_same_folds, common_ids
 from segfold.ensemble.blend import proportions
 from segfold.errors import SegfoldError
+from segfold.store import MeanStore, ProbabilityStore
 from segfold.store.writer import StoreWriter
 
 SHAPES = {"a": (1, 2, 3), "b": (1, 4, 1), "c": (1, 1, 1), "d": (1, 3, 3)}
@@ -39,6 +40,20 @@ def rounded_mean(terms):
     whole = sum(weight for weight, _ in terms)
     total = sum((codes.astype(object) * weight for weight, codes in terms), start=0)
     return np.vectorize(lambda value: floor(Fraction(value) / whole + Fraction(1, 2)))(total)
+
+
+@pytest.mark.parametrize("chunk", [1, 5, 7])
+def test_a_large_image_is_blended_row_by_row_to_the_same_codes(tmp_path, monkeypatch, chunk):
+    shapes = {"a": (3, 7, 2), "b": (1, 5, 11)}
+    stores = [store(tmp_path / str(seed), list("ab"), seed, shapes)[0] for seed in range(4)]
+    parts = [store(tmp_path / f"oof{seed}", ["ab"[seed]], seed, shapes, "oof")[0] for seed in range(2)]
+    members = [TestMember("double", {0: stores[0], 1: MeanStore(stores[1:3])}), TestMember("single", {0: stores[3]})]
+    out_of_fold = [OofMember("oof", dict(enumerate(parts)))]
+    wanted = codes_of(blend(members, [2, 1], "ab")), codes_of(blend(out_of_fold, None, "ab"))
+    monkeypatch.setattr(sys.modules["segfold.ensemble.blend"], "_CHUNK", chunk)
+    monkeypatch.setattr(ProbabilityStore, "codes", lambda *_: pytest.fail("read as a whole"))
+    for found, whole in zip((codes_of(blend(members, [2, 1], "ab")), codes_of(blend(out_of_fold, None, "ab"))), wanted):
+        assert all(np.array_equal(found[name], whole[name]) for name in "ab")
 
 
 def test_folds_are_averaged_within_a_run_and_then_runs(tmp_path):
@@ -195,6 +210,7 @@ def test_memory_stays_flat_as_images_and_members_grow(tmp_path):
     code = f"""
 import resource, numpy as np
 from segfold.ensemble import TestMember, blend
+from segfold.store import MeanStore, ProbabilityStore
 from segfold.store.writer import StoreWriter
 ids = [str(i) for i in range(60)]
 image = np.zeros((1, 500, 500), np.uint16)

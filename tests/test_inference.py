@@ -161,7 +161,7 @@ def test_stored_scores_are_those_of_the_loaded_weights(project: Path) -> None:
 def test_predicted_once(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     job, done, network = trained(project, "once")
     first = store(job, done, network)
-    monkeypatch.setattr(stored, "predict", lambda *_, **__: pytest.fail("predicted again"))
+    monkeypatch.setattr(stored, "predict_strips", lambda *_, **__: pytest.fail("predicted again"))
     again = store(job, done, network)
     assert all(np.array_equal(first.codes(row), again.codes(row)) for row in range(10))
 
@@ -195,7 +195,7 @@ def test_interrupted_prediction_goes_on(project: Path, monkeypatch: pytest.Monke
     whole = [store(job, done, network).codes(row) for row in range(10)]
     for path in job.folder.path.rglob("test.*"):
         path.unlink()
-    real, seen = predicting.predict, []
+    real, seen = predicting.predict_strips, []
 
     def dies(network, images, rows, *arguments, **options):  # type: ignore[no-untyped-def]
         seen.append(len(rows))
@@ -204,7 +204,7 @@ def test_interrupted_prediction_goes_on(project: Path, monkeypatch: pytest.Monke
                 raise KeyboardInterrupt
             yield item
 
-    monkeypatch.setattr(stored, "predict", dies)
+    monkeypatch.setattr(stored, "predict_strips", dies)
     with pytest.raises(KeyboardInterrupt):
         store(job, done, network)
     again = store(job, done, network)

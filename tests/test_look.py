@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from segfold.data.look import OUTLINE, TINT, contact_sheet
+from segfold.data.geometry.window import Window
+from segfold.data.look import OUTLINE, TINT, contact_sheet, shrunk
 
 GAP, CELL = 4, 60
 
@@ -95,3 +96,20 @@ def test_what_does_not_belong_together_is_refused() -> None:
             contact_sheet(*arguments)
     with pytest.raises(ValueError, match="found"):
         contact_sheet([image], [mask], titles=["a", "b"])
+
+
+def test_a_huge_image_is_read_in_strips_and_every_so_many_th_pixel_is_kept() -> None:
+    image = np.random.default_rng(0).integers(0, 256, (700, 450, 3), np.uint8)
+    heights = []
+
+    class Reader:
+        shape, dtype = image.shape, image.dtype
+
+        def window(self, window: Window) -> np.ndarray:
+            heights.append(window.height)
+            return image[window.slices]
+
+    np.testing.assert_array_equal(shrunk(Reader(), 250), image[::3, ::3])
+    assert heights == [192, 192, 192, 124]
+    np.testing.assert_array_equal(shrunk(image[:, :, 0], 100), image[::7, ::7, 0])
+    assert shrunk(image, 700).base is image

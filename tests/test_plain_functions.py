@@ -108,7 +108,7 @@ def test_an_observer_is_told_of_everything(made: tuple[Path, Notes]) -> None:
 def test_nothing_is_done_twice(made: tuple[Path, Notes], monkeypatch: pytest.MonkeyPatch) -> None:
     home, _ = made
     monkeypatch.setattr(road, "train", lambda *_: pytest.fail("trained"))
-    monkeypatch.setattr("segfold.inference.stored.predict", lambda *_, **__: pytest.fail("predicted"))
+    monkeypatch.setattr("segfold.inference.stored.predict_strips", lambda *_, **__: pytest.fail("predicted"))
     run = road.open_run(load_experiment(home / "configs/small.yaml", HEADS), "plain", home)
     again = Notes()
     assert road.train_fold(run, 1, again) == read_json(run.folder.fold(1).done)

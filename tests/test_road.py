@@ -147,6 +147,9 @@ def test_look_draws_what_the_network_sees(home: Path) -> None:
     )
     assert "x.png" in plain
     assert not np.array_equal(cv2.imread(str(home / "x.png")), sheet)
+    few = ("--images", "3", "--draws", "2", "--out", "crops.png")
+    cropped = ok(home, "look", "--config", "configs/small.yaml", *few, "input.crop=9", "sample.focus=1")
+    assert "each as it is and 2 augmented crops of it" in cropped and (home / "crops.png").exists()
 
 
 def test_runs_of_other_fold_files_are_refused(home: Path) -> None:

@@ -59,3 +59,12 @@ def test_sweep_on_images_like_real_ones():
 def test_sweep_refuses_grids_it_cannot_take(arguments):
     with pytest.raises(ValueError, match="expected"):
         Sweep(*arguments)
+
+
+def test_a_large_image_is_swept_in_less_memory_with_the_same_counts(monkeypatch):
+    thresholds = [threshold_code(value) for value in THRESHOLDS]
+    codes, truth = smooth(4), (smooth(13) > HALF).astype(np.uint8)
+    inter, area, truth_area = Sweep(thresholds, AREAS)(codes, truth)
+    monkeypatch.setattr("segfold.ensemble.sweep._LARGE", 0)
+    less = Sweep(thresholds, AREAS)(codes, truth)
+    assert np.array_equal(less[0], inter) and np.array_equal(less[1], area) and less[2] == truth_area

@@ -20,11 +20,12 @@ def run(arguments: argparse.Namespace) -> int:
 
     from segfold.competition import load_competition
     from segfold.config import load_experiment
+    from segfold.data.geometry.window import Window
     from segfold.data.images import load_split
-    from segfold.data.look import contact_sheet
+    from segfold.data.look import contact_sheet, shrunk
     from segfold.errors import SegfoldError
     from segfold.files import write_atomic
-    from segfold.settings.views import sizing_of
+    from segfold.settings.views import crop_of, sizing_of
     from segfold.training.batches import training_samples
 
     if not (1 <= arguments.images <= 200 and 1 <= arguments.draws <= 50):
@@ -36,21 +37,26 @@ def run(arguments: argparse.Namespace) -> int:
     order = np.argsort(images.coverage, kind="stable")
     rows = np.unique(order[np.linspace(0, len(order) - 1, arguments.images).astype(int)])
     stage = next(iter(experiment.stages.values()))
-    sizing_of(experiment, stage).check(images.ids[rows], images.images.shapes[rows], "image")
+    cropped, sizing = crop_of(experiment, stage) is not None, sizing_of(experiment, stage)
+    if not cropped:
+        sizing.check(images.ids[rows], images.images.shapes[rows], "image")
+    given = Window(sizing.margin, sizing.margin, *sizing.given)
     samples = training_samples(experiment, images, rows, stage, None, experiment.seed)
     pictures, masks, titles = [], [], []
     for position, row in enumerate(rows):
-        pictures.append(images.images[int(row)])
-        masks.append(images.task.planes(images.masks[int(row)]) if images.masks is not None else np.zeros(1))
+        pictures.append(shrunk(images.images[int(row)]))
+        masks.append(images.task.planes(shrunk(images.masks[int(row)])) if images.masks is not None else np.zeros(1))
         titles.append(str(images.ids[row]))
         for epoch in range(arguments.draws):
             sample = samples[(epoch, position, position)]
-            pictures.append(sample["image"].permute(1, 2, 0).numpy())
+            picture = sample["image"].permute(1, 2, 0).numpy()
+            pictures.append(picture[given.slices])
             masks.append(images.task.target_planes(sample["mask"].numpy(), sample["valid"][0].numpy()))
             titles.append(f"epoch {epoch + 1}")
     sheet = contact_sheet(pictures, masks, titles=titles, columns=arguments.draws + 1)
     path = arguments.out or HOME / "runs" / f"look-{arguments.config.stem}.png"
     with write_atomic(path) as file:
         file.write(cv2.imencode(".png", cv2.cvtColor(sheet, cv2.COLOR_RGB2BGR))[1].tobytes())
-    print(f"{path}: {len(rows)} images, each as it is and {arguments.draws} times augmented")
+    kind = "augmented crops of it" if cropped else "times augmented"
+    print(f"{path}: {len(rows)} images, each as it is and {arguments.draws} {kind}")
     return 0

@@ -155,7 +155,8 @@ class TrainingSet(Dataset[Sample]):
         read = seen.grown(*context)
         # Augmentation mirrors an image at its edge; the margin around a window goes on as the input's border does.
         border = self._sizing.border if self._sizing.margin else "reflect"
-        image, mask = cut(self._images[row], read, border), cut(self._masks[row], read, border, self._task.fill)
+        image = cut(self._images.reader(row), read, border)
+        mask = cut(self._masks[row], read, border, self._task.fill)
         if self._augmenter is None:
             return image, mask
         return self._augmenter(image, mask, epoch, draw, context)

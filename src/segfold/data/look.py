@@ -6,6 +6,8 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
+from segfold.data.geometry.window import Window, WindowReader, cut
+
 Colour = tuple[int, int, int]
 
 TINT: Colour = (64, 156, 255)
@@ -79,6 +81,24 @@ def contact_sheet(
         x += (cell - picture.shape[1]) // 2
         sheet[y : y + picture.shape[0], x : x + picture.shape[1]] = picture
     return sheet
+
+
+def shrunk(image: np.ndarray | WindowReader, most: int = 2048) -> np.ndarray:
+    """An image with every so many-th row and column alone, so that neither side is longer than ``most``.
+
+    Args:
+        image: H×W or H×W×C, or what reads its windows; a strip of it at a time is held.
+
+    Returns:
+        The image itself where it is not longer.
+    """
+    height, width = image.shape[:2]
+    step = -(-max(height, width) // most)
+    if step == 1:
+        return cut(image, Window(0, 0, height, width))
+    rows = 64 * step
+    strips = (Window(top, 0, min(rows, height - top), width) for top in range(0, height, rows))
+    return np.concatenate([np.array(cut(image, strip)[::step, ::step]) for strip in strips])
 
 
 def overlay(image: np.ndarray, mask: np.ndarray, outline: np.ndarray | None, cell: int) -> np.ndarray:

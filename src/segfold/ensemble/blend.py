@@ -16,6 +16,8 @@ import numpy.typing as npt
 from segfold.errors import SegfoldError
 from segfold.store.mean import Probabilities
 
+Rows = tuple[int, int]
+_CHUNK = 1 << 22  # codes that are added up at once: sums are four times as long
 _FINEST = 1 << 40  # 16-bit codes times weights of this size still add up in 64 bits
 
 
@@ -37,8 +39,11 @@ class Member(Protocol):
     def ids(self) -> Iterable[str]:
         """The ids that the member predicts, each once."""
 
-    def code_sum(self, image_id: str) -> npt.NDArray[np.int64]:
-        """C×H×W sum of the codes of ``parts`` predictions."""
+    def shape(self, image_id: str) -> tuple[int, ...]:
+        """Channels, height and width of an image's predictions."""
+
+    def code_sum(self, image_id: str, rows: Rows | None = None) -> npt.NDArray[np.int64]:
+        """C×H×W sum of the codes of ``parts`` predictions; of some rows of the image, from the first to before the last."""
 
     def nonempty_sum(self, image_id: str) -> int | None:
         """Sum of ``parts`` codes of the probability that the mask is not empty; None without an image head."""
@@ -74,9 +79,12 @@ class OofMember:
     def ids(self) -> Iterable[str]:
         return self.fold_of.keys()
 
-    def code_sum(self, image_id: str) -> npt.NDArray[np.int64]:
+    def shape(self, image_id: str) -> tuple[int, ...]:
         store = self.stores[self.fold_of[image_id]]
-        return store.codes(store.rows[image_id]).astype(np.int64)
+        return _shape(store, image_id)
+
+    def code_sum(self, image_id: str, rows: Rows | None = None) -> npt.NDArray[np.int64]:
+        return _stored(self.stores[self.fold_of[image_id]], image_id, rows).astype(np.int64)
 
     def nonempty_sum(self, image_id: str) -> int | None:
         store = self.stores[self.fold_of[image_id]]
@@ -115,10 +123,13 @@ class TestMember:
     def ids(self) -> Iterable[str]:
         return next(iter(self.stores.values())).rows.keys()
 
-    def code_sum(self, image_id: str) -> npt.NDArray[np.int64]:
+    def shape(self, image_id: str) -> tuple[int, ...]:
+        return _shape(next(iter(self.stores.values())), image_id)
+
+    def code_sum(self, image_id: str, rows: Rows | None = None) -> npt.NDArray[np.int64]:
         total: npt.NDArray[np.int64] | None = None
         for fold, store in self.stores.items():
-            codes = store.codes(store.rows[image_id])
+            codes = _stored(store, image_id, rows)
             if total is None:
                 total = codes.astype(np.int64)
             elif codes.shape != total.shape:
@@ -139,6 +150,15 @@ class TestMember:
                 return None
             total += code
         return total
+
+
+def _shape(store: Probabilities, image_id: str) -> tuple[int, ...]:
+    return tuple(store.shapes[store.rows[image_id]].tolist())
+
+
+def _stored(store: Probabilities, image_id: str, rows: Rows | None) -> npt.NDArray[np.uint16]:
+    row = store.rows[image_id]
+    return store.codes(row) if rows is None else store.code_rows(row, *rows)
 
 
 def _some(ids: Iterable[str], count: int = 3) -> str:
@@ -270,19 +290,37 @@ def blend(members: Sequence[Member], weights: Sequence[float] | None, ids: Itera
 
 
 def _codes(used: Sequence[tuple[Member, int]], image_id: str) -> npt.NDArray[np.uint16]:
+    shapes = [_predicted_shape(member, image_id) for member, _ in used]
+    for (member, _), shape in zip(used, shapes):
+        if shape != shapes[0]:
+            raise SegfoldError(
+                f"image {image_id}: run {member.name} predicts {shape}, another run {shapes[0]}; "
+                "predict both anew on the same data"
+            )
+    channels, height, width = shapes[0]
+    step = max(1, _CHUNK // max(channels * width, 1))
+    if height <= step:
+        return _mean(used, image_id, None)
+    # Of a large image rows after rows, as sums take four times the memory of codes.
+    codes = np.empty(shapes[0], np.uint16)
+    for top in range(0, height, step):
+        codes[:, top : top + step] = _mean(used, image_id, (top, min(top + step, height)))
+    return codes
+
+
+def _predicted_shape(member: Member, image_id: str) -> tuple[int, ...]:
+    try:
+        return member.shape(image_id)
+    except KeyError:
+        raise SegfoldError(f"run {member.name} does not predict image {image_id}; predict it anew") from None
+
+
+def _mean(used: Sequence[tuple[Member, int]], image_id: str, rows: Rows | None) -> npt.NDArray[np.uint16]:
     whole = sum(member.parts * weight for member, weight in used)
     total: npt.NDArray[Any] | None = None
     for member, weight in used:
-        try:
-            part = member.code_sum(image_id)
-        except KeyError:
-            raise SegfoldError(f"run {member.name} does not predict image {image_id}; predict it anew") from None
+        part = member.code_sum(image_id, rows)
         part *= weight
-        if total is not None and part.shape != total.shape:
-            raise SegfoldError(
-                f"image {image_id}: run {member.name} predicts {part.shape}, another run {total.shape}; "
-                "predict both anew on the same data"
-            )
         total = part if total is None else total + part
     assert total is not None
     return ((2 * total + whole) // (2 * whole)).astype(np.uint16)

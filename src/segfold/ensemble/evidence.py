@@ -3,7 +3,6 @@
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from itertools import islice
 from typing import Any, TypeVar
 
 import numpy as np
@@ -22,6 +21,7 @@ Objects = npt.NDArray[np.integer[Any]]
 Result = TypeVar("Result")
 
 _AT_ONCE = 4  # images that each thread has before it
+_BYTES = 1 << 28  # of predictions, beyond which no more are read before these are worked on
 
 
 @dataclass(frozen=True)
@@ -93,11 +93,21 @@ class Images:
         threads = cores()
         waiting, done = iter(self.blended()), 0
         with ThreadPoolExecutor(threads) as pool:
-            while chunk := list(islice(waiting, _AT_ONCE * threads)):
+            while chunk := _some(waiting, _AT_ONCE * threads):
                 for blended, result in zip(chunk, pool.map(work, chunk)):
                     yield self.part[blended.id], result
                 done += len(chunk)
                 self.on_image(done)
+
+
+def _some(waiting: Iterator[Blended], most: int) -> list[Blended]:
+    """The next images: so many, or fewer where they are large."""
+    chunk: list[Blended] = []
+    held = 0
+    while len(chunk) < most and held < _BYTES and (blended := next(waiting, None)) is not None:
+        chunk.append(blended)
+        held += blended.codes.nbytes
+    return chunk
 
 
 def rounded(scores: Floats) -> Floats:

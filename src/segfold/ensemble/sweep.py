@@ -14,10 +14,13 @@ import numpy.typing as npt
 
 from segfold.metrics.matching import find_root
 
+_LARGE = 1 << 20  # pixels
+
 
 @numba.njit(nogil=True, cache=True)
-def _sweep(codes: Any, truth: Any, reach: Any, class_of: Any, count: int, classes: int) -> Any:
+def _sweep(codes: Any, truth: Any, reach: Any, class_of: Any, count: int, classes: int, index: Any) -> Any:
     height, width = codes.shape
+    kind = index.dtype  # of places of pixels
     # Pixels in order of the number of thresholds that they reach: a counting sort.
     starts = np.zeros(count + 2, np.int64)
     truth_area = 0
@@ -26,7 +29,7 @@ def _sweep(codes: Any, truth: Any, reach: Any, class_of: Any, count: int, classe
             starts[reach[codes[y, x]] + 1] += 1
             truth_area += truth[y, x] > 0
     starts = np.cumsum(starts)
-    ordered = np.empty(height * width, np.int64)
+    ordered = np.empty(height * width, kind)
     place = starts.copy()
     for y in range(height):
         for x in range(width):
@@ -34,9 +37,9 @@ def _sweep(codes: Any, truth: Any, reach: Any, class_of: Any, count: int, classe
             ordered[place[level]] = y * width + x
             place[level] += 1
 
-    parent = np.full(height * width, -1, np.int64)  # -1: not foreground yet
-    area = np.zeros(height * width, np.int64)  # of the component, at its root
-    inter = np.zeros(height * width, np.int64)
+    parent = np.full(height * width, -1, kind)  # -1: not foreground yet
+    area = np.zeros(height * width, kind)  # of the component, at its root
+    inter = np.zeros(height * width, kind)
     top = class_of.size - 1
     held = np.zeros((classes + 1, 2), np.int64)  # area and intersection by class; the last class is never kept
     kept = np.zeros((count, classes, 2), np.int64)
@@ -111,5 +114,7 @@ class Sweep:
         """
         if codes.shape != truth.shape:
             raise ValueError(f"codes of {codes.shape}, truth of {truth.shape}: expected one size")
-        kept, truth_area = _sweep(codes, truth, self._reach, self._class_of, *self.shape)
+        # Half the memory for a large image; of a small one, whose numbers stay in the cache, the longer ones are faster.
+        index = np.empty(0, np.int32 if _LARGE <= codes.size < 1 << 31 else np.int64)
+        kept, truth_area = _sweep(codes, truth, self._reach, self._class_of, *self.shape, index)
         return kept[..., 1], kept[..., 0], int(truth_area)

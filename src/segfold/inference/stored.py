@@ -1,9 +1,9 @@
 """Predictions in the probability store: made once, resumed when interrupted, never mixed up."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from torch import nn
@@ -11,7 +11,7 @@ from torch import nn
 from segfold.config import dump
 from segfold.data.images import ImageSet
 from segfold.errors import SegfoldError
-from segfold.inference.predict import PredictionSettings, predict
+from segfold.inference.predict import PredictionSettings, predict_strips, units
 from segfold.machine import Runtime
 from segfold.observer import SILENT, Observer
 from segfold.runs.folder import FoldFolder
@@ -31,10 +31,8 @@ PIPELINE = 2
 augmentation and its inverse, the sizing, the planes and channels of the input, a network's forward pass, the
 order in which transforms are averaged. All that was predicted before is then predicted anew."""
 
-_UNSAID = [("crop", None)]
-"""Settings of the input that a store's meta leaves out at these values, so that stores of before they were there stay valid."""
 _VIEWS = ("tiles", "values", "merge")
-"""Settings of the prediction that a store's meta holds where they are not at their defaults, for the same reason."""
+"""Settings of the prediction that a store's meta holds where they are not at their defaults: it is older than they are."""
 
 
 def tta_name(tta: tuple[str, ...]) -> str:
@@ -48,15 +46,12 @@ def prediction_meta(digest: str, experiment: Experiment, images: ImageSet) -> di
     Args:
         digest: sha256 of the weights file.
     """
-    made = dump(experiment.input)
-    views = {name: value for name, value in dump(experiment.predict).items() if name in _VIEWS}
-    views = {name: value for name, value in views.items() if value != dump(Predict())[name]}
+    plain, asked = dump(Predict()), dump(experiment.predict)
+    views = {name: asked[name] for name in _VIEWS if asked.get(name) != plain.get(name)}
     return {
         "weights": digest,
         "tta": list(experiment.predict.tta),
-        "input": {
-            name: value for name, value in made.items() if (name, value) not in _UNSAID and name != "random_offset"
-        },
+        "input": {name: value for name, value in dump(experiment.input).items() if name != "random_offset"},
         "activation": images.task.activation,
         **images.fingerprints(experiment.input.channels),
         "fast": experiment.fast,
@@ -183,7 +178,7 @@ def store_predictions(
 
 def unit_starts(wanted: StoredImages, manner: PredictionSettings) -> np.ndarray:
     """Places among some images at which those begin that are predicted together."""
-    return np.arange(0, len(wanted.rows), manner.batch_size)
+    return units(manner, wanted.images.images.shapes[wanted.rows])
 
 
 def write_predictions(
@@ -201,25 +196,11 @@ def write_predictions(
     """
     title = f"{wanted.folder.path} {wanted.split} {weights} {tta_name(manner.tta)}"
 
-    def progress(samples: int) -> None:
+    def progress(views: int) -> None:
         observer.predicting(title, writer.count, len(wanted.rows))
 
     images, rows = wanted.images, wanted.rows[writer.count :]
-    for strip in strips(network, images, rows, manner, progress, observer.say):
+    for strip in predict_strips(network, images, rows, manner, progress, observer.say):
         writer.append_rows(strip.id, strip.top, strip.planes)
         if strip.last:
             writer.close_image(strip.id, strip.image_logits)
-
-
-class Strip(NamedTuple):
-    id: str
-    top: int
-    planes: np.ndarray
-    last: bool
-    image_logits: np.ndarray | None
-
-
-def strips(*arguments: Any) -> Iterator[Strip]:
-    # Until inference.predict has strips of its own.
-    for image_id, planes, logits in predict(*arguments):
-        yield Strip(image_id, 0, planes, True, logits)

@@ -34,8 +34,13 @@ def sizing_of(experiment: "Experiment", stage: Stage | None = None) -> Sizing:
     if crop is None:
         return sizing
     around = around_of(sizing, crop)
+    down, across = crop[0] - 2 * around, crop[1] - 2 * around
+    if min(down, across) < 1:
+        raise SegfoldError(
+            f"a crop of {crop[0]}×{crop[1]} leaves nothing inside a margin of {around} pixels of the image: set a larger input.crop"
+        )
     # What is given of a crop comes to what is given of the input, to the pixel.
-    scale = sizing.given[0] / max(crop[0] - 2 * around, 1), sizing.given[1] / max(crop[1] - 2 * around, 1)
+    scale = sizing.given[0] / down, sizing.given[1] / across
     return replace(sizing, fit="pad", resize=None, scale=scale)
 
 

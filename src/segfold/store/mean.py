@@ -10,13 +10,16 @@ from segfold.errors import SegfoldError
 
 
 class Probabilities(Protocol):
-    """What is read of a store: ids, their rows, and the codes of a row."""
+    """What is read of a store: ids, their rows, (N, 3) channels, height and width, and the codes of a row."""
 
     @property
     def ids(self) -> npt.NDArray[np.object_]: ...
 
     @property
     def rows(self) -> Mapping[str, int]: ...
+
+    @property
+    def shapes(self) -> npt.NDArray[np.int64]: ...
 
     def __len__(self) -> int: ...
 
@@ -42,7 +45,7 @@ class MeanStore:
         if any(not np.array_equal(first.ids, other.ids) for other in others):
             raise SegfoldError("predictions of different images cannot be averaged; delete the fold's pred folder")
         self.stores = list(stores)
-        self.ids, self.rows = first.ids, first.rows
+        self.ids, self.rows, self.shapes = first.ids, first.rows, first.shapes
 
     def __len__(self) -> int:
         return len(self.ids)

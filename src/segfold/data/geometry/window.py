@@ -2,6 +2,7 @@
 
 from typing import Literal, NamedTuple, Protocol
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 
@@ -9,6 +10,8 @@ from segfold.resize import Shape
 
 Border = Literal["reflect", "edge", "zero"]
 """``reflect`` mirrors an image without repeating its edge, ``edge`` repeats it, ``zero`` is 0."""
+
+_BORDERS = {"reflect": cv2.BORDER_REFLECT_101, "edge": cv2.BORDER_REPLICATE}
 
 
 class Window(NamedTuple):
@@ -86,6 +89,17 @@ def cut(
         if inside.height and inside.width:
             target[inside.moved(-window.top, -window.left).slices] = _read(image, inside)
         return target
+    beyond = (
+        inside.top - window.top,
+        window.top + window.height - inside.top - inside.height,
+        inside.left - window.left,
+        window.left + window.width - inside.left - inside.width,
+    )
+    if max(beyond[:2]) < inside.height and max(beyond[2:]) < inside.width:
+        # All that is mirrored lies in the window, and OpenCV copies it a row at a time.
+        part = _read(image, inside)
+        if part.dtype in (np.uint8, np.uint16, np.float32):
+            return cv2.copyMakeBorder(part, *beyond, _BORDERS[border]).reshape(*window.shape, *part.shape[2:])
     rows = places(window.top, window.height, shape[0], border)
     columns = places(window.left, window.width, shape[1], border)
     top, left = int(rows.min()), int(columns.min())
