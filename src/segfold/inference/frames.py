@@ -36,7 +36,7 @@ def check_frames(network: nn.Module, plan: ViewPlan, channels: int) -> None:
     Raises:
         SegfoldError: names the setting, and scales that would do.
     """
-    training = network.training
+    training, seen = network.training, set()
     network.eval()
     try:
         for name in plan.tta:
@@ -44,7 +44,8 @@ def check_frames(network: nn.Module, plan: ViewPlan, channels: int) -> None:
             sizing = plan.sizing if plan.tiles else plan.sizing.larger(entry.scale)
             frame = TRANSFORMS[entry.symmetry].shape((sizing.height, sizing.width))
             given = TRANSFORMS[entry.symmetry].shape(sizing.given)
-            if (reason := _refusal(network, frame, given, channels)) is None:
+            if frame in seen or (reason := _refusal(network, frame, given, channels)) is None:
+                seen.add(frame)
                 continue
             raise SegfoldError(f"{_setting(plan, name)}: {reason}{_instead(network, plan, name, channels)}")
     finally:

@@ -7,6 +7,7 @@ from torch import nn
 from segfold.data.geometry.sizing import Sizing
 from segfold.errors import SegfoldError
 from segfold.inference.frames import check_frames, meta_output
+from segfold.inference.networks import input_channels
 from segfold.models.output import Output
 from segfold.optim import build_optimizer, encoder_of
 from segfold.settings.views import sizing_of, views_of
@@ -65,8 +66,7 @@ def check_network(network: nn.Module, job: FoldJob, group: Group, synchronises: 
 
     Raises:
         SegfoldError: a stage's size, number of images or optimiser does not fit the network, or it asks for an encoder or a
-            head that the network lacks; the prediction's tiles or scales do not fit it; or the network's logits are of another size
-            than its margin says.
+            head that the network lacks, as the prediction may too; or the network's logits are of another size than its margin says.
     """
     experiment = job.experiment
     looked_at: dict[tuple[int, Sizing], Output | None] = {}
@@ -93,17 +93,14 @@ def check_network(network: nn.Module, job: FoldJob, group: Group, synchronises: 
         for head, term in plan.loss.terms.items():
             if head not in found.heads:
                 raise SegfoldError(_missing(head, term.weight, plan, job))
-    check_frames(network, views_of(experiment), _input_channels(job))
-
-
-def _input_channels(job: FoldJob) -> int:
-    return sum(job.channels if name == "image" else 1 for name in job.experiment.input.channels)
+    check_frames(network, views_of(experiment), input_channels(experiment, job.channels))
 
 
 def _outputs(network: nn.Module, job: FoldJob, plan: StagePlan, images: int, sizing: Sizing) -> Output | None:
     """What the network makes of a stage's images, without data: shapes alone. None where only data can tell."""
+    shape = (images, input_channels(job.experiment, job.channels), sizing.height, sizing.width)
     try:
-        return meta_output(network, (images, _input_channels(job), sizing.height, sizing.width))
+        return meta_output(network, shape)
     except SegfoldError as error:
         raise SegfoldError(f"stage {plan.name}: {error}") from None
     except ValueError as error:
