@@ -166,6 +166,11 @@ def units(manner: PredictionSettings, shapes: np.ndarray) -> np.ndarray:
     return np.array(starts, np.int64)
 
 
+def view_counts(manner: PredictionSettings, shapes: np.ndarray) -> np.ndarray:
+    """(N,) how many views each image has; ``shapes`` as of ``units``."""
+    return np.array([len(manner.plan.views((height, width))) for height, width in shapes[:, :2].tolist()], np.int64)
+
+
 def predict(
     network: nn.Module,
     images: ImageSet,
