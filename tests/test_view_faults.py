@@ -29,6 +29,10 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
             "tiles that predict 32 pixels a side overlap by 32: set predict.tiles.overlap below 32, or a larger",
         ),
         (["input.crop=32", "predict.tiles.overlap=40"], "tiles that predict 32 pixels a side overlap by 40: set"),
+        (  # as the network would see them at that scale
+            ["predict.tiles={size: 32, overlap: 30}", "predict.tta=[{scale: 8}]"],
+            "tiles that predict 4 pixels a side at a scale of 8 overlap by 4: set predict.tiles.overlap lower (now 30), or a",
+        ),
         (["predict.tiles={overlap: 8}"], "where there is no input.crop to take it from: set predict.tiles.size"),
         (
             ["input.fit=resize", "predict.tiles={size: 32}"],

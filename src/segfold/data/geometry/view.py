@@ -194,9 +194,11 @@ def tile_views(shape: Shape, tiling: Tiling, sizing: Sizing, scale: float = 1.0)
     for length, seen, frame in zip(shape, sizes, (sizing.height, sizing.width)):
         tile, overlap = seen - 2 * around, round(tiling.overlap / scale)
         if overlap >= tile:
+            where = "" if scale == 1 else f" at a scale of {scale:g}"
+            less = f"below {tile}" if scale == 1 else f"lower (now {tiling.overlap})"
             raise SegfoldError(
-                f"tiles that predict {tile} pixels a side overlap by {overlap}: set predict.tiles.overlap below "
-                f"{tile}, or a larger predict.tiles.size"
+                f"tiles that predict {tile} pixels a side{where} overlap by {overlap}: set predict.tiles.overlap {less}, or a "
+                "larger predict.tiles.size"
             )
         grid = GRID * seen // frame if GRID * seen % frame == 0 else 1
         axes.append(axis(length, tile, overlap, tiling.blend, grid))
