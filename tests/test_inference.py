@@ -13,8 +13,10 @@ from segfold.data.geometry.sizing import Sizing
 from segfold.data.geometry.symmetry import TRANSFORMS
 from segfold.inference import predict as predicting
 from segfold.inference import stored
+from segfold.inference.answers import probabilities
+from segfold.inference.manner import PredictionSettings
 from segfold.inference.networks import load_weights
-from segfold.inference.predict import PredictionSettings, predict, probabilities
+from segfold.inference.predict import predict
 from segfold.inference.stored import StoredImages, store_predictions
 from segfold.machine import Runtime
 from segfold.models import Output

@@ -11,7 +11,8 @@ from torch import nn
 from segfold.config import dump
 from segfold.data.images import ImageSet
 from segfold.errors import SegfoldError
-from segfold.inference.predict import PredictionSettings, predict_strips, units, view_counts
+from segfold.inference.manner import PredictionSettings, units, view_counts
+from segfold.inference.predict import predict_strips
 from segfold.machine import Runtime
 from segfold.observer import SILENT, Observer
 from segfold.runs.folder import FoldFolder
