@@ -59,10 +59,10 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
             "predict.tta.0: found {'scale': True}: expected {scale: 1.25}, with symmetry",
         ),
         (["predict.tta=[{zoom: 2}]"], "predict.tta.0: found {'zoom': 2}: expected {scale: 1.25}, with symmetry"),
-        (["predict.tta=[hflop]"], "predict.tta.0: 'hflop': expected one of identity, hflip, vflip, "),
+        (["predict.tta=[hflop]"], "predict.tta.0: expected one of identity, hflip, vflip, "),
         # These are known only once there is a network.
         (["predict.tta=[{scale: 1.3}]"], "predict.tta has scale1.3: the network's input is 42×42, but "),
-        (["predict.tta=[{scale: 1.3}]"], "; a scale of 1 or 2 would do"),
+        (["predict.tta=[{scale: 1.3}]"], "; a scale of 2 would do"),
         (["input.crop=32", "predict.tiles={size: 40}"], "predict.tiles: the network's input is 40×40, but "),
     ],
 )

@@ -8,7 +8,7 @@ from pydantic import AfterValidator, BeforeValidator, StringConstraints, field_v
 
 from segfold.data.geometry.symmetry import TRANSFORMS
 from segfold.data.geometry.tiles import Blend
-from segfold.data.geometry.view import Seen, seen_as
+from segfold.data.geometry.view import Pose, pose_of
 from segfold.ranges import Count, Form, Size
 from segfold.schema import Settings
 
@@ -48,11 +48,11 @@ def _entry(value: Any) -> Any:
         raise ValueError(
             f"found {dict(value)}: expected {{scale: 1.25}}, with symmetry: hflip or another one if need be"
         )
-    return Seen(str(value.get("symmetry", "identity")), _usual(float(scale))).name
+    return Pose(str(value.get("symmetry", "identity")), _usual(float(scale))).name
 
 
 def _known(name: str) -> str:
-    _usual(seen_as(name).scale)
+    _usual(pose_of(name).scale)
     return name
 
 
