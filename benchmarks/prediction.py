@@ -15,7 +15,8 @@ from benchmarks.peers import smp_prediction
 from benchmarks.peers.smp_training import MEAN, STD, network
 from benchmarks.workload import first_stage, gmacs, make_images
 from segfold.data.geometry.sizing import Sizing
-from segfold.inference.predict import PredictionSettings, predict
+from segfold.inference.manner import PredictionSettings
+from segfold.inference.predict import predict
 from segfold.machine import Runtime, resolve
 from segfold.training import FoldJob
 

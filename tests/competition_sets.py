@@ -11,6 +11,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from tiff_files import DEFLATE, write_tiff
+
 SHAPE = (32, 40)
 TRAIN, TEST = 10, 4
 
@@ -247,17 +249,19 @@ def clouds(root: Path, rng: np.random.Generator) -> TinySet:
 
 
 def hubmap_kidney(root: Path, rng: np.random.Generator) -> TinySet:
+    """Tiled TIFFs; one to train with and one of the test set are larger than the others."""
     made = TinySet(root.parent / "truth.csv")
     lines: dict[str, list[str]] = {"train": [], "test": []}
     patients = []
     for number, name in enumerate(hexes(rng, 9, TRAIN + TEST)):
         split = "train" if number < TRAIN else "test"
-        objects = discs(rng, 1 + number % 3)
+        objects = discs(rng, 1 + number % 3, (96, 130) if number in (1, TRAIN + TEST - 1) else SHAPE)
         pixels = picture(rng, objects[None] > 0)
-        save(root / split / f"{name}.tiff", pixels)
+        (root / split).mkdir(exist_ok=True)
+        write_tiff(root / split / f"{name}.tiff", pixels, tile=(32, 48), compression=DEFLATE)
         (root / split / f"{name}-anatomical-structure.json").write_text("[]")
         lines[split].append(f"{name},{rle(objects)}")
-        patients.append(f"{name}.tiff,40,32,{60000 + number // 2},F")
+        patients.append(f"{name}.tiff,{objects.shape[1]},{objects.shape[0]},{60000 + number // 2},F")
         if split == "train":
             (root / split / f"{name}.json").write_text("[]")
             made.masks[name], made.images[name] = (objects > 0).astype(np.uint8), pixels

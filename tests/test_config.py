@@ -251,7 +251,7 @@ def test_extends_one_level(tmp_path: Path) -> None:
         ("optimizer={adamw: {}, sgd: {}}", "one of adamw, rmsprop, sgd, timm"),
         ("stages.a.epochs=-1", "greater than or equal to 0"),
         ("stages.a.loss.mask.bce=null", "no loss is named"),
-        ("predict.tta=[hflop]", "predict.tta.0: 'hflop': expected one of identity, hflip"),
+        ("predict.tta=[hflop]", "predict.tta.0: expected one of identity, hflip"),
         ("batch_size=many", "batch_size"),
         ("seed", "expected key.sub=value"),
         ("seed=${oc.env:HOME}", "not supported"),

@@ -14,7 +14,8 @@ from segfold.data.geometry.sizing import Sizing
 from segfold.data.geometry.symmetry import TRANSFORMS
 from segfold.data.images import ImageSet, load_split
 from segfold.errors import SegfoldError
-from segfold.inference.predict import PredictionSettings, predict
+from segfold.inference.manner import PredictionSettings
+from segfold.inference.predict import predict
 from segfold.machine import Runtime
 from segfold.models import Output
 from small_images import PAD, image_set, prediction_set, training_set

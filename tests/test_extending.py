@@ -61,7 +61,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_the_page_adds_one_file_and_one_line_each() -> None:
-    rooms = ("models", "models/heads", "losses", "metrics", "data/augment", "layouts", "post")
+    rooms = ("models", "models", "models/heads", "losses", "metrics", "data/augment", "layouts", "post")
     folders = [f"src/segfold/{room}" for room in rooms]
     code = [path for path, _ in FILES if path.endswith(".py")]
     assert [str(Path(path).parent) for path in code] == [str(Path(path).parent) for path, _, _ in LINES] == folders
@@ -140,6 +140,34 @@ assert set(found.decision.settings) == {"hull"} and found.scores.nested.mean == 
 assert found.scores.trials[-1].name == "hull" and found.scores.trials[-1].kept
 """
     python(home, code)
+
+
+def test_tiles_of_a_network_with_a_margin_are_what_it_says_of_the_whole_image(home: Path) -> None:
+    code = """
+import numpy as np, torch
+from segfold.data.geometry.sizing import Sizing
+from segfold.data.geometry.view import Tiling
+from segfold.inference.predict import PredictionSettings, predict
+from segfold.machine import Runtime
+from segfold.models import build_model, margin_of
+sys.path.append(sys.argv[1])
+from small_images import image_set
+
+assert margin_of("unpadded", {"depth": 3, "width": 8}) == 3 and margin_of("thumbnail", {"depth": 3}) == 0
+torch.manual_seed(0)
+network = build_model("unpadded", in_channels=3, classes=1, depth=3).eval()
+torch.nn.init.normal_(network.last.weight, std=3)  # else it is undecided everywhere
+images, runtime = image_set(1, (50, 70)), Runtime(torch.device("cpu"), "fp32", False, 1, 0)
+found = []
+for size, tiles in (((56, 76), None), ((32, 32), Tiling((32, 32), 0)), ((32, 32), Tiling((32, 32), 9))):
+    manner = PredictionSettings(Sizing(*size, margin=3), runtime, ("identity", "vflip"), 4, tiles=tiles)
+    found += [each.planes for each in predict(network, images, np.array([0]), manner)]
+whole, apart, overlapping = found
+assert whole.shape == (1, 50, 70) and whole.std() > 0.01
+np.testing.assert_allclose(apart, whole, atol=1e-6)
+np.testing.assert_allclose(overlapping, whole, atol=1e-6)
+"""
+    python(home, code, str(ROOT / "tests"))
 
 
 def test_what_was_added_trains(home: Path) -> None:
@@ -234,7 +262,7 @@ def test_the_suite_holds_what_was_added_to_its_laws(home: Path) -> None:
     command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *(f"tests/test_{law}.py" for law in laws)]
     command += [
         "-k",
-        "thumbnail or auxiliary or log_cosh or log-cosh or f_beta or posterise or hull or held_to_these_laws or cases "
+        "thumbnail or unpadded or auxiliary or log_cosh or log-cosh or f_beta or posterise or hull or held_to_these_laws or cases "
         "or exceptions",
     ]
     done = run(home, command, PYTHONPATH="src")
@@ -252,7 +280,7 @@ def test_the_suite_holds_what_was_added_to_its_laws(home: Path) -> None:
     done = run(home, [*command, "-vv"], PYTHONPATH="src")
     assert done.returncode == 0, done.stdout
     passed = re.findall(r"^(\S+) PASSED", done.stdout, re.MULTILINE)
-    for name in ("thumbnail", "auxiliary", "log-cosh-smooth", "f_beta", "posterise"):
+    for name in ("thumbnail", "unpadded", "auxiliary", "log-cosh-smooth", "f_beta", "posterise"):
         assert sum(f"[{name}" in test for test in passed) >= 4, passed
 
 

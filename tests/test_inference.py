@@ -1,5 +1,6 @@
 """Test-time augmentation, prediction at the original size, and the store around it."""
 
+import itertools
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,11 +13,15 @@ from segfold.data.geometry.sizing import Sizing
 from segfold.data.geometry.symmetry import TRANSFORMS
 from segfold.inference import predict as predicting
 from segfold.inference import stored
+from segfold.inference.answers import probabilities
+from segfold.inference.manner import PredictionSettings
 from segfold.inference.networks import load_weights
-from segfold.inference.predict import PredictionSettings, predict, probabilities
+from segfold.inference.predict import predict
 from segfold.inference.stored import StoredImages, store_predictions
 from segfold.machine import Runtime
 from segfold.models import Output
+from segfold.observer import Observer
+from segfold.settings.views import views_of
 from segfold.store import MeanStore, StoreWriter
 from small_project import fold_job, make_project, train
 
@@ -211,3 +216,27 @@ def test_interrupted_prediction_goes_on(project: Path, monkeypatch: pytest.Monke
     # Eight are predicted together, so the last two are left.
     assert seen == [10, 2]
     assert all(np.array_equal(again.codes(row), whole[row]) for row in range(10))
+
+
+def test_progress_counts_tiles_and_goes_on_where_a_stop_left_it(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    job, done, network = trained(project, "tiles", "predict.tiles.size=32", "predict.tta=[identity,scale2]")
+    counts = [
+        len(views_of(job.experiment).views(tuple(job.images.images.shapes[row, :2].tolist()))) for row in range(10)
+    ]
+    assert min(counts) > 1
+    told: list[tuple[int, int]] = []
+
+    class Told(Observer):
+        stop_at = 1
+
+        def predicting(self, title: str, done: int, total: int) -> None:
+            told.append((done, total))
+            if len(told) == self.stop_at:
+                raise KeyboardInterrupt
+
+    observer = Told()
+    with pytest.raises(KeyboardInterrupt):
+        store_predictions(wanted(job), network, done["weights"]["model"], "model", RUNTIME, observer)
+    store_predictions(wanted(job), network, done["weights"]["model"], "model", RUNTIME, observer)
+    assert {total for _, total in told} == {sum(counts)} and told[-1][0] == sum(counts)
+    assert told[1][0] > 0 and all(before < after for (before, _), (after, _) in itertools.pairwise(told[1:]))

@@ -219,6 +219,7 @@ def test_what_is_seen_band_by_band() -> None:
         (rgba, False, False),
         (np.concatenate([rgba[:, :, :3], np.full((12, 5, 1), 7, np.uint8)], axis=2), True, False),
         (np.full((12, 5, 3), 4, np.uint16), False, True),
+        (np.isin(np.arange(12), [5]).astype(np.uint8)[:, None, None].repeat(5, axis=1), False, False),
         (np.eye(12, 5, dtype=np.uint8)[:, :, None], False, False),
     ):
         for rows in (1, 5, 12):

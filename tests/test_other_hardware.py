@@ -15,7 +15,8 @@ from segfold import machine as device
 from segfold.cli.progress import Progress
 from segfold.data.geometry.sizing import Sizing
 from segfold.errors import SegfoldError
-from segfold.inference.predict import PredictionSettings, predict
+from segfold.inference.manner import PredictionSettings
+from segfold.inference.predict import predict
 from segfold.machine import Runtime
 from segfold.models import Output
 from segfold.stopping import Stopping

@@ -14,7 +14,8 @@ from segfold.data.geometry.window import Window
 from segfold.data.images import ImageSet
 from segfold.errors import SegfoldError
 from segfold.inference.accumulate import Accumulator
-from segfold.inference.predict import PredictionSettings, predict, predict_strips, units
+from segfold.inference.manner import PredictionSettings, units
+from segfold.inference.predict import predict, predict_strips
 from segfold.machine import Runtime
 from segfold.models import Output
 from segfold.tasks import Multiclass

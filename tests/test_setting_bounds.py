@@ -21,7 +21,7 @@ from segfold.data.augment import AUGMENTATIONS, Augmenter
 from segfold.data.augment.mixing import MIXES, MaskedImage
 from segfold.errors import SegfoldError
 from segfold.losses import LOSSES, MovingLoss
-from segfold.models import MODELS, build_model
+from segfold.models import MODELS, build_model, margin_of
 from segfold.models.centres import CENTRES
 from segfold.optim import OPTIMIZERS, SCHEDULES, build_optimizer, build_schedule
 from segfold.schema import settings_model
@@ -247,7 +247,8 @@ def test_models_at_their_lower_bounds(name: str, centre: str | None) -> None:
     torch.manual_seed(0)
     network = small(name, settings).train()
     out = network(torch.randint(0, 256, (2, 3, 64, 64), dtype=torch.uint8))
-    assert out.logits.shape == (2, 1, 64, 64)
+    side = 64 - 2 * margin_of(name, settings)
+    assert out.logits.shape == (2, 1, side, side)
     (out.logits.mean() + (0 if out.image is None else out.image.mean())).backward()
     gradients = [parameter.grad for parameter in network.parameters() if parameter.grad is not None]
     assert gradients and all(torch.isfinite(gradient).all() for gradient in gradients)
@@ -274,7 +275,8 @@ def test_each_number_of_a_model(name: str, number: Number, value: Any) -> None:
             assert number.count and number.path[0] in (*NEEDS, "decoder_context", "decoder_channels")
             return
         out = network(torch.empty(2, 3, 256, 256, dtype=torch.uint8))
-        assert out.logits.shape == (2, 1, 256, 256)
+        side = 256 - 2 * margin_of(name, number.at(value))
+        assert out.logits.shape == (2, 1, side, side)
         out.logits.mean().backward()
 
 

@@ -10,7 +10,7 @@ import torch
 from segfold.data.geometry.sizing import Sizing
 from segfold.data.geometry.symmetry import TRANSFORMS
 from segfold.data.geometry.tiles import GRID, axis, tile_starts
-from segfold.data.geometry.view import Seen, Tiling, ViewPlan, box_views, seen_as, tile_views
+from segfold.data.geometry.view import Pose, Tiling, ViewPlan, box_views, pose_of, tile_views
 from segfold.data.geometry.window import Window, cut, places
 from segfold.errors import SegfoldError
 from segfold.models import margin_of
@@ -196,12 +196,13 @@ def test_symmetries_of_arrays_and_windows_are_those_of_batches(name: str) -> Non
 
 
 def test_entries_of_test_time_augmentation_are_read_as_they_are_named() -> None:
-    for entry in (Seen("hflip", 1.0), Seen("identity", 1.25), Seen("rot90", 0.8)):
-        assert seen_as(entry.name) == entry
-    assert Seen("identity", 1.25).name == "scale1.25" and Seen("rot90", 0.8).name == "rot90-scale0.8"
+    for pose in (Pose("hflip", 1.0), Pose("identity", 1.25), Pose("rot90", 0.8)):
+        assert pose_of(pose.name) == pose
+    assert pose_of(Pose("identity", 1 / 3).name).scale == pytest.approx(1 / 3, abs=1e-11)
+    assert Pose("identity", 1.25).name == "scale1.25" and Pose("rot90", 0.8).name == "rot90-scale0.8"
     for bad in ("flip", "scale0", "flip-scale2", "scale-1"):
         with pytest.raises(ValueError, match="expected one of"):
-            seen_as(bad)
+            pose_of(bad)
 
 
 def test_views_of_an_image_come_from_its_top_to_its_bottom_with_equal_parts_for_each_entry() -> None:

@@ -1,5 +1,6 @@
 """Windows of TIFFs: to the bit what a whole read gives, in little memory, and one line where one cannot be read."""
 
+import contextlib
 import multiprocessing
 import pickle
 import struct
@@ -7,6 +8,7 @@ import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -87,6 +89,19 @@ def test_large_strips_are_read_in_parts(tmp_path: Path, monkeypatch: pytest.Monk
     check(path := write_tiff(tmp_path / "b.tif", image, rows=30), image)
     assert read_rows(path) == 6
     assert tiff.read_pages(write_tiff(tmp_path / "c.tif", image, compression=DEFLATE))[0].segment[0] == 53
+
+
+@pytest.mark.parametrize("segment", [{"tile": (16, 32)}, {"rows": 9}])
+def test_more_bytes_than_pixels(tmp_path: Path, segment: dict[str, Any]) -> None:
+    """Some writers count what they have filled up, beyond the end of the file at that."""
+    image = noise("uint16", 3)
+    path = write_tiff(tmp_path / "a.tif", image, **segment)
+    (page,) = tiff.read_pages(path)
+    stored = page.lengths.astype("<u4").tobytes()
+    data = path.read_bytes()
+    assert data.count(stored) == 1
+    path.write_bytes(data.replace(stored, (page.lengths + 500).astype("<u4").tobytes()))
+    check(path, image)
 
 
 def read_rows(path: Path) -> int:
@@ -178,6 +193,29 @@ def test_a_file_that_is_cut_short(tmp_path: Path) -> None:
         path.write_bytes(bytes(b"II*\0\x08\0\0\0\x09"[:size]))
         with pytest.raises(SegfoldError, match=r"a\.tif cannot be read by windows: expected a TIFF"):
             TiffWindows(path)
+
+
+def test_damaged_tags_are_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever stands there, a file is read or refused."""
+    monkeypatch.setattr(large, "LARGE", 0)
+    rng, path = np.random.default_rng(0), tmp_path / "a.tif"
+    for kind in (
+        {"tile": (16, 32), "planar": True},
+        {"rows": 8, "big": True},
+        {"tile": (16, 16), "compression": DEFLATE},
+    ):
+        sound = write_tiff(path, noise("uint8", 3), **kind).read_bytes()  # type: ignore[arg-type]
+        for _ in range(150):
+            data = bytearray(sound)
+            for place in rng.integers(len(data) - 250, len(data), 2):
+                data[place] = rng.choice([0, 1, 2, 7, 255])
+            path.write_bytes(data)
+            with contextlib.suppress(SegfoldError):
+                found = large_image(competition("folders"), [path])
+                if found is not None:
+                    found.window(*next(found.bands()))
+            with contextlib.suppress(SegfoldError):
+                read_image(path)
 
 
 def test_unknown_compression(tmp_path: Path) -> None:

@@ -13,7 +13,8 @@ from segfold.data.dataset import TrainingSet
 from segfold.data.prediction_set import PredictionSet
 from segfold.data.workers import batches, fitting, loader
 from segfold.errors import SegfoldError
-from segfold.inference.predict import PredictionSettings, predict
+from segfold.inference.manner import PredictionSettings
+from segfold.inference.predict import predict
 from segfold.machine import Runtime
 from segfold.stopping import leave_signals_to_parent
 from segfold.training.batches import Batches
@@ -99,7 +100,7 @@ def test_workers_of_a_prediction_leave_signals_to_their_parent(monkeypatch: pyte
         asked.append(settings)
         return []
 
-    monkeypatch.setattr("segfold.inference.predict.loader", watched)
+    monkeypatch.setattr("segfold.inference.answers.loader", watched)
     runtime = Runtime(torch.device(device), "fp32", False, 1, 3)
     manner = PredictionSettings(PAD, runtime, batch_size=2)
     assert list(predict(torch.nn.Identity(), image_set(4), np.arange(4), manner)) == []

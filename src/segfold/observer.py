@@ -64,7 +64,7 @@ class Observer:
         """An epoch is done; ``line`` is its line of ``metrics.jsonl``."""
 
     def predicting(self, title: str, done: int, total: int) -> None:
-        """Some of the images of a prediction are done."""
+        """Some of the images, or of the tiles, of a prediction are done."""
 
 
 SILENT = Observer()

@@ -5,7 +5,7 @@ from torch import nn
 from torch.func import functional_call
 
 from segfold.data.geometry.symmetry import TRANSFORMS
-from segfold.data.geometry.view import ViewPlan, seen_as
+from segfold.data.geometry.view import ViewPlan, pose_of
 from segfold.errors import SegfoldError
 from segfold.models.output import Output
 from segfold.resize import Shape
@@ -36,15 +36,16 @@ def check_frames(network: nn.Module, plan: ViewPlan, channels: int) -> None:
     Raises:
         SegfoldError: names the setting, and scales that would do.
     """
-    training = network.training
+    training, seen = network.training, set()
     network.eval()
     try:
         for name in plan.tta:
-            entry = seen_as(name)
-            sizing = plan.sizing if plan.tiles else plan.sizing.larger(entry.scale)
-            frame = TRANSFORMS[entry.symmetry].shape((sizing.height, sizing.width))
-            given = TRANSFORMS[entry.symmetry].shape(sizing.given)
-            if (reason := _refusal(network, frame, given, channels)) is None:
+            pose = pose_of(name)
+            sizing = plan.sizing if plan.tiles else plan.sizing.larger(pose.scale)
+            frame = TRANSFORMS[pose.symmetry].shape((sizing.height, sizing.width))
+            given = TRANSFORMS[pose.symmetry].shape(sizing.given)
+            if frame in seen or (reason := _refusal(network, frame, given, channels)) is None:
+                seen.add(frame)
                 continue
             raise SegfoldError(f"{_setting(plan, name)}: {reason}{_instead(network, plan, name, channels)}")
     finally:
@@ -67,21 +68,21 @@ def _refusal(network: nn.Module, frame: Shape, given: Shape, channels: int) -> s
 
 
 def _setting(plan: ViewPlan, name: str) -> str:
-    if seen_as(name).scale != 1 and plan.tiles is None:
+    if pose_of(name).scale != 1 and plan.tiles is None:
         return f"predict.tta has {name}"
     return "predict.tiles" if plan.tiles else "prediction"
 
 
 def _instead(network: nn.Module, plan: ViewPlan, name: str, channels: int) -> str:
     """Scales near by that the network takes."""
-    entry = seen_as(name)
-    if plan.tiles or entry.scale == 1:
+    pose = pose_of(name)
+    if plan.tiles or pose.scale == 1:
         return ""
     length, found = plan.sizing.given[0], []
-    below = int(length * entry.scale) // _STEP * _STEP
+    below = int(length * pose.scale) // _STEP * _STEP
     for size in (below, below + _STEP):
         scale = round(size / length, 6)
         sizing = plan.sizing.larger(scale) if size else plan.sizing
-        if size and _refusal(network, (sizing.height, sizing.width), sizing.given, channels) is None:
+        if size and scale != 1 and _refusal(network, (sizing.height, sizing.width), sizing.given, channels) is None:
             found.append(f"{scale:g}")
     return f"; a scale of {' or '.join(found)} would do" if found else ""

@@ -29,6 +29,11 @@ def image_channels(images: ImageSet) -> int:
     return counts.pop()
 
 
+def input_channels(experiment: Experiment, channels: int) -> int:
+    """Channels of the network's input, for images of so many channels."""
+    return sum(channels if name == "image" else 1 for name in experiment.input.channels)
+
+
 def build_network(experiment: Experiment, channels: int, classes: int, fresh: bool = True) -> nn.Module:
     """The experiment's network; with ``fresh`` its encoder starts from ``model.weights``, else nothing is loaded.
 
@@ -41,7 +46,7 @@ def build_network(experiment: Experiment, channels: int, classes: int, fresh: bo
         settings["weights"] = "none"
     return build_model(
         settings.pop("name"),
-        in_channels=sum(channels if name == "image" else 1 for name in experiment.input.channels),
+        in_channels=input_channels(experiment, channels),
         classes=classes,
         **settings,
     )

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from torch import nn
 
-from segfold.inference.predict import PredictionSettings
+from segfold.inference.manner import PredictionSettings
 from segfold.inference.stored import StoredImages, predict_named, unit_starts, write_predictions
 from segfold.machine import Runtime
 from segfold.observer import SILENT, Observer

@@ -11,7 +11,8 @@ from torch import nn
 from segfold.config import dump
 from segfold.data.images import ImageSet
 from segfold.errors import SegfoldError
-from segfold.inference.predict import PredictionSettings, predict_strips, units
+from segfold.inference.manner import PredictionSettings, units, view_counts
+from segfold.inference.predict import predict_strips
 from segfold.machine import Runtime
 from segfold.observer import SILENT, Observer
 from segfold.runs.folder import FoldFolder
@@ -196,8 +197,13 @@ def write_predictions(
     """
     title = f"{wanted.folder.path} {wanted.split} {weights} {tta_name(manner.tta)}"
 
+    counts = view_counts(manner, wanted.images.images.shapes[wanted.rows])
+    done, total = int(counts[: writer.count].sum()), int(counts.sum())
+
     def progress(views: int) -> None:
-        observer.predicting(title, writer.count, len(wanted.rows))
+        nonlocal done
+        done += views
+        observer.predicting(title, done, total)
 
     images, rows = wanted.images, wanted.rows[writer.count :]
     for strip in predict_strips(network, images, rows, manner, progress, observer.say):

@@ -176,8 +176,8 @@ def _decode(path: Path, exif: Exif | None, indices: bool = False) -> np.ndarray:
         data = path.read_bytes()
     except OSError as error:
         raise SegfoldError(f"{path} cannot be read: {error.strerror or error}") from error
-    by_segments = data.startswith(TIFF) and is_beyond_opencv(data)
-    pixels = in_order(TiffWindows(path).whole()) if by_segments else decoded(data, str(path))
+    by_segments = data.startswith(TIFF) and is_beyond_opencv(data) and (windows := TiffWindows(path)).is_readable
+    pixels = in_order(windows.whole()) if by_segments else decoded(data, str(path))
     if indices:
         pixels = _indices(data, path, pixels)
     found = orientation(data)

@@ -40,7 +40,7 @@ def directories(data: Buffer) -> Iterator[dict[int, Field]]:
             entries, end = _entries(data, at)
             found = {}
             for tag, kind, count, field in entries:
-                if kind in SIZES:
+                if kind in SIZES and count:
                     length = count * SIZES[kind]
                     place = 0 if length <= len(field) else struct.unpack(address, field)[0]
                     raw = field[:length] if length <= len(field) else data[place : place + length]
@@ -113,7 +113,7 @@ def _directory(data: Buffer, at: int) -> tuple[dict[int, tuple[int, ...]], int]:
     try:
         entries, end = _entries(data, at)
         for tag, kind, values, field in entries:
-            if kind in _INTEGERS:
+            if kind in _INTEGERS and values:
                 form = f"{order}{values}{_INTEGERS[kind]}"
                 inside = struct.calcsize(form) <= len(field)  # else the field says where they are
                 place = 0 if inside else struct.unpack(address, field)[0]

@@ -76,8 +76,6 @@ class Page:
         """
         height = self.segment[0] if self.tiled else min(self.segment[0], self.shape[0] - row * self.segment[0])
         width = self.segment[1]
-        if self.compression == _NONE:  # some writers count what they have filled up
-            data = data[: height * _row_bytes(self)]
         # A tile is coded as a strip is.
         sizes = {_WIDTH: width, _HEIGHT: height, _STRIPS: 0, _ROWS: height, _STRIP_LENGTHS: len(data)}
         long = {tag: Field(4, 1, struct.pack(f"{self.order}L", size)) for tag, size in sizes.items()}
@@ -113,8 +111,8 @@ def read_pages(path: Path) -> list[Page]:
             order = byte_order(data)
             try:
                 for fields in directories(data):
-                    pages.append(_page(fields, order))
-            except (ValueError, LookupError, struct.error):
+                    pages.append(_page(fields, order, len(data)))
+            except (ValueError, LookupError, OverflowError, struct.error):
                 return pages[:1]
     return pages
 
@@ -139,10 +137,13 @@ def is_beyond_opencv(data: bytes) -> bool:
     return _TILES in tags and number(_COMPRESSION) == _NONE and tile % 8192 != 0
 
 
-def _page(fields: dict[int, Field], order: str) -> Page:
+def _page(fields: dict[int, Field], order: str, size: int) -> Page:
     """
+    Args:
+        size: of the file, in bytes.
+
     Raises:
-        ValueError, LookupError: its segments make no picture, or cannot be told apart.
+        ValueError, LookupError, OverflowError: its segments make no picture, or cannot be told apart.
     """
 
     def number(tag: int, usual: int | None = None) -> int:
@@ -155,7 +156,7 @@ def _page(fields: dict[int, Field], order: str) -> Page:
     planar = samples > 1 and number(_PLANAR, 1) == 2
     tiled = _TILES in fields
     segment = (number(_TILE_HEIGHT), number(_TILE_WIDTH)) if tiled else (min(number(_ROWS, height), height), width)
-    if min(height, width, samples, *segment) < 1 or compression == _OLD_JPEG:
+    if min(height, width, samples, bits, *segment) < 1 or compression == _OLD_JPEG:
         raise ValueError("no picture of which segments can be read")
     if (photometric == _YCBCR and (planar or compression == _NONE)) or (planar and photometric not in (_GREY, _RGB)):
         raise ValueError("colours that cannot be read segment by segment")
@@ -187,7 +188,13 @@ def _page(fields: dict[int, Field], order: str) -> Page:
         order=order,
         fields=kept,
     )
-    return page if tiled or compression != _NONE else _in_parts(page)
+    if compression != _NONE:
+        return page
+    # Some writers count what they have filled up.
+    rows = segment[0] if tiled else np.minimum(segment[0], height - np.arange(0, height, segment[0]))[:, None]
+    page = replace(page, lengths=np.minimum(page.lengths, rows * _row_bytes(page)))
+    whole = height * _row_bytes(page) <= size
+    return _in_parts(page) if whole and not tiled else page
 
 
 def _of_one_plane(fields: dict[int, Field], order: str) -> dict[int, Field]:

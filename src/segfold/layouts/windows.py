@@ -19,6 +19,7 @@ from segfold.layouts.tiff import Page, read_pages
 KEPT_BYTES = 1 << 25  # of decoded tiles, of all images of a process
 _BAND_BYTES = 1 << 24  # of the bands in which a whole image is read, or of one row of tiles
 _MOST_SEGMENT = 1 << 26  # bytes of a decoded tile or strip; of larger ones a window is no better than the whole
+_MOST_PIXELS, _LONGEST_SIDE = 1 << 30, 10**6  # that OpenCV reads
 _COMMON = (1, 5, 7, 8, 32773, 32946)  # compression that every decoder knows: none, LZW, JPEG, deflate, PackBits
 
 
@@ -96,6 +97,11 @@ class TiffWindows:
     def is_fine(self) -> bool:
         """Whether no single tile or strip is large."""
         return max(page.segment_bytes for page in self._pages) <= _MOST_SEGMENT
+
+    @property
+    def is_readable(self) -> bool:
+        """Whether a whole read of it is no larger than one of OpenCV."""
+        return self.size[0] * self.size[1] <= _MOST_PIXELS and max(self.size) <= _LONGEST_SIDE
 
     @property
     def size(self) -> tuple[int, int]:

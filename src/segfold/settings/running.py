@@ -8,7 +8,7 @@ from pydantic import AfterValidator, BeforeValidator, StringConstraints, field_v
 
 from segfold.data.geometry.symmetry import TRANSFORMS
 from segfold.data.geometry.tiles import Blend
-from segfold.data.geometry.view import Seen, seen_as
+from segfold.data.geometry.view import Pose, pose_of
 from segfold.ranges import Count, Form, Size
 from segfold.schema import Settings
 
@@ -43,18 +43,23 @@ def _entry(value: Any) -> Any:
     """``{scale: 1.25, symmetry: hflip}`` as its name."""
     if not isinstance(value, Mapping):
         return value
-    if set(value) - {"scale", "symmetry"} or not isinstance(value.get("scale"), int | float):
+    scale = value.get("scale")
+    if set(value) - {"scale", "symmetry"} or isinstance(scale, bool) or not isinstance(scale, int | float):
         raise ValueError(
             f"found {dict(value)}: expected {{scale: 1.25}}, with symmetry: hflip or another one if need be"
         )
-    return Seen(str(value.get("symmetry", "identity")), float(value["scale"])).name
+    return Pose(str(value.get("symmetry", "identity")), _usual(float(scale))).name
 
 
 def _known(name: str) -> str:
-    scale = seen_as(name).scale
+    _usual(pose_of(name).scale)
+    return name
+
+
+def _usual(scale: float) -> float:
     if not 0.1 <= scale <= 10:
         raise ValueError(f"found a scale of {scale:g}: expected 0.1 to 10")
-    return name
+    return scale
 
 
 ViewName = Annotated[

@@ -4,7 +4,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from segfold.data.geometry.sizing import Sizing
-from segfold.data.geometry.view import Tiling, ViewPlan, around_of, tile_views
+from segfold.data.geometry.view import Tiling, ViewPlan, around_of
 from segfold.errors import SegfoldError
 from segfold.models import margin_of
 from segfold.resize import Shape
@@ -82,5 +82,5 @@ def views_of(experiment: "Experiment") -> ViewPlan:
     )
     fitted = replace(sizing, height=frame[0], width=frame[1], scale=(1.0, 1.0))
     plan = ViewPlan(fitted, tta, tiling)
-    tile_views((1, 1), tiling, fitted)  # refuses what cannot be tiled
+    plan.views((1, 1))  # refuses what cannot be tiled, at any of the scales
     return plan

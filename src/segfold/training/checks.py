@@ -2,12 +2,12 @@
 
 from collections.abc import Callable
 
-import torch
 from torch import nn
-from torch.func import functional_call
 
 from segfold.data.geometry.sizing import Sizing
 from segfold.errors import SegfoldError
+from segfold.inference.frames import check_frames, meta_output
+from segfold.inference.networks import input_channels
 from segfold.models.output import Output
 from segfold.optim import build_optimizer, encoder_of
 from segfold.settings.views import sizing_of, views_of
@@ -93,29 +93,25 @@ def check_network(network: nn.Module, job: FoldJob, group: Group, synchronises: 
         for head, term in plan.loss.terms.items():
             if head not in found.heads:
                 raise SegfoldError(_missing(head, term.weight, plan, job))
+    check_frames(network, views_of(experiment), input_channels(experiment, job.channels))
 
 
 def _outputs(network: nn.Module, job: FoldJob, plan: StagePlan, images: int, sizing: Sizing) -> Output | None:
     """What the network makes of a stage's images, without data: shapes alone. None where only data can tell."""
-    channels = sum(job.channels if name == "image" else 1 for name in job.experiment.input.channels)
-    shape = (images, channels, sizing.height, sizing.width)
-    tensors = {**dict(network.named_parameters()), **dict(network.named_buffers())}
-    with torch.no_grad(), torch.random.fork_rng(devices=[]), torch.device("meta"):
-        shapes = {name: tensor.to("meta") for name, tensor in tensors.items()}
-        try:
-            found: Output = functional_call(network, shapes, (torch.empty(shape, dtype=torch.uint8),))
-        except SegfoldError as error:
-            raise SegfoldError(f"stage {plan.name}: {error}") from None
-        except ValueError as error:
-            if "more than 1 value per channel" not in str(error):
-                raise
-            raise SegfoldError(
-                f"stage {plan.name}: the batch norms of {job.experiment.model.name} cannot learn from {images} image at "
-                "once; use a larger batch_size, or fewer processes or accumulate"
-            ) from None
-        except RuntimeError:
-            return None
-    return found
+    shape = (images, input_channels(job.experiment, job.channels), sizing.height, sizing.width)
+    try:
+        return meta_output(network, shape)
+    except SegfoldError as error:
+        raise SegfoldError(f"stage {plan.name}: {error}") from None
+    except ValueError as error:
+        if "more than 1 value per channel" not in str(error):
+            raise
+        raise SegfoldError(
+            f"stage {plan.name}: the batch norms of {job.experiment.model.name} cannot learn from {images} image at "
+            "once; use a larger batch_size, or fewer processes or accumulate"
+        ) from None
+    except RuntimeError:
+        return None
 
 
 def _other_size(found: tuple[int, int], sizing: Sizing, plan: StagePlan, job: FoldJob) -> str:

@@ -13,7 +13,8 @@ from torch import nn
 from segfold.competition import Competition
 from segfold.data.images import ImageSet
 from segfold.files import write_atomic
-from segfold.inference.predict import PredictionSettings, Strip, predict_strips
+from segfold.inference.manner import PredictionSettings
+from segfold.inference.predict import Strip, predict_strips
 from segfold.machine import Runtime
 from segfold.metrics import IMAGE_SCORES, METRICS, CountMetric, Counts, MeanScore, Metric, ScoreSums
 from segfold.store import HALF, Probabilities, to_codes

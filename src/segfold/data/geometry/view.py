@@ -66,8 +66,8 @@ class View:
         return self.sizing.restore(planes, self.window.shape)
 
 
-class Seen(NamedTuple):
-    """An entry of test-time augmentation.
+class Pose(NamedTuple):
+    """How the network sees an image, an entry of test-time augmentation.
 
     Attributes:
         symmetry: a name in ``TRANSFORMS``.
@@ -79,16 +79,16 @@ class Seen(NamedTuple):
 
     @property
     def name(self) -> str:
-        """As settings, recipes and folders have it; ``seen_as`` reads it."""
+        """As settings, recipes and folders have it; ``pose_of`` reads it."""
         if self.scale == 1:
             return self.symmetry
-        return f"{'' if self.symmetry == 'identity' else f'{self.symmetry}-'}scale{self.scale:g}"
+        return f"{'' if self.symmetry == 'identity' else f'{self.symmetry}-'}scale{self.scale:.12g}"
 
 
 _SCALED = re.compile(r"(?:([a-z0-9]+)-)?scale([0-9]+(?:\.[0-9]+)?)")
 
 
-def seen_as(name: str) -> Seen:
+def pose_of(name: str) -> Pose:
     """Reads the name of an entry of test-time augmentation: ``hflip``, ``scale1.25``, ``hflip-scale1.25``.
 
     Raises:
@@ -97,8 +97,8 @@ def seen_as(name: str) -> Seen:
     found = _SCALED.fullmatch(name)
     symmetry, scale = (found[1] or "identity", float(found[2])) if found else (name, 1.0)
     if symmetry not in TRANSFORMS or scale <= 0:
-        raise ValueError(f"{name!r}: expected one of {', '.join(TRANSFORMS)}, or {{scale: 1.25}}")
-    return Seen(symmetry, scale)
+        raise ValueError(f"expected one of {', '.join(TRANSFORMS)}, or {{scale: 1.25}}")
+    return Pose(symmetry, scale)
 
 
 @dataclass(frozen=True)
@@ -122,7 +122,7 @@ class ViewPlan:
 
     Attributes:
         sizing: from the whole image, or from a tile, to the network's input.
-        tta: entries of test-time augmentation, see ``seen_as``.
+        tta: entries of test-time augmentation, see ``pose_of``.
         tiles: None for the whole image at once.
     """
 
@@ -137,7 +137,7 @@ class ViewPlan:
     @property
     def frames(self) -> tuple[Shape, ...]:
         """Sizes of the network's input, as they are before a symmetry."""
-        scales = dict.fromkeys(seen_as(name).scale for name in self.tta)
+        scales = dict.fromkeys(pose_of(name).scale for name in self.tta)
         sizings = [self.sizing if self.tiles else self.sizing.larger(scale) for scale in scales]
         return tuple(dict.fromkeys((sizing.height, sizing.width) for sizing in sizings))
 
@@ -160,8 +160,8 @@ def _load(plan: ViewPlan, shape: Shape) -> int:
 def _views(plan: ViewPlan, shape: Shape) -> tuple[View, ...]:
     by_scale: dict[float, dict[int, str]] = {}
     for number, name in enumerate(plan.tta):
-        entry = seen_as(name)
-        by_scale.setdefault(entry.scale, {})[number] = entry.symmetry
+        pose = pose_of(name)
+        by_scale.setdefault(pose.scale, {})[number] = pose.symmetry
     found: list[View] = []
     for scale, entries in by_scale.items():
         if plan.tiles is None:
@@ -194,9 +194,11 @@ def tile_views(shape: Shape, tiling: Tiling, sizing: Sizing, scale: float = 1.0)
     for length, seen, frame in zip(shape, sizes, (sizing.height, sizing.width)):
         tile, overlap = seen - 2 * around, round(tiling.overlap / scale)
         if overlap >= tile:
+            where = "" if scale == 1 else f" at a scale of {scale:g}"
+            less = f"below {tile}" if scale == 1 else f"lower (now {tiling.overlap})"
             raise SegfoldError(
-                f"tiles that predict {tile} pixels a side overlap by {overlap}: set predict.tiles.overlap below "
-                f"{tile}, or a larger predict.tiles.size"
+                f"tiles that predict {tile} pixels a side{where} overlap by {overlap}: set predict.tiles.overlap {less}, or a "
+                "larger predict.tiles.size"
             )
         grid = GRID * seen // frame if GRID * seen % frame == 0 else 1
         axes.append(axis(length, tile, overlap, tiling.blend, grid))

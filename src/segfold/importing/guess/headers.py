@@ -10,6 +10,7 @@ from segfold.errors import SegfoldError
 from segfold.layouts import large
 from segfold.layouts.arrays import is_array
 from segfold.layouts.large import LargeSize, Way
+from segfold.layouts.messages import overheard
 from segfold.layouts.windows import TiffWindows
 
 _TYPES = {"1": "uint8", "I": "int32", "F": "float32"}  # of Pillow's modes
@@ -50,18 +51,20 @@ class Header(NamedTuple):
 
 def read_header(path: Path) -> Header | None:
     """The header of an image file; None of files of numbers, and if it says nothing."""
+    if is_array(path):
+        return None
     try:
-        if is_array(path):
-            return None
-        if (found := _of_tiff(path)) is not None:
-            return found
-        with Image.open(path) as picture:
-            # Pillow has no mode for colours of 16 bits: such a PNG is twice as large as this says.
-            dtype = "uint16" if "16" in picture.mode else _TYPES.get(picture.mode, "uint8")
-            channels = 3 if picture.mode == "P" else len(picture.getbands())
-            return Header(picture.height, picture.width, channels, dtype)
+        return _of_tiff(path) or overheard(lambda: _of_picture(path), lambda printed: False)[0]
     except Exception:  # each format has its own; whoever reads the file says what is wrong
         return None
+
+
+def _of_picture(path: Path) -> Header:
+    with Image.open(path) as picture:
+        # Pillow has no mode for colours of 16 bits: such a PNG is twice as large as this says.
+        dtype = "uint16" if "16" in picture.mode else _TYPES.get(picture.mode, "uint8")
+        channels = 3 if picture.mode == "P" else len(picture.getbands())
+        return Header(picture.height, picture.width, channels, dtype)
 
 
 def _of_tiff(path: Path) -> Header | None:
