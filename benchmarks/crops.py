@@ -1,5 +1,6 @@
 """Training by crops of large images, against the same training on files that hold a crop each."""
 
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from segfold.data.images import ImageSet, load_split
 from segfold.machine import Runtime, resolve
 from segfold.runs.folder import RunFolder
 from segfold.training import FoldJob
+from segfold.training.batches import training_samples
 
 SIDE, IMAGES, CROP = 4096, 4, 512
 BATCH, STEPS = 4, 4
@@ -33,10 +35,11 @@ def rows(effort: Effort, folder: Path) -> Sequence[Row]:
     seen = {"ours": f"input.crop={CROP}", "tiff": f"input.crop={CROP}", "peer": f"input.size={CROP}"}
     trained = {name: training(folder, images[name], seen[name], steps, runtime) for name in images}
     check(list(trained.values()))
+    made = {name: milliseconds(each, effort.size(64, 4)) for name, each in trained.items()}
     for each in trained.values():
         each.epoch()
     times = interleave(
-        {name: each.epoch for name, each in trained.items()}, least=effort.least(5), seconds=effort.seconds(75)
+        {name: each.epoch for name, each in trained.items()}, least=effort.least(5), seconds=effort.seconds(60)
     )
     for each in trained.values():
         each.close()
@@ -47,9 +50,10 @@ def rows(effort: Effort, folder: Path) -> Sequence[Row]:
         f"{runtime.threads} threads, {runtime.workers} workers; the peer reads {len(parts)} images of {CROP}² from memory"
     )
     tiff = f"by windows of tiled TIFF (deflate) {speeds['tiff'] / speeds['peer']:.3f} of the peer's"
-    return [
-        Row("crops", speeds["ours"], speeds["peer"], "images/s", TARGET, notes=(how, spread(times), tiff)),
-    ]
+    alone = "one sample alone takes {ours:.1f} ms of one core, by TIFF {tiff:.1f} ms, the peer's {peer:.1f} ms".format(
+        **made
+    )
+    return [Row("crops", speeds["ours"], speeds["peer"], "images/s", TARGET, notes=(how, spread(times), tiff, alone))]
 
 
 def training(folder: Path, images: ImageSet, seen: str, steps: int, runtime: Runtime) -> Trained:
@@ -60,6 +64,16 @@ def training(folder: Path, images: ImageSet, seen: str, steps: int, runtime: Run
     job = FoldJob(chosen, competition(folder, "whole"), images, np.ones(len(images), int), 0, place)
     torch.manual_seed(0)
     return Trained(job, job.network(), runtime)
+
+
+def milliseconds(trained: Trained, count: int) -> float:
+    """Of a core, to read and augment a sample in this process."""
+    job, plan = trained.learner.job, trained.plan
+    samples = training_samples(job.experiment, job.images, plan.rows, plan.settings, plan.chances, job.seed)
+    began = time.process_time()
+    for draw in range(count):
+        samples[(0, draw * 37 % len(plan.rows), draw)]
+    return 1000 * (time.process_time() - began) / count
 
 
 def check(trained: Sequence[Trained]) -> None:

@@ -41,7 +41,7 @@ batch_size: 4
 ema: null
 clip: 1.0
 stages:
-  only: {epochs: 1, loss: {mask: {bce: 1, dice: 1}}, lr: 1.0e-2, schedule: onecycle}
+  only: {epochs: 1, loss: {mask: {dice: 1}}, lr: 1.0e-2, schedule: onecycle}
 validate: {every: 1000}
 predict: {tta: [identity]}
 machine: {device: cpu, precision: fp32, compile: false, threads: 1, workers: 0, progress: false}
