@@ -19,6 +19,9 @@ BENCHMARKS: dict[str, tuple[str, ...]] = {
     "metric": ("metric",),
     "prediction": ("prediction", "prediction-default"),
     "memory": ("memory", "memory-growth"),
+    "tiles": ("tiles", "tiles-cache"),
+    "tile_speed": ("tiles-network",),
+    "crops": ("crops",),
     "attention": ("attention", "attention-memory"),
     "hypercolumn": ("hypercolumn", "hypercolumn-memory"),
 }

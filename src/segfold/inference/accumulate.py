@@ -92,7 +92,7 @@ class Accumulator:
         for held, nothing in ((self._sum, self._nothing), (self._weight, 0)):
             if held is not None:
                 kept = max(held.shape[-2] - count, 0)
-                held[..., :kept, :] = held[..., count:, :].copy()
+                held[..., :kept, :] = held[..., count:, :]  # numpy minds that they overlap
                 held[..., kept:, :] = nothing
 
     def _most_rows(self) -> int:
