@@ -12,8 +12,8 @@ from segfold.competition import load_competition
 from segfold.config import load_experiment
 from segfold.data.images import load_split
 from segfold.inference.frames import check_frames
-from segfold.inference.networks import build_network, load_weights
 from segfold.inference.manner import PredictionSettings
+from segfold.inference.networks import build_network, load_weights
 from segfold.inference.predict import predict
 from segfold.layouts import large
 from segfold.machine import resolve

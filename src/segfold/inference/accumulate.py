@@ -42,10 +42,7 @@ class Accumulator:
         self._nothing = np.float32(-np.inf if merge == "max" else 0)
         self._added = 0
         self._top = 0  # first row that is held
-        # A view that is the whole image needs nothing to be added up.
-        self._single: Planes | None = None
-        self._alone = len(views) == 1 and views[0].window.shape == shape == self._inside[0].shape and even
-        height = 0 if self._alone else self._most_rows()
+        height = self._most_rows()
         self._sum = np.full((planes, height, shape[1]), self._nothing, np.float32)
         self._weight = None if even or merge == "max" else np.zeros((height, shape[1]), np.float32)
 
@@ -58,9 +55,6 @@ class Accumulator:
         """Adds the answer to the next view, C×height×width at the size of its window; what is ``ready`` must be taken first."""
         view, inside = self._views[self._added], self._inside[self._added]
         self._added += 1
-        if self._alone:
-            self._single = planes
-            return
         part = inside.moved(-view.window.top, -view.window.left).slices
         target = inside.moved(-self._top, 0).slices
         answer = planes[(slice(None), *part)]
@@ -75,11 +69,6 @@ class Accumulator:
 
     def ready(self) -> Iterator[tuple[int, Planes]]:
         """Strips that are finished: the first row of each, and C×rows×W, which change when the next answer is added."""
-        if self._alone:
-            if self._single is not None and not self.done:
-                self._top = self._shape[0]
-                yield 0, self._single
-            return
         bottom = self._finished[self._added]
         count = bottom - self._top
         if count == 0:

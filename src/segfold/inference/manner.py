@@ -1,6 +1,7 @@
 """How images are predicted: their views, what is merged of them, and on what."""
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal
 
 import numpy as np
@@ -55,7 +56,7 @@ class PredictionSettings:
             settings.merge,
         )
 
-    @property
+    @cached_property
     def plan(self) -> ViewPlan:
         """The views of images."""
         return ViewPlan(self.sizing, self.tta, self.tiles)

@@ -107,6 +107,12 @@ class _Merging:
         height, width = self._shapes[position]
         views = self._plan.views((height, width))
         view = views[number]
+        if len(views) == 1 and view.window == (0, 0, height, width):  # nothing is to be added up
+            assert position == self._next
+            self._next += 1
+            planes = self._finished(view.restored(answer))
+            yield Strip(str(self._ids[position]), 0, planes, True, logits)
+            return
         if position not in self._open:
             self._open[position] = Accumulator(views, len(answer), (height, width), self._manner.merge)
         self._open[position].add(view.restored(answer))

@@ -8,7 +8,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -21,6 +21,7 @@ from segfold.data.geometry.window import Window, WindowReader, cut
 from segfold.errors import SegfoldError
 from segfold.resize import Shape
 
+_KNOWN = 256  # shapes whose views are kept
 Weights = tuple[npt.NDArray[np.float32] | None, npt.NDArray[np.float32] | None]
 
 
@@ -132,7 +133,17 @@ class ViewPlan:
 
     def views(self, shape: Shape) -> tuple[View, ...]:
         """The views of an image of this shape, from its top to its bottom."""
-        return _views(self, shape)
+        found = self._known.get(shape)
+        if found is None:
+            if len(self._known) >= _KNOWN:
+                self._known.clear()
+            found = self._known[shape] = _views(self, shape)
+        return found
+
+    @cached_property
+    def _known(self) -> dict[Shape, tuple[View, ...]]:
+        """Views of shapes that were asked for."""
+        return {}
 
     @property
     def frames(self) -> tuple[Shape, ...]:
@@ -148,15 +159,9 @@ class ViewPlan:
 
     def load(self, shape: Shape) -> int:
         """How many inputs of one size an image of this shape makes."""
-        return _load(self, shape)
+        return max(Counter(view.frame for view in self.views(shape)).values())
 
 
-@lru_cache(maxsize=4096)
-def _load(plan: ViewPlan, shape: Shape) -> int:
-    return max(Counter(view.frame for view in plan.views(shape)).values())
-
-
-@lru_cache(maxsize=256)
 def _views(plan: ViewPlan, shape: Shape) -> tuple[View, ...]:
     by_scale: dict[float, dict[int, str]] = {}
     for number, name in enumerate(plan.tta):
