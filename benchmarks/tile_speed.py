@@ -42,7 +42,7 @@ def rows(effort: Effort, folder: Path) -> Sequence[Row]:
         return bare(network, batches, runtime)
 
     check(ours(), peer(), side)
-    times = interleave({"ours": ours, "peer": peer}, least=effort.least(3), seconds=effort.seconds(45))
+    times = interleave({"ours": ours, "peer": peer}, least=effort.least(3), seconds=effort.seconds(40))
     tiles = (side // TILE) ** 2
     note = f"{side:,}² of 16 bits from the mapped cache, {tiles} tiles of {TILE}², {BATCH} at a time, {runtime.precision}, "
     note += f"{runtime.threads} threads; stored bit for bit what the bare network says"

@@ -22,6 +22,7 @@ TILE, OVERLAP = 512, 128
 BATCH = 4
 """Tiles of that size that are shown to a network at once where nothing is said of it."""
 
+ROUNDS = 2
 WITHIN = 1.05
 """An image of four times the pixels may take a twentieth more."""
 
@@ -35,11 +36,15 @@ def rows(effort: Effort, folder: Path) -> Sequence[Row]:
     found = {}
     for name, in_place in ways.items():
         large_split(folder, NAME, "test", in_place)  # decoded, or looked at, before memory is
-        found[name] = [peak_of(predicting, folder, number, in_place) / MIB for number in range(len(sides))]
+        peaks = [
+            [peak_of(predicting, folder, number, in_place, again) / MIB for number in range(len(sides))]
+            for again in range(ROUNDS)
+        ]
+        found[name] = [min(each) for each in zip(*peaks)]  # what the allocator leaves between its blocks comes on top
     alone = peak_of(one_batch, folder) / MIB
     how = (
-        f"tiles of {TILE}² that overlap by {OVERLAP}, {BATCH} at a time; the network and one batch alone take {alone:.0f} MiB above "
-        "imports"
+        f"tiles of {TILE}² that overlap by {OVERLAP}, {BATCH} at a time; the least of {ROUNDS} peaks; the network and one batch "
+        f"alone take {alone:.0f} MiB above imports"
     )
     read = {"tiles": "windows of tiled TIFF (deflate)", "tiles-cache": "windows of the mapped cache"}
     return [
@@ -56,19 +61,19 @@ def rows(effort: Effort, folder: Path) -> Sequence[Row]:
     ]
 
 
-def settings(home: Path, tile: int = TILE) -> Experiment:
+def settings(home: Path) -> Experiment:
     """Prediction by tiles, as many at once as it takes without being told."""
-    return experiment(home, NAME, f"input.crop={tile}", f"predict.tiles.overlap={OVERLAP}")
+    return experiment(home, NAME, f"input.crop={TILE}", f"predict.tiles.overlap={OVERLAP}")
 
 
-def predicting(home: Path, number: int, in_place: bool) -> Callable[[], object]:
+def predicting(home: Path, number: int, in_place: bool, again: int) -> Callable[[], object]:
     """For ``peak_of``: predicts one image into a store."""
     chosen = settings(home)
     runtime = resolve(chosen.machine)
 
     def run() -> None:
         images = large_split(home, NAME, "test", in_place)
-        name = f"{number}-{'tiff' if in_place else 'cache'}"
+        name = f"{number}-{'tiff' if in_place else 'cache'}-{again}"
         torch.manual_seed(0)
         network = build_network(chosen, 1, 1).to(memory_format=torch.channels_last).eval()
         store_predictions(wanted(home, chosen, images, number, name), network, "none", "model", runtime)

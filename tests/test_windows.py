@@ -19,6 +19,7 @@ from segfold.errors import SegfoldError
 from segfold.layouts import large, tiff, windows
 from segfold.layouts.decode import read_image
 from segfold.layouts.large import large_image
+from segfold.layouts.tiff import Page
 from segfold.layouts.windows import TiffWindows
 from tiff_files import DEFLATE, JPEG, LZW, NONE, PACKBITS, write_tiff
 
@@ -216,6 +217,28 @@ def test_damaged_tags_are_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
                     found.window(*next(found.bands()))
             with contextlib.suppress(SegfoldError):
                 read_image(path)
+
+
+def test_tiles_that_were_used_last_are_not_decoded_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    decoded: list[tuple[int, int]] = []
+    plain = TiffWindows._decoded
+
+    def counted(self: TiffWindows, page: Page, plane: int, row: int, column: int) -> np.ndarray:
+        decoded.append((row, column))
+        return plain(self, page, plane, row, column)
+
+    monkeypatch.setattr(TiffWindows, "_decoded", counted)
+    read = TiffWindows(write_tiff(tmp_path / "a.tif", noise("uint8", 1), tile=(16, 16)))
+    for most, expected in ((512, []), (256, [(0, 1), (0, 0)]), (1, [(0, 1), (0, 0)])):
+        monkeypatch.setattr(windows, "KEPT_BYTES", most)  # a tile has 256 bytes
+        windows._tiles.forget()
+        read.window(3, 18, 4, 4)
+        read.window(3, 3, 4, 4)
+        decoded.clear()
+        read.window(0, 0, 2, 2)
+        read.window(3, 18, 4, 4)
+        read.window(3, 3, 4, 4)
+        assert decoded == expected
 
 
 def test_unknown_compression(tmp_path: Path) -> None:

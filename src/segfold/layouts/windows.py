@@ -16,7 +16,7 @@ from segfold.layouts.damage import DEFLATE
 from segfold.layouts.picture import decoded, in_order
 from segfold.layouts.tiff import Page, read_pages
 
-KEPT_BYTES = 1 << 25  # of decoded tiles, of all images of a process
+KEPT_BYTES = 1 << 24  # of decoded tiles, of all images of a process; the last one is kept whatever its size
 _BAND_BYTES = 1 << 24  # of the bands in which a whole image is read, or of one row of tiles
 _MOST_SEGMENT = 1 << 26  # bytes of a decoded tile or strip; of larger ones a window is no better than the whole
 _MOST_PIXELS, _LONGEST_SIDE = 1 << 30, 10**6  # that OpenCV reads
@@ -210,10 +210,10 @@ class _Tiles:
 
     def keep(self, key: _Key, tile: np.ndarray) -> None:
         with self._lock:
-            if key not in self._kept and tile.nbytes <= KEPT_BYTES:
+            if key not in self._kept:
                 self._kept[key] = tile
                 self._bytes += tile.nbytes
-            while self._bytes > KEPT_BYTES:
+            while self._bytes > KEPT_BYTES and len(self._kept) > 1:
                 self._bytes -= self._kept.popitem(last=False)[1].nbytes
 
     def forget(self) -> None:
