@@ -54,11 +54,11 @@ def first_stage(home: Path, size: int, batch_size: int, overrides: Sequence[str]
     )
 
 
-def gmacs(network: nn.Module, size: int) -> float:
+def gmacs(network: nn.Module, size: int, channels: int = 3) -> float:
     """10⁹ multiplications of one image's forward pass in training mode; the backward pass takes about two more."""
     was_training = network.training
     norms = {name: buffer.clone() for name, buffer in network.named_buffers()}
-    images = torch.zeros(2, 3, size, size, device=next(network.parameters()).device)
+    images = torch.zeros(2, channels, size, size, device=next(network.parameters()).device)
     network.train()
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         network(images)
