@@ -13,7 +13,7 @@ venv := .venv
 run := $(venv)/bin/python -m segfold
 export NO_ALBUMENTATIONS_UPDATE := 1
 
-.PHONY: help setup demo settings test test-slow check data folds look bench zoo train cv predict submit check-csv score clean
+.PHONY: help setup demo settings test test-slow check data folds look bench bench-full zoo train cv predict submit check-csv score clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  \1 — /'
@@ -45,7 +45,10 @@ test-slow: setup ## the tests that take minutes
 	@OMP_NUM_THREADS=1 $(venv)/bin/python -m pytest -n 2 -m slow
 
 bench: setup ## every figure that the README quotes, against its peers: make bench, make bench only=NAME
-	@$(venv)/bin/python -m benchmarks $(if $(only),--only "$(only)")
+	@BENCH_SCALE=$(or $(BENCH_SCALE),0.5) $(venv)/bin/python -m benchmarks $(if $(only),--only "$(only)")
+
+bench-full: ## the same at full size, which takes long for large images: make bench-full only=tiles
+	@$(MAKE) --no-print-directory bench BENCH_SCALE=1 $(if $(only),only="$(only)")
 
 zoo: setup ## every system of configs/zoo, and the default's ablations, for 4 minutes each on the real data: make zoo, epochs=30
 	@test -d data/$(competition) || { echo "no data/$(competition): make data from=PATH first" >&2; exit 2; }

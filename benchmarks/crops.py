@@ -22,7 +22,7 @@ TARGET = 0.9
 
 
 def rows(effort: Effort, folder: Path) -> Sequence[Row]:
-    side, steps = effort.size(SIDE, 2 * CROP), effort.size(STEPS, 2)
+    side, steps = effort.side(SIDE, 2 * CROP), effort.size(STEPS, 2)
     make_competition(folder, "whole", train=[side] * IMAGES)
     cut_competition(folder, "parts", "whole", CROP)
     parts = load_split(competition(folder, "parts"), "train", folder)

@@ -57,9 +57,14 @@ class Row:
 
 @dataclass(frozen=True)
 class Effort:
-    """How long to measure. ``quick`` only shows that a benchmark runs; its figures mean nothing."""
+    """How long to measure. ``quick`` only shows that a benchmark runs; its figures mean nothing.
+
+    Attributes:
+        scale: of the sides of large images, above 0 and at most 1, the size that is meant.
+    """
 
     quick: bool = False
+    scale: float = 1.0
 
     def least(self, rounds: int) -> int:
         """Rounds that must be taken."""
@@ -72,6 +77,10 @@ class Effort:
     def size(self, full: int, quick: int) -> int:
         """How much work a round is."""
         return quick if self.quick else full
+
+    def side(self, full: int, quick: int) -> int:
+        """Of a large image, in pixels: a multiple of 512, or ``quick``."""
+        return quick if self.quick else max(512, int(full * self.scale) // 512 * 512)
 
 
 Seconds = dict[str, list[float]]

@@ -30,7 +30,7 @@ MIB = 2**20
 
 
 def rows(effort: Effort, folder: Path) -> Sequence[Row]:
-    sides = [effort.size(side, side // 8) for side in SIDES]
+    sides = [effort.side(side, side // 8) for side in SIDES]
     make_competition(folder, NAME, test=sides)
     ways = {"tiles": True, "tiles-cache": False}
     found = {}

@@ -74,6 +74,26 @@ def test_difference_is_relative_to_the_peer() -> None:
 def test_effort() -> None:
     assert (Effort().least(21), Effort().seconds(5.0), Effort().size(4000, 10)) == (21, 5.0, 4000)
     assert (Effort(True).least(21), Effort(True).seconds(5.0), Effort(True).size(4000, 10)) == (2, 0.0, 10)
+    assert [Effort(scale=scale).side(8192, 1024) for scale in (1.0, 0.5, 0.3, 0.01)] == [8192, 4096, 2048, 512]
+    assert Effort(True, 0.5).side(8192, 1024) == 1024
+
+
+@pytest.mark.parametrize(("text", "wanted"), [("", 1.0), ("0.5", 0.5), ("1", 1.0)])
+def test_the_environment_says_how_large_images_are(monkeypatch: pytest.MonkeyPatch, text: str, wanted: float) -> None:
+    efforts: list[Effort] = []
+    monkeypatch.setenv("BENCH_SCALE", text)
+    monkeypatch.setattr(command, "measure", lambda names, effort: efforts.append(effort) or ([], {}))
+    assert command.main(["--only", "rle"]) == 0 and efforts == [Effort(False, wanted)]
+
+
+@pytest.mark.parametrize("text", ["0", "2", "half", "-1", "nan"])
+def test_another_scale_is_refused(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], text: str
+) -> None:
+    monkeypatch.setenv("BENCH_SCALE", text)
+    with pytest.raises(SystemExit, match="2"):
+        command.main(["--only", "rle"])
+    assert f"BENCH_SCALE is {text!r}: expected a number above 0 and at most 1" in capsys.readouterr().err
 
 
 def test_the_table_says_met_missed_or_not_asked_here() -> None:
