@@ -20,7 +20,7 @@ from segfold.machine import resolve
 from segfold.settings import Experiment
 from segfold.settings.views import crop_of, sizing_of, views_of
 from segfold.store import open_store
-from segfold.store.reader import to_probability
+from segfold.store.codes import to_probability
 from small_project import ROOT
 
 SHIPPED = {"hubmap-kidney": "hubmap-crops", "airbus-ships": "airbus-crops"}

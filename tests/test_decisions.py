@@ -7,7 +7,7 @@ import pytest
 import scipy.ndimage
 
 from segfold.post import Decision, Decisions, Seen
-from segfold.store.reader import HALF
+from segfold.store.codes import HALF
 from segfold.tasks import FOREGROUND, Multiclass, Multilabel, Task
 from store_samples import smooth
 

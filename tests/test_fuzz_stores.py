@@ -10,7 +10,8 @@ import pytest
 
 from fuzzing import TOKENS, WrongError, counts, fuzz, mutated, mutated_words, some
 from segfold.errors import SegfoldError
-from segfold.store.reader import open_store, to_codes
+from segfold.store.codes import to_codes
+from segfold.store.reader import open_store
 from segfold.store.writer import StoreWriter
 from store_samples import IDS, META, SHAPES, images, write
 

@@ -22,7 +22,7 @@ from segfold.post.largest import Largest
 from segfold.post.smooth import Smooth
 from segfold.post.threshold import threshold_code
 from segfold.schema import settings_model
-from segfold.store.reader import HALF, to_codes
+from segfold.store.codes import HALF, to_codes
 from store_samples import smooth
 
 masks = hnp.arrays(np.uint8, hnp.array_shapes(min_dims=2, max_dims=2, max_side=9), elements=st.integers(0, 1))

@@ -17,7 +17,7 @@ from segfold.errors import SegfoldError
 from segfold.metrics import METRICS
 from segfold.post import Decision, MaskSizes
 from segfold.post.threshold import threshold_code
-from segfold.store.reader import HALF, to_codes
+from segfold.store.codes import HALF, to_codes
 from store_samples import smooth
 
 SIZES = MaskSizes(101**2, 3000)

@@ -14,7 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from segfold.store.reader import open_store, to_codes, to_probability
+from segfold.store.codes import to_codes, to_probability
+from segfold.store.reader import open_store
 from segfold.store.writer import StoreWriter
 from store_samples import IDS, META, SHAPES, images, write
 
@@ -45,6 +46,20 @@ def test_codes_go_there_and_back_and_clip():
     assert to_codes([-0.1, 1.1, np.inf]).tolist() == [0, 65535, 65535]
     with pytest.raises(ValueError, match="not a number"):
         to_codes([0.5, np.nan])
+    for values in ([np.nan], [0.5, np.nan, 0.25]):
+        with pytest.raises(ValueError, match="not a number"):
+            to_codes(np.array(values, np.float32))
+
+
+def test_codes_of_single_precision_are_those_of_double() -> None:
+    """Around every half-way case, beyond 0 and 1, and of a view that is not in one piece."""
+    halves = ((np.arange(65535) + 0.5) / 65535).astype(np.float32)
+    near = [np.nextafter(halves, np.float32(to)) for to in (-1, 2)]
+    beyond = np.array([-1, -0.0, 1.5, 1e30, -1e30, np.inf, -np.inf, 1e-40], np.float32)
+    values = np.concatenate([halves, *near, beyond])
+    assert np.array_equal(to_codes(values), to_codes(values.astype(np.float64)))
+    plane = values[: 400 * 300].reshape(400, 300)
+    assert np.array_equal(to_codes(plane[::3, 5:77]), to_codes(plane.astype(np.float64))[::3, 5:77])
 
 
 def test_files_are_those_of_the_design(tmp_path):

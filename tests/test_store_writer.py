@@ -13,7 +13,8 @@ import pytest
 
 from segfold.errors import SegfoldError
 from segfold.store import writer as store_writer
-from segfold.store.reader import open_store, to_codes
+from segfold.store.codes import to_codes
+from segfold.store.reader import open_store
 from segfold.store.writer import StoreWriter
 from store_samples import IDS, META, SHAPES, images, write
 

@@ -11,7 +11,7 @@ from segfold.ensemble.axes import THRESHOLDS
 from segfold.ensemble.sweep import Sweep
 from segfold.post.areas import AREAS
 from segfold.post.threshold import threshold_code
-from segfold.store.reader import HALF
+from segfold.store.codes import HALF
 from store_samples import smooth
 
 

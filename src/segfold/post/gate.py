@@ -5,7 +5,7 @@ from typing import Any
 
 from segfold.post.step import EmptyingStep, MaskSizes, Seen
 from segfold.ranges import Share
-from segfold.store.reader import to_codes
+from segfold.store.codes import to_codes
 
 
 class Gate(EmptyingStep):

@@ -1,6 +1,6 @@
 """Where a probability becomes foreground."""
 
-from segfold.store.reader import to_codes
+from segfold.store.codes import to_codes
 
 
 def threshold_code(value: float) -> int:

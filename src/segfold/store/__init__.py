@@ -1,7 +1,8 @@
 """The probability store: what networks predict, by split and set of weights, one flat file each."""
 
+from segfold.store.codes import HALF, to_codes, to_probability
 from segfold.store.mean import MeanStore, Probabilities
-from segfold.store.reader import HALF, ProbabilityStore, open_store, to_codes, to_probability
+from segfold.store.reader import ProbabilityStore, open_store
 from segfold.store.shards import Shard, join_shards, remove_shards
 from segfold.store.writer import StoreWriter
 

@@ -23,31 +23,10 @@ import numpy.typing as npt
 
 from segfold.errors import SegfoldError
 from segfold.files import read_json
+from segfold.store.codes import to_codes, to_probability
 from segfold.store.table import StoreTable, shared_table
 
-TOP = 65535
 _PIECES, _PIECE = 32, 4096  # number of pieces, and bytes of each
-HALF = 1 << 15
-"""Code of the probability 0.5."""
-
-
-def to_codes(probability: npt.ArrayLike) -> npt.NDArray[np.uint16]:
-    """Codes ``floor(65535 p + 1/2)``, exact for float16 and float32; values outside 0..1 are clipped.
-
-    Raises:
-        ValueError: a value is not a number.
-    """
-    # In double precision 65535 times a float32 is exact; in single precision half-way cases would round away.
-    scaled = np.asarray(probability, np.float64) * TOP
-    scaled += 0.5
-    if np.isnan(scaled).any():
-        raise ValueError("a probability is not a number")
-    return np.clip(scaled, 0, TOP).astype(np.uint16)
-
-
-def to_probability(codes: npt.ArrayLike) -> npt.NDArray[np.float32]:
-    """Probabilities ``code / 65535``; ``to_codes`` takes them back to the same codes."""
-    return np.asarray(codes, np.float32) / np.float32(TOP)
 
 
 def plain_meta(meta: Mapping[str, Any]) -> dict[str, Any]:

@@ -19,15 +19,8 @@ from segfold.errors import SegfoldError
 from segfold.faults import fault
 from segfold.files import read_json, write_atomic, write_json
 from segfold.locks import Lock, alone_in
-from segfold.store.reader import (
-    ProbabilityStore,
-    image_path,
-    open_store,
-    plain_meta,
-    read_entries,
-    sampled_digest,
-    to_codes,
-)
+from segfold.store.codes import to_codes
+from segfold.store.reader import ProbabilityStore, image_path, open_store, plain_meta, read_entries, sampled_digest
 from segfold.store.table import table_offsets, table_text
 
 _VALUES = 1 << 19
