@@ -103,7 +103,14 @@ class _Merging:
         self._logits: dict[int, np.ndarray] = {}
 
     def strips(self, position: int, number: int, answer: Planes, logits: np.ndarray | None) -> Iterator[Strip]:
-        """What is finished once the answer to a view of an image, N×C×height×width, is added."""
+        """What is finished once the answer to a view of an image is added.
+
+        Args:
+            position: of the image among those that are predicted.
+            number: of the view.
+            answer: C×height×width, of the size that the view's sizing gives.
+            logits: (T,) of the image head, one for each symmetry of the view; None of a network without one.
+        """
         height, width = self._shapes[position]
         views = self._plan.views((height, width))
         view = views[number]
