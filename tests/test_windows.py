@@ -303,3 +303,21 @@ def test_other_processes_and_threads(tmp_path: Path, method: str) -> None:
     process.start()
     np.testing.assert_array_equal(results.get(timeout=60), expected)
     process.join()
+
+
+def test_a_worker_that_is_forked_while_a_tile_is_kept_reads_on(tmp_path: Path) -> None:
+    """A loader's worker inherits the lock as another thread holds it, and nobody there would give it back."""
+    path = write_tiff(tmp_path / "a.tif", noise("uint8", 1), tile=(16, 16))
+    read = TiffWindows(path)
+    wanted = read.window(0, 0, 20, 20)
+
+    def same() -> None:
+        raise SystemExit(0 if np.array_equal(read.window(0, 0, 20, 20), wanted) else 1)
+
+    with windows._tiles._lock:
+        child = multiprocessing.get_context("fork").Process(target=same)
+        child.start()
+    child.join(20)
+    ended = child.exitcode
+    child.kill()
+    assert ended == 0
