@@ -86,10 +86,10 @@ def test_the_head_trains_and_is_not_computed_in_eval_mode(home: Path) -> None:
     shutil.copy(ROOT / "configs" / "quick.yaml", home / "configs")
     small = ["model.encoder=test_resnet", "model.decoder_channels=8", "stages.small.size=32", "stages.full.size=32"]
     config, log = trained(home, COMMANDS[0], *small)
-    assert "auxiliary: true" in config and config.count("auxiliary:\n") == 2 and "over: all" in config
+    assert "second: true" in config and config.count("second:\n") == 2 and "over: all" in config
     assert [line["stage"] for line in log] == ["small", "full"]
     for line in log:
-        assert {"auxiliary", "levels", "image"} <= line.keys() and 0 < float(str(line["auxiliary"])) < 10
+        assert {"second", "levels", "image"} <= line.keys() and 0 < float(str(line["second"])) < 10
     code = """
 from pathlib import Path
 import torch
@@ -100,15 +100,15 @@ def unet(**heads):
     torch.manual_seed(0)
     return build_model("unet", 3, 1, encoder="test_resnet", weights="none", decoder_channels=8, heads=heads)
 
-net, pixels = unet(auxiliary=True, image=True), torch.zeros(2, 3, 64, 64, dtype=torch.uint8)
+net, pixels = unet(second=True, image=True), torch.zeros(2, 3, 64, 64, dtype=torch.uint8)
 ran = []
-net.auxiliary.register_forward_hook(lambda *_: ran.append("auxiliary"))
+net.second.register_forward_hook(lambda *_: ran.append("second"))
 assert set(net.eval()(pixels).heads) == {"image"} and not ran
 found = net.train()(pixels)
-assert set(found.heads) == {"image", "auxiliary"} and found.heads["auxiliary"].shape == (2, 1, 64, 64)
+assert set(found.heads) == {"image", "second"} and found.heads["second"].shape == (2, 1, 64, 64)
 
-state = load_file(next(Path("runs").glob("auxiliary*/fold0/model.safetensors")))
-assert any(name.startswith("auxiliary.") for name in state)
+state = load_file(next(Path("runs").glob("second*/fold0/model.safetensors")))
+assert any(name.startswith("second.") for name in state)
 """
     python(home, code)
 
@@ -262,7 +262,7 @@ def test_the_suite_holds_what_was_added_to_its_laws(home: Path) -> None:
     command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *(f"tests/test_{law}.py" for law in laws)]
     command += [
         "-k",
-        "thumbnail or unpadded or auxiliary or log_cosh or log-cosh or f_beta or posterise or hull or held_to_these_laws or cases "
+        "thumbnail or unpadded or second or log_cosh or log-cosh or f_beta or posterise or hull or held_to_these_laws or cases "
         "or exceptions",
     ]
     done = run(home, command, PYTHONPATH="src")
@@ -280,7 +280,7 @@ def test_the_suite_holds_what_was_added_to_its_laws(home: Path) -> None:
     done = run(home, [*command, "-vv"], PYTHONPATH="src")
     assert done.returncode == 0, done.stdout
     passed = re.findall(r"^(\S+) PASSED", done.stdout, re.MULTILINE)
-    for name in ("thumbnail", "unpadded", "auxiliary", "log-cosh-smooth", "f_beta", "posterise"):
+    for name in ("thumbnail", "unpadded", "second", "log-cosh-smooth", "f_beta", "posterise"):
         assert sum(f"[{name}" in test for test in passed) >= 4, passed
 
 
@@ -316,9 +316,9 @@ for override in sys.argv[1:]:
 """
     wrong = {
         "model.widht=8": "did you mean width?",
-        "model={name: unet, heads: {auxilary: true}}": "unknown key model.heads.auxilary; did you mean auxiliary?",
-        "model={name: frrn, heads: {auxiliary: true}}": "unknown key model.heads.auxiliary; known here: image",
-        "stages.warm.loss.heads.auxiliary=-1": "stages.warm.loss.heads.auxiliary.weight: Input should be greater",
+        "model={name: unet, heads: {secnd: true}}": "unknown key model.heads.secnd; did you mean second?",
+        "model={name: frrn, heads: {second: true}}": "unknown key model.heads.second; known here: image",
+        "stages.warm.loss.heads.second=-1": "stages.warm.loss.heads.second.weight: Input should be greater",
         "stages.warm.loss.mask.log_cosh_dice.smooth=-1": "stages.warm.loss.mask.log_cosh_dice.smooth: Input should be",
         "augment.posterise.levels=1": "augment.posterise.levels: Input should be greater than or equal to 2, found 1",
     }

@@ -66,7 +66,7 @@ def test_every_parameter_learns_and_other_weights_stay_what_they_were(head: str)
 
 @pytest.mark.parametrize("name", HEADED)
 def test_networks_without_levels_have_the_heads_that_need_none(name: str) -> None:
-    assert set(DeepestHeads.model_fields) == {head for head in HEADS if not HEADS[head].needs_levels}
+    assert set(DeepestHeads.model_fields) == {head for head in HEADS if HEADS[head].needs == "deepest"}
     torch.manual_seed(0)
     wanted = dict.fromkeys(DeepestHeads.model_fields, True)
     model = build_model(name, 3, 1, **SMALL[name], heads=wanted).train()
@@ -87,7 +87,7 @@ def test_heads_are_drawn_in_the_order_of_the_family() -> None:
     every = unet(heads=dict.fromkeys(HEADS, True))
     assert [name for name, _ in every.named_children() if name in HEADS] == list(HEADS)
     torch.manual_seed(3)
-    offer = Offer(deepest=6, classes=1, hidden=4, levels=(5, 6, 7))
+    offer = Offer(deepest=6, classes=1, hidden=4, levels=(5, 6, 7), middle=3)
     alike = []
     for _ in range(2):
         torch.manual_seed(3)
@@ -98,9 +98,13 @@ def test_heads_are_drawn_in_the_order_of_the_family() -> None:
 @heads
 def test_a_head_sees_what_a_network_offers(head: str) -> None:
     """Built from any offer, without a network; channels and sizes are those of the offer."""
-    offer = Offer(deepest=6, classes=2, hidden=4, levels=(5, 6, 7), dropout=0.5, bias=True)
+    offer = Offer(deepest=6, classes=2, hidden=4, levels=(5, 6, 7), dropout=0.5, bias=True, middle=3)
     seen = Features(
-        torch.randn(2, 6, 4, 4), [torch.randn(2, c, 32 >> i, 32 >> i) for i, c in enumerate(offer.levels)], 2
+        torch.randn(2, 6, 4, 4),
+        [torch.randn(2, c, 32 >> i, 32 >> i) for i, c in enumerate(offer.levels)],
+        2,
+        middle=torch.randn(2, 3, 8, 8),
+        size=(64, 64),
     )
     logits = HEADS[head](offer)(seen)
     assert logits.shape == (2, 1) if HEADS[head].of == "image" else logits.shape[-3:] == (2, 64, 64)

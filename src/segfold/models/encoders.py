@@ -70,10 +70,11 @@ class Encoder(nn.Module):
         combine: of scSE.
         options: further arguments of timm's ``create_model`` (``drop_path_rate``, ``img_size``).
         attention_stages: numbers of the features that are gated, from 1, the finest.
+        every_stage: of features of the same size keep all: those of dilated encoders (``output_stride`` in ``options``).
 
     Attributes:
         channels: of each feature.
-        strides: of each feature, increasing powers of two.
+        strides: of each feature, increasing powers of two; with ``every_stage`` neighbours may have the same.
         divisor: height and width of the input must be multiples of it.
         only_size: the one height and width that the network takes, if there is but one.
 
@@ -93,6 +94,7 @@ class Encoder(nn.Module):
         combine: Combine = "sum",
         options: Mapping[str, Any] | None = None,
         attention_stages: Stages = "all",
+        every_stage: bool = False,
     ) -> None:
         super().__init__()
         _check_name(name)
@@ -104,10 +106,10 @@ class Encoder(nn.Module):
         mean, std = (config.mean, config.std) if config else ((0.5,) * 3, (0.5,) * 3)
         self.input = InputLayer(channel_statistics(mean, in_channels), channel_statistics(std, in_channels))
         last = {stride: i for i, stride in enumerate(pyramid.strides)}
-        self._kept = tuple(last.values())
+        self._kept = tuple(range(len(pyramid.strides))) if every_stage else tuple(last.values())
         self._channels_last = _is_channels_last(self.net)
         self.channels = tuple(pyramid.channels[i] for i in self._kept)
-        self.strides = tuple(last)
+        self.strides = tuple(pyramid.strides[i] for i in self._kept)
         self.divisor = pyramid.divisor
         self.only_size = pyramid.only_size
         chosen = chosen_stages(attention_stages, len(self._kept), "encoder_attention_stages", f"encoder {name}")

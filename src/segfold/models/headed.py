@@ -1,24 +1,24 @@
 """What networks with further heads have in common."""
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 
 from pydantic import Field, create_model
 from torch import Tensor, nn
 
-from segfold.models.heads import HEADS, Features, Of, Offer, head_summary
+from segfold.models.heads import HEADS, Features, Need, Of, Offer, head_summary
 from segfold.schema import Settings
 
 
-def head_switches(title: str, levels: bool, further: Mapping[str, str] = {}) -> Any:
+def head_switches(title: str, offered: tuple[Need, ...] = (), further: Mapping[str, str] = {}) -> Any:
     """Settings model of the heads that a network can have: one switch each, off unless it is set.
 
     Args:
         title: name of the new class, for messages.
-        levels: whether the network has decoder levels for its heads to see.
+        offered: what the network has for its heads to see, beside its deepest feature.
         further: switches beside them by name, and what each does.
     """
-    names = {name: head_summary(name) for name, head in HEADS.items() if levels or not head.needs_levels}
+    names = {name: head_summary(name) for name, head in HEADS.items() if head.needs in ("deepest", *offered)}
     fields: dict[str, Any] = {
         name: (bool, Field(default=False, description=text)) for name, text in {**names, **further}.items()
     }
@@ -28,9 +28,16 @@ def head_switches(title: str, levels: bool, further: Mapping[str, str] = {}) -> 
 if TYPE_CHECKING:
     DeepestHeads: TypeAlias = Settings
 else:
-    DeepestHeads = head_switches("DeepestHeads", levels=False)
+    DeepestHeads = head_switches("DeepestHeads")
 """Heads of networks without decoder levels: those that see the deepest feature alone."""
 NO_HEADS = DeepestHeads()
+
+if TYPE_CHECKING:
+    AuxiliaryHeads: TypeAlias = Settings
+else:
+    AuxiliaryHeads = head_switches("AuxiliaryHeads", ("middle",))
+"""Heads of networks that offer a feature midway beside the deepest."""
+NO_AUXILIARY = AuxiliaryHeads()
 
 
 class Headed(nn.Module):
@@ -41,6 +48,8 @@ class Headed(nn.Module):
     """
 
     head_names: tuple[str, ...] = ()
+    head_places: ClassVar[Mapping[str, str]] = {}
+    """Children of another name than their head's, for networks whose tensors have the names of a published one."""
 
     def add_heads(self, switches: Settings, offer: Offer) -> None:
         """Builds the heads that are switched on, in the order of ``HEADS``.
@@ -50,14 +59,14 @@ class Headed(nn.Module):
         """
         wanted = [name for name in HEADS if getattr(switches, name, False)]
         for name in wanted:
-            self.add_module(name, HEADS[name](offer))  # type: ignore[arg-type]
+            self.add_module(self.head_places.get(name, name), HEADS[name](offer))  # type: ignore[arg-type]
         self.head_names = tuple(sorted(wanted))
 
     def head_logits(self, features: Features, of: Of | None = None) -> dict[str, Tensor]:
         """Logits by the heads' names, only those of pixels or of images if so asked; in eval mode what inference uses."""
         found = {}
         for name in self.head_names:
-            head: Any = getattr(self, name)
+            head: Any = getattr(self, self.head_places.get(name, name))
             if of in (None, head.of) and (self.training or head.in_inference):
                 found[name] = head(features)
         return found

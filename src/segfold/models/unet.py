@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     Heads: TypeAlias = Settings
 else:
     Heads = head_switches(
-        "Heads", levels=True, further={"fuse_image": "The main pixel head sees the image head's feature."}
+        "Heads", ("levels", "middle"), further={"fuse_image": "The main pixel head sees the image head's feature."}
     )
 NO_HEADS = Heads()
 
@@ -168,7 +168,7 @@ class UNet(Headed):
         self.fuse_image = switches.fuse_image
         self.pixels = PixelHead(levels, classes, form, head_channels, dropout, head_channels if self.fuse_image else 0)
         deepest = self.encoder.channels[-1]
-        self.add_heads(switches, Offer(deepest, classes, head_channels, levels, dropout, conv_bias, form))
+        self.add_heads(switches, Offer(deepest, classes, head_channels, levels, dropout, conv_bias, form, levels[1]))
         if made.drawn_last:
             kaiming(self.centre)
 
@@ -202,7 +202,9 @@ class UNet(Headed):
         """
         check_pixels(pixels, self.in_channels, self.stride, self.encoder.only_size)
         features = self.encoder(pixels)
-        seen = Features(features[-1], self.decode(features), self.finest_stride)
+        levels = self.decode(features)
+        size = (pixels.shape[2], pixels.shape[3])
+        seen = Features(features[-1], levels, self.finest_stride, middle=levels[1], size=size)
         if self.fuse_image:
             seen = seen._replace(image=self.image.feature(seen.deepest))
         heads = self.head_logits(seen, "image")

@@ -29,11 +29,12 @@ def parameter_groups(
     Raises:
         SegfoldError: ``encoder_lr`` is given for a network without an encoder.
     """
+    inside: set[int] = set()
     if encoder_lr != 1.0:
-        encoder_of(network, "optimizer encoder_lr")
+        inside = {id(parameter) for parameter in encoder_of(network, "optimizer encoder_lr").parameters()}
     groups: dict[tuple[float, float], ParameterGroup] = {}
-    for name, parameter in network.named_parameters():
-        lr_factor = encoder_lr if name.startswith("encoder.") else 1.0
+    for parameter in network.parameters():
+        lr_factor = encoder_lr if id(parameter) in inside else 1.0
         decay = weight_decay if decay_norms or parameter.ndim > 1 else 0.0
         group = groups.setdefault((lr_factor, decay), {"params": [], "lr_factor": lr_factor, "weight_decay": decay})
         group["params"].append(parameter)

@@ -7,7 +7,8 @@ module in the network. Heads are built in this order, in which their first weigh
 
 from pkgutil import resolve_name
 
-from segfold.models.heads.base import Features, Form, Head, Of, Offer, last_layer
+from segfold.models.heads.auxiliary import AuxiliaryHead
+from segfold.models.heads.base import Features, Form, Head, Need, Of, Offer, last_layer
 from segfold.models.heads.image import ImageHead
 from segfold.models.heads.levels import LevelHeads
 from segfold.models.heads.pixel import PixelHead, hypercolumn
@@ -16,6 +17,7 @@ _PLACES = {
     "nonempty": "nonempty:NonemptyHead",
     "levels": "levels:LevelHeads",
     "image": "image:ImageHead",
+    "auxiliary": "auxiliary:AuxiliaryHead",
 }
 """A head's name in settings, its file in this folder, and its class there."""
 
@@ -29,11 +31,13 @@ def head_summary(name: str) -> str:
 
 __all__ = [
     "HEADS",
+    "AuxiliaryHead",
     "Features",
     "Form",
     "Head",
     "ImageHead",
     "LevelHeads",
+    "Need",
     "Of",
     "Offer",
     "PixelHead",

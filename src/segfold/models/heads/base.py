@@ -8,6 +8,8 @@ from torch import Tensor, nn
 
 Of = Literal["pixels", "image"]
 Form = Literal["finest", "factorised", "concat"]
+Need = Literal["deepest", "levels", "middle"]
+"""What a head sees of a network: the deepest feature, which all have, the decoder's levels, or a feature midway."""
 
 
 @dataclass(frozen=True)
@@ -19,6 +21,7 @@ class Offer:
         classes: logits a pixel.
         hidden: channels within a head, ``model.head_channels``; 0 for none.
         levels: channels of the decoder's levels, from fine to coarse; empty where a network has none.
+        middle: channels of the feature midway that an auxiliary head sees; 0 where a network has none.
         dropout: share of channels dropped in training.
         bias: whether convolutions before a batch norm have one.
         form: of the pixel heads, see ``PixelHead``.
@@ -31,6 +34,7 @@ class Offer:
     dropout: float = 0.0
     bias: bool = False
     form: Form = "finest"
+    middle: int = 0
 
 
 class Features(NamedTuple):
@@ -44,6 +48,10 @@ class Features(NamedTuple):
     """Of the finest level."""
     image: Tensor | None = None
     """N×F×1×1, the image head's feature, where it is already there."""
+    middle: Tensor | None = None
+    """N×C×h×w, of an encoder stage or a decoder level, where the network has an auxiliary head."""
+    size: tuple[int, int] = (0, 0)
+    """Height and width of the logits, for heads that need them beside ``middle``."""
 
 
 class Head(Protocol):
@@ -52,12 +60,12 @@ class Head(Protocol):
     Attributes:
         of: ``pixels`` gives N×C×H×W at the input's size, or N×S×C×H×W for several maps whose losses add up; ``image``
             gives N×1, above 0 where the mask is not empty. The stage's loss goes by the shape.
-        needs_levels: whether only networks with decoder levels can have it.
+        needs: what a network must have for it.
         in_inference: whether it is computed in eval mode too.
     """
 
     of: ClassVar[Of]
-    needs_levels: ClassVar[bool]
+    needs: ClassVar[Need]
     in_inference: ClassVar[bool]
 
     def __init__(self, offer: Offer) -> None: ...

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from segfold.errors import SegfoldError
-from segfold.models.heads.base import Features, Of, Offer, last_layer
+from segfold.models.heads.base import Features, Need, Of, Offer, last_layer
 
 
 class ImageHead(nn.Module):
@@ -20,7 +20,7 @@ class ImageHead(nn.Module):
     """
 
     of: ClassVar[Of] = "image"
-    needs_levels = False
+    needs: ClassVar[Need] = "deepest"
     in_inference = True
 
     def __init__(self, offer: Offer) -> None:

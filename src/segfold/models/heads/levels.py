@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from segfold.models.blocks import conv_bn_relu, kaiming, upsample
-from segfold.models.heads.base import Features, Of, Offer, last_layer
+from segfold.models.heads.base import Features, Need, Of, Offer, last_layer
 
 
 class LevelHeads(nn.Module):
@@ -16,7 +16,7 @@ class LevelHeads(nn.Module):
     """
 
     of: ClassVar[Of] = "pixels"
-    needs_levels = True
+    needs: ClassVar[Need] = "levels"
     in_inference = False
 
     def __init__(self, offer: Offer) -> None:

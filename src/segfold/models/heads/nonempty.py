@@ -2,7 +2,7 @@
 
 from typing import ClassVar
 
-from segfold.models.heads.base import Of, Offer
+from segfold.models.heads.base import Need, Of, Offer
 from segfold.models.heads.pixel import PixelHead
 
 
@@ -13,7 +13,7 @@ class NonemptyHead(PixelHead):
     """
 
     of: ClassVar[Of] = "pixels"
-    needs_levels = True
+    needs: ClassVar[Need] = "levels"
     in_inference = False
 
     def __init__(self, offer: Offer) -> None:
