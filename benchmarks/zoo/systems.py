@@ -114,5 +114,8 @@ class Comparison:
         return "-".join([self.competition, system.slug, side, *([system.encoder] if system.encoder else [])])
 
     def settings(self, system: System, size: Shape, images: int, epochs: int = 1) -> list[str]:
-        """Overrides of a system's config for a training of so many images an epoch at a size."""
-        return [*self.common(size, images, epochs), *system.overrides]
+        """Overrides of a system's config for a training of so many images an epoch at a size.
+
+        Nothing is compiled: a speed that is measured over seconds then is that of the minutes, and no time goes to compiling.
+        """
+        return ["machine.compile=false", *self.common(size, images, epochs), *system.overrides]
