@@ -18,9 +18,10 @@ SMALL: dict[str, dict[str, Any]] = {
     "dlinknet": {**ENCODER, "dilations": (1, 2), "centre_channels": 16},
     "fc_densenet": {"layers": (2, 3), "bottleneck": 2, "growth": 4, "first_channels": 8, "dropout": 0.2},
     "frrn": {"channels": 4, "residual_channels": 3},
+    "gcn": {**ENCODER, "channels": 8},
 }
 """Settings that make a model small; one that is not named is small as it is."""
-STRIDES = {"linknet": 32, "dlinknet": 32, "fc_densenet": 1, "frrn": 16}
+STRIDES = {"linknet": 32, "dlinknet": 32, "fc_densenet": 1, "frrn": 16, "gcn": 32}
 OTHERS = [name for name in MODELS if name != "unet"]
 HEADED = [name for name in OTHERS if "heads" in inspect.signature(MODELS[name]).parameters]
 IMAGE_HEAD = {name: {"heads": {"image": True}} if name in HEADED else {} for name in OTHERS}
@@ -113,9 +114,8 @@ def test_every_parameter_learns(name: str) -> None:
 def test_the_image_head_reaches_no_decoder(name: str) -> None:
     model = small(name, heads={"image": True}).train()
     model(pixels()).image.sum().backward()
-    behind = [
-        p.grad for n, p in model.named_parameters() if n.split(".")[0] in ("decoder", "tail", "up", "last", "merged")
-    ]
+    decoding = ("decoder", "tail", "up", "last", "merged", "scores", "refine")
+    behind = [p.grad for n, p in model.named_parameters() if n.split(".")[0] in decoding]
     assert len(behind) > 4 and all(gradient is None for gradient in behind)
 
 
@@ -157,7 +157,7 @@ def test_a_network_with_checkpoints_compiles_in_one_piece() -> None:
     torch.testing.assert_close(a.image, b.image)
 
 
-@pytest.mark.parametrize("name", ["linknet", "dlinknet"])
+@pytest.mark.parametrize("name", ["linknet", "dlinknet", "gcn"])
 def test_decoders_compile_in_one_piece(name: str) -> None:
     """The encoder, most of a compiler's work, is held to this in the U-Net's tests, FRRN's scales in their own."""
     model = small(name).eval()
