@@ -21,6 +21,7 @@ _PLACES = {
     "dlinknet": "dlinknet:DLinkNet",
     "fc_densenet": "fc_densenet:FCDenseNet",
     "frrn": "frrn:FRRN",
+    "fcn_dilated": "fcn_dilated:FCNDilated",
 }
 """A model's name in settings, its file in this folder, and its class there."""
 
