@@ -22,6 +22,13 @@ SMALL: dict[str, dict[str, Any]] = {
 }
 """Settings that make a model small; one that is not named is small as it is."""
 STRIDES = {"linknet": 32, "dlinknet": 32, "fc_densenet": 1, "frrn": 16, "gcn": 32}
+    "fcn_dilated": {**ENCODER, "channels": 16},
+    "fcn_skips": ENCODER,
+}
+"""Settings that make a model small; one that is not named is small as it is."""
+STRIDES = {"linknet": 32, "dlinknet": 32, "fc_densenet": 1, "frrn": 16, "fcn_dilated": 8, "fcn_skips": 32}
+DECODERS = ("decoder", "decode_head", "scores", "doublings", "tail", "up", "last", "merged")
+"""Children that lie behind the encoder."""
 OTHERS = [name for name in MODELS if name != "unet"]
 HEADED = [name for name in OTHERS if "heads" in inspect.signature(MODELS[name]).parameters]
 IMAGE_HEAD = {name: {"heads": {"image": True}} if name in HEADED else {} for name in OTHERS}
@@ -116,6 +123,7 @@ def test_the_image_head_reaches_no_decoder(name: str) -> None:
     model(pixels()).image.sum().backward()
     decoding = ("decoder", "tail", "up", "last", "merged", "scores", "refine")
     behind = [p.grad for n, p in model.named_parameters() if n.split(".")[0] in decoding]
+    behind = [p.grad for n, p in model.named_parameters() if n.split(".")[0] in DECODERS]
     assert len(behind) > 4 and all(gradient is None for gradient in behind)
 
 
@@ -158,6 +166,7 @@ def test_a_network_with_checkpoints_compiles_in_one_piece() -> None:
 
 
 @pytest.mark.parametrize("name", ["linknet", "dlinknet", "gcn"])
+@pytest.mark.parametrize("name", ["linknet", "dlinknet", "fcn_skips"])
 def test_decoders_compile_in_one_piece(name: str) -> None:
     """The encoder, most of a compiler's work, is held to this in the U-Net's tests, FRRN's scales in their own."""
     model = small(name).eval()

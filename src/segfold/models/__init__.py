@@ -22,6 +22,8 @@ _PLACES = {
     "fc_densenet": "fc_densenet:FCDenseNet",
     "frrn": "frrn:FRRN",
     "gcn": "gcn:GCN",
+    "fcn_dilated": "fcn_dilated:FCNDilated",
+    "fcn_skips": "fcn_skips:FCNSkips",
 }
 """A model's name in settings, its file in this folder, and its class there."""
 
