@@ -21,6 +21,7 @@ _PLACES = {
     "dlinknet": "dlinknet:DLinkNet",
     "fc_densenet": "fc_densenet:FCDenseNet",
     "frrn": "frrn:FRRN",
+    "unet_s5_d16": "unet_s5_d16:UNetS5D16",
 }
 """A model's name in settings, its file in this folder, and its class there."""
 
