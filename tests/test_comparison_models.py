@@ -18,10 +18,11 @@ SMALL: dict[str, dict[str, Any]] = {
     "dlinknet": {**ENCODER, "dilations": (1, 2), "centre_channels": 16},
     "fc_densenet": {"layers": (2, 3), "bottleneck": 2, "growth": 4, "first_channels": 8, "dropout": 0.2},
     "frrn": {"channels": 4, "residual_channels": 3},
+    "unet_original": {"width": 8, "depth": 1},
     "unet_s5_d16": {"base_channels": 8},
 }
 """Settings that make a model small; one that is not named is small as it is."""
-STRIDES = {"linknet": 32, "dlinknet": 32, "fc_densenet": 1, "frrn": 16, "unet_s5_d16": 16}
+STRIDES = {"linknet": 32, "dlinknet": 32, "fc_densenet": 1, "frrn": 16, "unet_original": 2, "unet_s5_d16": 16}
 OTHERS = [name for name in MODELS if name != "unet"]
 HEADED = [name for name in OTHERS if "heads" in inspect.signature(MODELS[name]).parameters]
 IMAGE_HEAD = {name: {"heads": {"image": True}} if name in HEADED else {} for name in OTHERS}
