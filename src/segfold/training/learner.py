@@ -15,6 +15,7 @@ from segfold.files import truncate_lines
 from segfold.inference.networks import normalisation
 from segfold.machine import Compiled, Runtime, resolve, resume
 from segfold.models import Output
+from segfold.models.checkpoints import loaded_lines
 from segfold.observer import FoldWork, Moment, Observer
 from segfold.optim import build_optimizer, frozen_mode, set_frozen
 from segfold.runs.folder import RunFolder
@@ -273,6 +274,8 @@ def open_learner(job: FoldJob, observer: Observer, group: Group = ALONE) -> Lear
     # The seed is set here, inside the fold, so that no fold begins where another ended.
     torch.manual_seed(job.seed)
     network = job.network(fresh=saved is None)
+    for line in loaded_lines(network):
+        observer.say(f"fold {job.fold}: {line}")
     check_network(network, job, group, synchronises=runtime.device.type == "cuda")
     run = RunFolder(job.folder.path.parent)
     if group.leads and not (run.record_path.exists() and begun(run)):
