@@ -10,7 +10,7 @@ from segfold.losses.joint import Joint
 from segfold.losses.lovasz import Lovasz
 from segfold.losses.lovasz_softmax import LovaszSoftmax
 from segfold.losses.pixel import BCE, Focal
-from segfold.losses.region import Dice, Jaccard, Tversky
+from segfold.losses.region import Dice, InverseDice, Jaccard, Tversky
 from segfold.losses.weighted import WeightedBCE
 
 __all__ = [
@@ -23,6 +23,7 @@ __all__ = [
     "Dice",
     "Focal",
     "HeadTerm",
+    "InverseDice",
     "Jaccard",
     "Joint",
     "Loss",

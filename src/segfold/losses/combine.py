@@ -24,6 +24,7 @@ _PLACES = {
     "focal": "pixel:Focal",
     "bootstrapped": "bootstrapped:Bootstrapped",
     "dice": "region:Dice",
+    "inverse_dice": "region:InverseDice",
     "jaccard": "region:Jaccard",
     "tversky": "region:Tversky",
     "lovasz": "lovasz:Lovasz",
