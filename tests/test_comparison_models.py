@@ -19,6 +19,10 @@ SMALL: dict[str, dict[str, Any]] = {
     "fc_densenet": {"layers": (2, 3), "bottleneck": 2, "growth": 4, "first_channels": 8, "dropout": 0.2},
     "frrn": {"channels": 4, "residual_channels": 3},
     "fcn": {"encoder": "vgg16_bn", "weights": "none", "width": 2, "fc_width": 32, "pad": 82},
+    "gcn": {**ENCODER, "channels": 8},
+}
+"""Settings that make a model small; one that is not named is small as it is."""
+STRIDES = {"linknet": 32, "dlinknet": 32, "fc_densenet": 1, "frrn": 16, "gcn": 32}
     "fcn_dilated": {**ENCODER, "channels": 16},
     "fcn_skips": ENCODER,
 }
@@ -26,6 +30,11 @@ SMALL: dict[str, dict[str, Any]] = {
 STRIDES = {"linknet": 32, "dlinknet": 32, "fc_densenet": 1, "frrn": 16, "fcn": 1, "fcn_dilated": 8, "fcn_skips": 32}
 DECODERS = ("decoder", "decode_head", "scores", "doublings", "tail", "up", "last", "merged")
 """Children that lie behind the encoder."""
+    "unet_original": {"width": 8, "depth": 1},
+    "unet_s5_d16": {"base_channels": 8},
+}
+"""Settings that make a model small; one that is not named is small as it is."""
+STRIDES = {"linknet": 32, "dlinknet": 32, "fc_densenet": 1, "frrn": 16, "unet_original": 2, "unet_s5_d16": 16}
 OTHERS = [name for name in MODELS if name != "unet"]
 HEADED = [name for name in OTHERS if "heads" in inspect.signature(MODELS[name]).parameters]
 IMAGE_HEAD = {name: {"heads": {"image": True}} if name in HEADED else {} for name in OTHERS}
@@ -121,7 +130,11 @@ def test_every_parameter_learns(name: str) -> None:
 def test_the_image_head_reaches_no_decoder(name: str) -> None:
     model = small(name, heads={"image": True}).train()
     model(pixels()).image.sum().backward()
+    decoding = ("decoder", "tail", "up", "last", "merged", "scores", "refine")
+    behind = [p.grad for n, p in model.named_parameters() if n.split(".")[0] in decoding]
     behind = [p.grad for n, p in model.named_parameters() if n.split(".")[0] in DECODERS]
+    places = {"decoder", "tail", "up", "last", "merged"}
+    behind = [p.grad for n, p in model.named_parameters() if places & set(n.split("."))]
     assert len(behind) > 4 and all(gradient is None for gradient in behind)
 
 
@@ -163,6 +176,7 @@ def test_a_network_with_checkpoints_compiles_in_one_piece() -> None:
     torch.testing.assert_close(a.image, b.image)
 
 
+@pytest.mark.parametrize("name", ["linknet", "dlinknet", "gcn"])
 @pytest.mark.parametrize("name", ["linknet", "dlinknet", "fcn_skips"])
 def test_decoders_compile_in_one_piece(name: str) -> None:
     """The encoder, most of a compiler's work, is held to this in the U-Net's tests, FRRN's scales in their own."""

@@ -21,7 +21,7 @@ from segfold.data.augment import AUGMENTATIONS, Augmenter
 from segfold.data.augment.mixing import MIXES, MaskedImage
 from segfold.errors import SegfoldError
 from segfold.losses import LOSSES, MovingLoss
-from segfold.models import MODELS, build_model, margin_of
+from segfold.models import MODELS, build_model, margin_of, sides_of
 from segfold.models.centres import CENTRES
 from segfold.optim import OPTIMIZERS, SCHEDULES, build_optimizer, build_schedule
 from segfold.schema import settings_model
@@ -50,8 +50,16 @@ def experiment(number: Number, value: Any) -> Experiment:
         below = Number(
             number.path[2:], *[getattr(number, key) for key in ("whole", "count", "low", "above", "high", "below")]
         )
-        return check_experiment({**BASE, "model": {"name": number.path[1], **below.at(value)}}, "here")
+        size = fitting(number.path[1], below.at(value)) if value in number.inside() else 128
+        given = {"input": {"size": size}, "model": {"name": number.path[1], **below.at(value)}}
+        return check_experiment({**BASE, **given}, "here")
     return check_experiment(merge(BASE, number.at(value)), "here")
+
+
+def fitting(name: str, settings: Mapping[str, Any]) -> int:
+    """A side of about 256 pixels that a model takes."""
+    smallest, step = sides_of(name, settings)
+    return max(smallest, 256 - (256 - smallest) % step)
 
 
 def dotted(number: Number) -> str:
@@ -277,8 +285,9 @@ def test_each_number_of_a_model(name: str, number: Number, value: Any) -> None:
             assert f"model.{number.path[0]}" in str(error) and str(error).isprintable()
             assert number.count and number.path[0] in (*NEEDS, "decoder_context", "decoder_channels")
             return
-        out = network(torch.empty(2, 3, 256, 256, dtype=torch.uint8))
-        side = 256 - 2 * margin_of(name, number.at(value))
+        seen = fitting(name, number.at(value))
+        out = network(torch.empty(2, 3, seen, seen, dtype=torch.uint8))
+        side = seen - 2 * margin_of(name, number.at(value))
         assert out.logits.shape == (2, 1, side, side)
         out.logits.mean().backward()
 
