@@ -21,6 +21,7 @@ _PLACES = {
     "dlinknet": "dlinknet:DLinkNet",
     "fc_densenet": "fc_densenet:FCDenseNet",
     "frrn": "frrn:FRRN",
+    "fcn": "fcn:FCN",
     "gcn": "gcn:GCN",
     "fcn_dilated": "fcn_dilated:FCNDilated",
     "fcn_skips": "fcn_skips:FCNSkips",
