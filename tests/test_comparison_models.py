@@ -18,6 +18,17 @@ SMALL: dict[str, dict[str, Any]] = {
     "dlinknet": {**ENCODER, "dilations": (1, 2), "centre_channels": 16},
     "fc_densenet": {"layers": (2, 3), "bottleneck": 2, "growth": 4, "first_channels": 8, "dropout": 0.2},
     "frrn": {"channels": 4, "residual_channels": 3},
+    "gcn": {**ENCODER, "channels": 8},
+}
+"""Settings that make a model small; one that is not named is small as it is."""
+STRIDES = {"linknet": 32, "dlinknet": 32, "fc_densenet": 1, "frrn": 16, "gcn": 32}
+    "fcn_dilated": {**ENCODER, "channels": 16},
+    "fcn_skips": ENCODER,
+}
+"""Settings that make a model small; one that is not named is small as it is."""
+STRIDES = {"linknet": 32, "dlinknet": 32, "fc_densenet": 1, "frrn": 16, "fcn_dilated": 8, "fcn_skips": 32}
+DECODERS = ("decoder", "decode_head", "scores", "doublings", "tail", "up", "last", "merged")
+"""Children that lie behind the encoder."""
     "unet_original": {"width": 8, "depth": 1},
     "unet_s5_d16": {"base_channels": 8},
 }
@@ -115,6 +126,9 @@ def test_every_parameter_learns(name: str) -> None:
 def test_the_image_head_reaches_no_decoder(name: str) -> None:
     model = small(name, heads={"image": True}).train()
     model(pixels()).image.sum().backward()
+    decoding = ("decoder", "tail", "up", "last", "merged", "scores", "refine")
+    behind = [p.grad for n, p in model.named_parameters() if n.split(".")[0] in decoding]
+    behind = [p.grad for n, p in model.named_parameters() if n.split(".")[0] in DECODERS]
     places = {"decoder", "tail", "up", "last", "merged"}
     behind = [p.grad for n, p in model.named_parameters() if places & set(n.split("."))]
     assert len(behind) > 4 and all(gradient is None for gradient in behind)
@@ -158,7 +172,8 @@ def test_a_network_with_checkpoints_compiles_in_one_piece() -> None:
     torch.testing.assert_close(a.image, b.image)
 
 
-@pytest.mark.parametrize("name", ["linknet", "dlinknet"])
+@pytest.mark.parametrize("name", ["linknet", "dlinknet", "gcn"])
+@pytest.mark.parametrize("name", ["linknet", "dlinknet", "fcn_skips"])
 def test_decoders_compile_in_one_piece(name: str) -> None:
     """The encoder, most of a compiler's work, is held to this in the U-Net's tests, FRRN's scales in their own."""
     model = small(name).eval()

@@ -12,8 +12,9 @@ from torch import Tensor
 from segfold.errors import SegfoldError
 from segfold.losses.base import flatten, mean_sums, mean_value
 from segfold.losses.classes import Classes, ClassWeights, one_hot
+from segfold.losses.gaps import object_gaps
 from segfold.losses.joint import Joint, JointPixels, flatten_joint, ratio, row_sums
-from segfold.losses.mask_maps import BACKGROUND, OBJECT, MaskMaps, distance_to
+from segfold.losses.mask_maps import BACKGROUND, OBJECT, MaskMaps
 
 
 class WeightedBCE(Joint):
@@ -145,16 +146,9 @@ def gaps(marks: np.ndarray) -> np.ndarray:
     Returns:
         N×C×H×W float32 in pixels; infinite on objects, where nothing counts, and where there are not two objects.
     """
-    sums = np.full(marks.shape, np.inf, np.float32)
+    found = np.full(marks.shape, np.inf, np.float32)
     size = marks.shape[-2:]
-    for mark, out in zip(marks.reshape(-1, *size), sums.reshape(-1, *size), strict=True):
-        count, labels = cv2.connectedComponents((mark == OBJECT).astype(np.uint8), connectivity=8)
-        if count < 3:  # the background is one of them
-            continue
-        nearest, second = (np.full(size, np.inf, np.float32) for _ in range(2))
-        for label in range(1, count):
-            distance = distance_to(labels == label)
-            np.minimum(second, np.maximum(nearest, distance), out=second)
-            np.minimum(nearest, distance, out=nearest)
-        np.copyto(out, nearest + second, where=mark == BACKGROUND)
-    return sums
+    for mark, out in zip(marks.reshape(-1, *size), found.reshape(-1, *size), strict=True):
+        _, objects = cv2.connectedComponents((mark == OBJECT).astype(np.uint8), connectivity=8)
+        np.copyto(out, object_gaps(objects), where=mark == BACKGROUND)
+    return found

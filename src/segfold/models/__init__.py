@@ -21,6 +21,9 @@ _PLACES = {
     "dlinknet": "dlinknet:DLinkNet",
     "fc_densenet": "fc_densenet:FCDenseNet",
     "frrn": "frrn:FRRN",
+    "gcn": "gcn:GCN",
+    "fcn_dilated": "fcn_dilated:FCNDilated",
+    "fcn_skips": "fcn_skips:FCNSkips",
     "unet_original": "unet_original:OriginalUNet",
     "unet_s5_d16": "unet_s5_d16:UNetS5D16",
 }
