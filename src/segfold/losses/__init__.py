@@ -1,6 +1,6 @@
 """Losses: functions of logits and targets that add up exactly over steps and processes."""
 
-from segfold.losses.base import Loss, MovingLoss
+from segfold.losses.base import GapLoss, Loss, MovingLoss
 from segfold.losses.bootstrapped import Bootstrapped
 from segfold.losses.boundary import Boundary
 from segfold.losses.classes import Classes
@@ -22,6 +22,7 @@ __all__ = [
     "CrossEntropy",
     "Dice",
     "Focal",
+    "GapLoss",
     "HeadTerm",
     "InverseDice",
     "Jaccard",
