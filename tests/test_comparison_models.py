@@ -22,11 +22,6 @@ SMALL: dict[str, dict[str, Any]] = {
     "gcn": {**ENCODER, "channels": 8},
     "fcn_dilated": {**ENCODER, "channels": 16},
     "fcn_skips": ENCODER,
-}
-"""Settings that make a model small; one that is not named is small as it is."""
-STRIDES = {"linknet": 32, "dlinknet": 32, "fc_densenet": 1, "frrn": 16, "fcn": 1, "fcn_dilated": 8, "fcn_skips": 32}
-DECODERS = ("decoder", "decode_head", "scores", "doublings", "tail", "up", "last", "merged")
-"""Children that lie behind the encoder."""
     "unet_original": {"width": 8, "depth": 1},
     "unet_s5_d16": {"base_channels": 8},
 }
@@ -36,6 +31,7 @@ STRIDES = {
     "dlinknet": 32,
     "fc_densenet": 1,
     "frrn": 16,
+    "fcn": 1,
     "gcn": 32,
     "fcn_dilated": 8,
     "fcn_skips": 32,
