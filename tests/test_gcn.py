@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from benchmarks.peers.dense_kernel import dense_kernel
 from safetensors.numpy import load_file
-from torch import Tensor, nn
+from torch import nn
 
 from segfold.cli import main
 from segfold.errors import SegfoldError
@@ -54,14 +55,6 @@ def test_published_sizes(encoder: str, kernel: int, classes: int, parameters: in
 def test_five_dense_deconvolutions_are_all_that_the_default_adds() -> None:
     model = meta()
     assert len(model.up) == 5 and count(model.up) == 35_280 and count(model) == 24_733_844 + 35_280
-
-
-def dense_kernel(block: GCNBlock) -> Tensor:
-    """The k×k kernel of a block: each branch is the product of its columns and rows, summed over the channels between."""
-    (down, across), (first, second) = block.left, block.right
-    left = torch.einsum("miu,omv->oiuv", down.weight[..., 0], across.weight[:, :, 0])
-    right = torch.einsum("miv,omu->oiuv", first.weight[:, :, 0], second.weight[..., 0])
-    return left + right
 
 
 @pytest.mark.parametrize("kernel", [1, 3, 7])
