@@ -4,7 +4,6 @@ import pickle
 import re
 import shlex
 import struct
-import sys
 import warnings
 import zipfile
 from collections import Counter
@@ -42,19 +41,8 @@ _CONVERT = (
     "{k: keep(v) for k, v in x.items()} if isinstance(x, dict) else x if torch.is_tensor(x) else None; "
     'torch.save(keep(torch.load(sys.argv[1], map_location="cpu", weights_only=False)), sys.argv[2])'
 )
-# Standard modules whose objects are values; a file that calls anything else of Python itself was not made by training.
-_VALUES = {
-    "argparse",
-    "array",
-    "collections",
-    "copyreg",
-    "datetime",
-    "decimal",
-    "enum",
-    "fractions",
-    "functools",
-    "pathlib",
-}
+# Parts of Python that do things; what refers to them was not made by saving a training.
+_DO_THINGS = {"__builtin__", "builtins", "importlib", "io", "nt", "os", "posix", "runpy", "shutil", "subprocess", "sys"}
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
@@ -128,14 +116,14 @@ def _unreadable(path: Path, reason: str) -> SegfoldError:
 
 def _foreign(path: Path, kind: str) -> SegfoldError:
     library = kind.partition(".")[0]
-    if library in {*sys.stdlib_module_names, *sys.builtin_module_names} - _VALUES:
+    if library in _DO_THINGS:
         return SegfoldError(
-            f"{path} does not hold weights alone: reading it would run {kind}; it was not read, do not trust it"
+            f"{path} does not hold weights alone: to read it would run {kind}, so do not trust it; use another file"
         )
     command = shlex.join(["python", "-c", _CONVERT, str(path), f"{path.with_suffix('')}.tensors.pth"])
     return SegfoldError(
-        f"{path} does not hold weights alone: it has an object of {kind}, and to read that would run code that comes with the "
-        f"file; if you trust it, convert it where {library} is installed: {command}"
+        f"{path} does not hold weights alone: it refers to {kind}, and to read that could run whatever its maker wanted; if you "
+        f"trust it, convert it where Python has {library}: {command}"
     )
 
 
@@ -211,6 +199,19 @@ def _first_line(error: Exception) -> str:
 
 
 @torch.no_grad()
+def take(ours: Mapping[str, Tensor], theirs: Mapping[str, Tensor], path: Path) -> None:
+    """Copies the file's tensors to those of the network that they fit, in the network's precision.
+
+    Raises:
+        SegfoldError: one of them has numbers that are not finite.
+    """
+    for name, tensor in ours.items():
+        if fits(theirs.get(name), tensor):
+            tensor.copy_(theirs[name])
+            if not bool(torch.isfinite(tensor).all()):
+                raise SegfoldError(f"{path}: {name} has numbers that are not finite; set model.weights to a sound file")
+
+
 def fill(network: nn.Module, path: Path, needed: Sequence[str] = (), also: Sequence[str] = ()) -> None:
     """Fills parts of a network from a file whose names are the network's own, perhaps behind a common beginning.
 
@@ -235,9 +236,7 @@ def fill(network: nn.Module, path: Path, needed: Sequence[str] = (), also: Seque
         wrong = misfits(theirs, part)
         if wrong and of == "needed":
             raise refused(path, f"this network ({', '.join(needed)})", read, wrong, wanted)
-        for name, tensor in part.items():
-            if fits(theirs.get(name), tensor):
-                tensor.copy_(theirs[name])
+        take(part, theirs, path)
         if part:
             left = f"; left: {named(wrong)}" if wrong else ""
             said.append(f"{wanted - len(wrong)} of {wanted} tensors of {', '.join(beginnings)}{left}")
