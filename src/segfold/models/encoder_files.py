@@ -12,7 +12,17 @@ from timm.models import adapt_input_conv
 from torch import Tensor, nn
 
 from segfold.errors import SegfoldError
-from segfold.models.checkpoints import common_place, fits, is_weight, misfits, named, read_tensors, refused, take
+from segfold.models.checkpoints import (
+    check_numbers,
+    common_place,
+    fits,
+    is_weight,
+    left_over,
+    misfits,
+    read_tensors,
+    refused,
+    take,
+)
 from segfold.models.encoder_layouts import LAYOUTS, Tensors
 from segfold.paths import user_path
 
@@ -72,11 +82,11 @@ def _from_file(name: str, in_channels: int, path: Path, options: Mapping[str, An
         converted = _by_timm(name, in_channels, read, options)
         if converted is None:
             raise refused(path, name, read, wrong, wanted)
+        check_numbers(dict(converted.named_parameters()), path)
         return converted, [f"all {wanted} tensors of encoder {name} from {path}, in a layout that timm converts"]
     take(ours, theirs, path)
     others = [name for name in left if is_weight(name)]
-    rest = f"; left: {named(others)}" if others else ""
-    return net, [f"{wanted} of {wanted} tensors of encoder {name} from {path}{rest}"]
+    return net, [f"{wanted} of {wanted} tensors of encoder {name} from {path}{left_over(others)}"]
 
 
 def _matches(theirs: Tensors, ours: Tensors) -> int:
@@ -125,14 +135,15 @@ def _by_timm(name: str, in_channels: int, read: Tensors, options: Mapping[str, A
     # What timm warns of is what misfits, and that is said in our words.
     logger = logging.getLogger("timm")
     level = logger.level
-    floats = {key: tensor.float() for key, tensor in read.items() if tensor.is_floating_point()}
+    whole = {key: tensor.float() if tensor.is_floating_point() else tensor for key, tensor in read.items()}
+    unknown = {key: torch.full_like(x, torch.nan) if x.is_floating_point() else x for key, x in whole.items()}
     try:
         logger.setLevel(logging.ERROR)
-        traced = filled({key: torch.full_like(tensor, torch.nan) for key, tensor in floats.items()})
+        traced = filled(unknown)
         statistics = (x for name, x in traced.named_buffers() if name.endswith(("running_mean", "running_var")))
         if not all(bool(x.isnan().any()) for x in (*traced.parameters(), *statistics)):
             return None
-        return filled(floats)
+        return filled(whole)
     except Exception:  # timm's converters fail by whatever they miss first
         return None
     finally:
