@@ -50,10 +50,12 @@ bench: setup ## every figure that the README quotes, against its peers: make ben
 bench-full: ## the same at full size, which takes long for large images: make bench-full only=tiles
 	@$(MAKE) --no-print-directory bench BENCH_SCALE=1 $(if $(only),only="$(only)")
 
-zoo: setup ## every system of configs/zoo, and the default's ablations, for 4 minutes each on the real data: make zoo, epochs=30
-	@test -d data/$(competition) || { echo "no data/$(competition): make data from=PATH first" >&2; exit 2; }
-	@$(venv)/bin/python -m benchmarks.zoo $(if $(epochs),--epochs $(epochs)) $(if $(size),--size $(size)) \
-	  $(if $(encoder),--encoder $(encoder)) $(if $(weights),--weights "$(weights)") $(if $(only),--only $(only))
+zoo: override competition := $(competition:camvid-voc=camvid)
+zoo: setup ## systems trained alike on real data: of TGS 4 minutes each, competition=camvid 10; weights=PATH only=NAME probe=1 epochs=60
+	@test -d data/$(competition) || { echo "no data/$(competition): make data competition=$(competition) from=PATH first" >&2; exit 2; }
+	@$(venv)/bin/python -m benchmarks.zoo --competition $(competition) $(if $(epochs),--epochs $(epochs)) $(if $(size),--size $(size)) \
+	  $(if $(encoder),--encoder $(encoder)) $(if $(weights),--weights "$(weights)") $(if $(minutes),--minutes $(minutes)) \
+	  $(if $(probe),--probe) $(if $(only),--only $(only)) $(if $(join),--join)
 
 check: setup ## formatting, lint, types, import direction
 	@$(venv)/bin/ruff format --check .

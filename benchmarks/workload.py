@@ -12,6 +12,7 @@ from segfold.competition import data_folder, load_competition
 from segfold.config import load_experiment
 from segfold.data.images import load_split
 from segfold.demo.synthetic import generate
+from segfold.resize import Shape
 from segfold.runs.folder import RunFolder
 from segfold.training import FoldJob
 
@@ -54,11 +55,16 @@ def first_stage(home: Path, size: int, batch_size: int, overrides: Sequence[str]
     )
 
 
-def gmacs(network: nn.Module, size: int, channels: int = 3) -> float:
-    """10⁹ multiplications of one image's forward pass in training mode; the backward pass takes about two more."""
+def gmacs(network: nn.Module, size: int | Shape, channels: int = 3) -> float:
+    """10⁹ multiplications of one image's forward pass in training mode; the backward pass takes about two more.
+
+    Args:
+        size: height and width of the image, or one number for both.
+    """
+    height, width = (size, size) if isinstance(size, int) else size
     was_training = network.training
     norms = {name: buffer.clone() for name, buffer in network.named_buffers()}
-    images = torch.zeros(2, channels, size, size, device=next(network.parameters()).device)
+    images = torch.zeros(2, channels, height, width, device=next(network.parameters()).device)
     network.train()
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         network(images)

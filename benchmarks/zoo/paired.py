@@ -18,7 +18,11 @@ from segfold.training.validation import store_tally
 
 @cache
 def image_scores(home: Path, run: str, fold: int) -> dict[str, float]:
-    """The metric of each held-out image of a finished fold, by id, at threshold 0.5.
+    """What each held-out image of a finished fold says of the score, by id: numbers whose mean is the score.
+
+    Of a mean over images they are the images' own scores. Of a ratio of sums, such as mean IoU, they are the score and by how much
+    it would rise, to first order, if the other images were as this one; their spread gives the same standard error as
+    ``segfold.metrics.ScoreSums``. Decided at a threshold of 0.5, or for the most probable class.
 
     Raises:
         SegfoldError: its predictions are not in their store.
@@ -34,7 +38,9 @@ def image_scores(home: Path, run: str, fold: int) -> dict[str, float]:
         raise SegfoldError(
             f"{folder.path} has no predictions of fold {fold} by its own weights; delete it to train anew"
         )
-    scores = store_tally(store, images, competition).features[:, 0]
+    found = store_tally(store, images, competition).features
+    mean, metric = found.mean(axis=0), competition.scorer
+    scores = float(metric.value(mean, 1)) + (found - mean) @ metric.gradient(mean, 1)
     return dict(zip(map(str, store.ids), scores.tolist(), strict=True))
 
 

@@ -9,6 +9,8 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
 import torch
 
 from benchmarks.engine import Trained
@@ -17,10 +19,14 @@ from benchmarks.workload import gmacs
 from segfold.competition import load_competition
 from segfold.config import load_experiment
 from segfold.data.dataset import Sample
+from segfold.data.images import ImageSet
 from segfold.errors import SegfoldError
+from segfold.inference.networks import image_channels, input_channels
 from segfold.machine import resolve
+from segfold.metrics import Metric, ScoreSums
 from segfold.road import Run, fold_job
 from segfold.runs.folder import RunFolder
+from segfold.tasks.scoring import features
 
 WARM_UP, LEAST, SECONDS = 3, 6, 12.0
 
@@ -30,7 +36,7 @@ def probe(config: Path, overrides: Sequence[str]) -> dict[str, float]:
 
     Returns:
         ``images_per_second``, loading included; ``peak_mib`` of private memory above the imports, or of the GPU's;
-        ``parameters``; ``gmacs`` of one image's forward pass; ``all_empty``, the score of predicting nothing.
+        ``parameters``; ``gmacs`` of one image's forward pass; ``floor``, the score of saying the same of every pixel.
     """
     base = private_bytes()
     with Peak() as peak:
@@ -49,9 +55,28 @@ def probe(config: Path, overrides: Sequence[str]) -> dict[str, float]:
         "images_per_second": clock.rate,
         "peak_mib": memory / 2**20,
         "parameters": sum(parameter.numel() for parameter in network.parameters()),
-        "gmacs": gmacs(network, job.experiment.input.shape[0]),
-        "all_empty": float((job.images.coverage[job.validation_rows] == 0).mean()),
+        "gmacs": gmacs(network, job.experiment.input.shape, input_channels(experiment, image_channels(job.images))),
+        "floor": floor(job.images, job.validation_rows, competition.scorer),
     }
+
+
+def floor(images: ImageSet, rows: npt.NDArray[np.intp], metric: Metric) -> float:
+    """The score on some images of saying the same of every pixel: nothing, or where classes exclude each other, their commonest.
+
+    Raises:
+        ValueError: images without masks.
+    """
+    task, masks = images.task, images.masks
+    if masks is None:
+        raise ValueError("the images have no masks")
+    commonest = int(np.sum([task.areas(masks[row]) for row in rows], axis=0).argmax())
+    found = []
+    for row in rows:
+        truth = masks[row]
+        same = np.full_like(truth, commonest) if task.exclusive else np.zeros_like(truth)
+        objects = None if images.instances is None else images.instances[row]
+        found.append(features(task, metric, same, truth, objects))
+    return ScoreSums.of(np.array(found)).score(metric).mean
 
 
 class _Clock:

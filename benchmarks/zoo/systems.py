@@ -1,37 +1,34 @@
-"""What is compared: every config of ``configs/zoo``, and the zoo's U-Net with one part changed."""
+"""What a comparison is: systems of one competition, told apart by name, that are measured and trained alike."""
 
-import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
-from typing import Any
 
-from segfold.config import load_experiment
+from segfold.resize import Shape
 
-CONFIGS = Path(__file__).parents[2] / "configs" / "zoo"
-DEFAULT = "unet"
-"""The system that the ablations change, and the name of its model."""
-
-STAGE = "warm"
-"""The one stage that is trained; minutes are too short for two."""
+HOME = Path(__file__).parents[2]
+CONFIGS = HOME / "configs"
 
 
 @dataclass(frozen=True)
 class Start:
-    """What encoders begin with: their configs' own from random weights, or one encoder for all with weights from a file.
+    """What encoders begin with, as the command is told.
 
-    Minutes from random weights show little on a CPU; a small encoder with ImageNet weights shows more.
+    Attributes:
+        encoder: one for all systems that have an encoder; empty: each its own.
+        weights: a file under timm's names, or a folder of such files called ``ENCODER….safetensors``; ``none``: random weights.
     """
 
     encoder: str = ""
     weights: str = "none"
 
-    def overrides(self) -> list[str]:
-        """Overrides for a model that has an encoder of timm's."""
-        # Not every encoder has a max-pool in its stem that could be left out.
-        own = [f"model.encoder={self.encoder}", "model.stem_pool=true"] if self.encoder else []
-        return [*own, f"model.weights={self.weights}"]
+    def of(self, encoder: str) -> str:
+        """The file of an encoder's weights, empty where there is none."""
+        given = Path(self.weights)
+        if given.is_dir():
+            files = sorted(given.glob(f"{encoder}*.safetensors"), key=lambda path: (len(path.name), path.name))
+            return str(files[0]) if files else ""
+        return self.weights if given.name.startswith(encoder) else ""
 
 
 RANDOM = Start()
@@ -39,123 +36,83 @@ RANDOM = Start()
 
 @dataclass(frozen=True)
 class System:
-    """One row of the table: a config, and what is changed in it."""
+    """One row of the table: a config, and what is changed in it.
+
+    Attributes:
+        name: of the row.
+        config: below ``configs``.
+        overrides: of the config, its encoder's weights with them.
+        pretrained: whether it begins with weights from a file.
+        ablation: whether it is the default with a part changed, rather than another architecture.
+        encoder: that the command named for all.
+        missing: why it cannot begin here; empty if it can.
+    """
 
     name: str
     config: str
     overrides: tuple[str, ...] = ()
-    start: Start = RANDOM
-    control: bool = False
-    """Whether it is the default from random weights, where the others begin with better ones."""
-
-    @cached_property
-    def model(self) -> dict[str, Any]:
-        """The settings of its model."""
-        settings: dict[str, Any] = load_experiment(CONFIGS / self.config).model.model_dump()
-        return settings
+    pretrained: bool = False
+    ablation: bool = False
+    encoder: str = ""
+    missing: str = ""
 
     @property
-    def is_ablation(self) -> bool:
-        """Whether it is the default with a part changed, rather than another architecture."""
-        return self.model["name"] == DEFAULT and self.name != DEFAULT and not self.control
+    def path(self) -> Path:
+        """Its config."""
+        return CONFIGS / self.config
 
     @property
-    def has_encoder(self) -> bool:
-        """Whether it has an encoder of timm's."""
-        return "weights" in self.model
-
-    @property
-    def is_pretrained(self) -> bool:
-        """Whether it begins with weights from a file."""
-        return self.has_encoder and self.start.weights != "none"
+    def slug(self) -> str:
+        """The name as a folder's."""
+        return "".join(letter if letter.isalnum() and letter.isascii() else "-" for letter in self.name).strip("-")
 
 
-def _loss(**terms: Any) -> str:
-    # A mapping merges with the config's, so what stands there is taken out by name.
-    return f"stages.{STAGE}.loss.mask={json.dumps({'bce': None, 'dice': None, **terms})}"
+@dataclass(frozen=True)
+class Comparison:
+    """The systems of a competition, and how long and at which size they are trained.
 
-
-STEM_POOL = "model.stem_pool=true"
-_HEADS = (
-    "model.heads={levels: true, nonempty: true, image: true}",
-    f"stages.{STAGE}.loss.heads={{levels: 0.1, nonempty: 0.1, image: 0.05}}",
-)
-ABLATIONS: dict[str, tuple[str, ...]] = {
-    "no scSE": ("model.attention=none",),
-    "scSE in the encoder too": ("model.encoder_attention=scse",),
-    "no hypercolumn": ("model.hypercolumn=false",),
-    "hypercolumn by concatenation": ("model.hypercolumn=concat",),
-    "heads (levels, non-empty, image)": _HEADS,
-    "loss: BCE": (_loss(bce=1),),
-    "loss: Dice": (_loss(dice=1),),
-    "loss: weighted BCE (balanced, borders)": (_loss(weighted={"balance": True, "border": 10}),),
-    "loss: focal": (_loss(focal=1),),
-    "loss: hard examples (below 0.7)": (_loss(bootstrapped={"below": 0.7}),),
-    "loss: Jaccard": (_loss(jaccard=1),),
-    "loss: Tversky": (_loss(tversky={"weight": 1, "alpha": 0.3, "beta": 0.7}),),
-    "loss: boundary + BCE": (_loss(bce=1, boundary=0.1),),
-    "loss: Lovász + BCE": (_loss(bce=1, lovasz={"weight": 1, "symmetric": True, "activation": "elu"}),),
-    "loss: Lovász-softmax + BCE": (_loss(bce=1, lovasz_softmax=1),),
-}
-"""Name → overrides of the default's config. The centres, and the bootstrapped loss, have configs of their own."""
-
-
-def systems(start: Start = RANDOM) -> list[System]:
-    """All systems that begin so: the default first, then the other configs by name, then the ablations.
-
-    Where one encoder with weights is given, its stem has no max-pool to compare. The default then stands there twice more with
-    its own encoder from random weights, with and without that pool: also what systems without an encoder are to be held against.
+    Attributes:
+        competition: its name.
+        command: by which the marks in the document know its table.
+        results: file of its figures.
+        default: name of the system that others are held against.
+        systems: all that begin so, the default first.
+        common: overrides that make a config's training as long as asked: for a shape of the input, images an epoch, epochs.
+        size: height and width of the input.
+        minutes: of training each.
+        minutes_random: the same of what begins with random weights.
+        batch: images a step.
     """
-    names = sorted((path.stem for path in CONFIGS.glob("*.yaml")), key=lambda name: (name != DEFAULT, name))
-    found = [System(name, f"{name}.yaml", start=start) for name in names]
-    pool = {"stem pool": (STEM_POOL,)}
-    for name, changes in (ABLATIONS if start.encoder else ABLATIONS | pool).items():
-        found.append(System(f"{DEFAULT}, {name}", f"{DEFAULT}.yaml", changes, start))
-    if start.encoder:
-        own = f"{DEFAULT}, {found[0].model['encoder']}"
-        found.append(System(own, f"{DEFAULT}.yaml", control=True))
-        found.append(System(f"{own}, stem pool", f"{DEFAULT}.yaml", (STEM_POOL,), control=True))
-    return found
 
+    competition: str
+    command: str
+    results: Path
+    default: str
+    systems: Callable[[Start], list[System]]
+    common: Callable[[Shape, int, int], list[str]]
+    size: Shape
+    minutes: float
+    minutes_random: float
+    batch: int
 
-def run_name(system: System) -> str:
-    """The name as a folder's."""
-    return "".join(letter if letter.isalnum() and letter.isascii() else "-" for letter in system.name).strip("-")
+    def chosen(self, names: Sequence[str], start: Start = RANDOM) -> list[System]:
+        """The systems of these names, as they stand or of folders; all if there are none.
 
+        Raises:
+            ValueError: a name that fits none.
+        """
+        known = self.systems(start)
+        for name in names:
+            if not any(name in (system.name, system.slug) for system in known):
+                raise ValueError(f"no system is called {name!r}; use some of {', '.join(s.slug for s in known)}")
+        return [system for system in known if not names or {system.name, system.slug} & set(names)]
 
-def settings(system: System, size: int, images: int, epochs: int = 1) -> list[str]:
-    """Overrides that make a config's training as long as asked, on a square input.
+    def key(self, system: System, size: Shape) -> str:
+        """The name of what is kept of a system."""
+        height, width = size
+        side = str(height) if height == width else f"{height}x{width}"
+        return "-".join([self.competition, system.slug, side, *([system.encoder] if system.encoder else [])])
 
-    Args:
-        size: pixels a side of the input.
-        images: an epoch draws so many.
-    """
-    return [
-        *(system.start.overrides() if system.has_encoder else []),
-        f"input.size={size}",
-        "input.fit=resize",
-        "input.random_offset=false",
-        f"sample.images={images}",
-        f"stages.{STAGE}.epochs={epochs}",
-        f"stages.{STAGE}.warmup=0",
-        f"stages.{STAGE}.schedule=onecycle",
-        "stages.lovasz.epochs=0",
-        *system.overrides,
-    ]
-
-
-def chosen(names: Sequence[str], start: Start = RANDOM) -> list[System]:
-    """The systems of these names, of folders or of configs; all if there are none.
-
-    Raises:
-        ValueError: a name that fits none.
-    """
-    known = systems(start)
-    for name in names:
-        if not any(_fits(system, name) for system in known):
-            raise ValueError(f"no system is called {name!r}; use some of {', '.join(run_name(s) for s in known)}")
-    return [system for system in known if not names or any(_fits(system, name) for name in names)]
-
-
-def _fits(system: System, name: str) -> bool:
-    return name in (system.name, run_name(system))
+    def settings(self, system: System, size: Shape, images: int, epochs: int = 1) -> list[str]:
+        """Overrides of a system's config for a training of so many images an epoch at a size."""
+        return [*self.common(size, images, epochs), *system.overrides]

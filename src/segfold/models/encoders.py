@@ -14,6 +14,7 @@ from timm.models.efficientnet import EfficientNetFeatures
 from timm.models.mobilenetv3 import MobileNetV3Features
 from torch import Tensor, nn
 
+import segfold.models.resnet_gcn  # noqa: F401  # timm then knows it by name
 from segfold.errors import SegfoldError
 from segfold.models.blocks import Attention, Combine, Stages, attention_block, chosen_stages
 from segfold.models.encoder_files import create, with_weights

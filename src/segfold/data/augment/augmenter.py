@@ -34,6 +34,7 @@ _PLACES = {
     "blur": "pixel:blur",
     "noise": "pixel:noise",
     "cutout": "pixel:cutout",
+    "elastic_grid": "elastic_grid:elastic_grid",
 }
 """A step's name in settings, its file in this folder, and its builder there."""
 
