@@ -18,15 +18,10 @@ SMALL: dict[str, dict[str, Any]] = {
     "dlinknet": {**ENCODER, "dilations": (1, 2), "centre_channels": 16},
     "fc_densenet": {"layers": (2, 3), "bottleneck": 2, "growth": 4, "first_channels": 8, "dropout": 0.2},
     "frrn": {"channels": 4, "residual_channels": 3},
-    "fcn": {"encoder": "vgg16_bn", "weights": "none", "width": 2, "fc_width": 32, "pad": 82},
     "gcn": {**ENCODER, "channels": 8},
+    "fcn": {"encoder": "vgg16_bn", "weights": "none", "width": 2, "fc_width": 32, "pad": 82},
     "fcn_dilated": {**ENCODER, "channels": 16},
     "fcn_skips": ENCODER,
-}
-"""Settings that make a model small; one that is not named is small as it is."""
-STRIDES = {"linknet": 32, "dlinknet": 32, "fc_densenet": 1, "frrn": 16, "fcn": 1, "fcn_dilated": 8, "fcn_skips": 32}
-DECODERS = ("decoder", "decode_head", "scores", "doublings", "tail", "up", "last", "merged")
-"""Children that lie behind the encoder."""
     "unet_original": {"width": 8, "depth": 1},
     "unet_s5_d16": {"base_channels": 8},
 }
@@ -37,6 +32,7 @@ STRIDES = {
     "fc_densenet": 1,
     "frrn": 16,
     "gcn": 32,
+    "fcn": 1,
     "fcn_dilated": 8,
     "fcn_skips": 32,
     "unet_original": 2,

@@ -23,6 +23,7 @@ _PLACES = {
     "frrn": "frrn:FRRN",
     "fcn": "fcn:FCN",
     "gcn": "gcn:GCN",
+    "fcn": "fcn:FCN",
     "fcn_dilated": "fcn_dilated:FCNDilated",
     "fcn_skips": "fcn_skips:FCNSkips",
     "unet_original": "unet_original:OriginalUNet",
