@@ -31,6 +31,7 @@ STRIDES = {
     "dlinknet": 32,
     "fc_densenet": 1,
     "frrn": 16,
+    "fcn": 1,
     "gcn": 32,
     "fcn": 1,
     "fcn_dilated": 8,

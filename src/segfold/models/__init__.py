@@ -21,7 +21,6 @@ _PLACES = {
     "dlinknet": "dlinknet:DLinkNet",
     "fc_densenet": "fc_densenet:FCDenseNet",
     "frrn": "frrn:FRRN",
-    "fcn": "fcn:FCN",
     "gcn": "gcn:GCN",
     "fcn": "fcn:FCN",
     "fcn_dilated": "fcn_dilated:FCNDilated",
