@@ -32,6 +32,8 @@ CASES = {
     "dice": ("dice", {}),
     "dice-unsmoothed": ("dice", {"smooth": 0.0}),
     "dice-batch": ("dice", {"mode": "batch"}),
+    "inverse-dice": ("inverse_dice", {}),
+    "inverse-dice-batch": ("inverse_dice", {"mode": "batch", "smooth": 0.0}),
     "jaccard": ("jaccard", {}),
     "jaccard-batch": ("jaccard", {"mode": "batch", "smooth": 0.5}),
     "tversky": ("tversky", {"alpha": 0.3, "beta": 0.7}),
@@ -49,7 +51,7 @@ CASES = {
 }
 NOT_ADDITIVE = {"lovasz-batch", "lovasz-softmax-batch"}
 """Losses that look at the whole batch at once and cannot be put together from parts."""
-NOT_LINEAR = {"dice-batch", "jaccard-batch", "tversky-batch", *NOT_ADDITIVE}
+NOT_LINEAR = {"dice-batch", "inverse-dice-batch", "jaccard-batch", "tversky-batch", *NOT_ADDITIVE}
 """Losses that are no means over images."""
 DILUTED = {"ce-all"}
 """Losses that are divided by pixels that do not count, too."""

@@ -224,6 +224,8 @@ def test_no_steps_change_nothing() -> None:
         ("elastic", "smooth", 0.0),
         ("grid_distortion", "steps", 0),
         ("grid_distortion", "limit", 1.0),
+        ("elastic_grid", "nodes", 1),
+        ("elastic_grid", "sigma", -1.0),
         ("invert", "p", 2.0),
         ("blur", "sigma", 0.0),
         ("noise", "sigma", 2.0),

@@ -23,6 +23,7 @@ MOVING: dict[str, dict[str, float]] = {
     "crop": {"scale": 0.3, "p": 1.0},
     "elastic": {"limit": 0.2, "smooth": 0.2, "p": 1.0},
     "grid_distortion": {"limit": 0.6, "p": 1.0},
+    "elastic_grid": {"sigma": 12.0, "p": 1.0},
 }
 INSIDE, CORNER = Window(150, 180, 70, 90), Window(0, 230, 70, 90)
 

@@ -14,12 +14,14 @@ GEOMETRIC: dict[str, dict[str, Any]] = {
     "crop": {"scale": 0.3},
     "elastic": {"limit": 0.08},
     "grid_distortion": {"limit": 0.4},
+    "elastic_grid": {"sigma": 4.0},
 }
 STILL: dict[str, dict[str, Any]] = {
     "shear": {"limit": 0.0},
     "crop": {"scale": 1.0},
     "elastic": {"limit": 0.0},
     "grid_distortion": {"limit": 0.0},
+    "elastic_grid": {"sigma": 0.0},
     "noise": {"sigma": 0.0},
     "blur": {"sigma": 0.1},
     "cutout": {"size": 0.0},

@@ -18,9 +18,28 @@ SMALL: dict[str, dict[str, Any]] = {
     "dlinknet": {**ENCODER, "dilations": (1, 2), "centre_channels": 16},
     "fc_densenet": {"layers": (2, 3), "bottleneck": 2, "growth": 4, "first_channels": 8, "dropout": 0.2},
     "frrn": {"channels": 4, "residual_channels": 3},
+    "fcn": {"encoder": "vgg16_bn", "weights": "none", "width": 2, "fc_width": 32, "pad": 82},
+    "gcn": {**ENCODER, "channels": 8},
+    "fcn_dilated": {**ENCODER, "channels": 16},
+    "fcn_skips": ENCODER,
+    "unet_original": {"width": 8, "depth": 1},
+    "unet_s5_d16": {"base_channels": 8},
 }
 """Settings that make a model small; one that is not named is small as it is."""
-STRIDES = {"linknet": 32, "dlinknet": 32, "fc_densenet": 1, "frrn": 16}
+STRIDES = {
+    "linknet": 32,
+    "dlinknet": 32,
+    "fc_densenet": 1,
+    "frrn": 16,
+    "fcn": 1,
+    "gcn": 32,
+    "fcn_dilated": 8,
+    "fcn_skips": 32,
+    "unet_original": 2,
+    "unet_s5_d16": 16,
+}
+DECODERS = {"decoder", "decode_head", "scores", "refine", "doublings", "tail", "up", "last", "merged"}
+"""Parts that lie behind what the image head sees."""
 OTHERS = [name for name in MODELS if name != "unet"]
 HEADED = [name for name in OTHERS if "heads" in inspect.signature(MODELS[name]).parameters]
 IMAGE_HEAD = {name: {"heads": {"image": True}} if name in HEADED else {} for name in OTHERS}
@@ -82,6 +101,9 @@ def test_inputs_that_do_not_fit_are_refused_in_one_line(name: str) -> None:
 @models
 def test_uint8_and_float_pixels_are_the_same_images_in_eval(name: str) -> None:
     model = small(name, 2).eval()
+    for parameter in model.parameters():
+        if not parameter.any():  # scores that start at zero say the same of every image
+            nn.init.constant_(parameter, 0.1)
     x = pixels(channels=2, height=32, width=32)
     with torch.no_grad():
         out = model(x).logits
@@ -113,9 +135,7 @@ def test_every_parameter_learns(name: str) -> None:
 def test_the_image_head_reaches_no_decoder(name: str) -> None:
     model = small(name, heads={"image": True}).train()
     model(pixels()).image.sum().backward()
-    behind = [
-        p.grad for n, p in model.named_parameters() if n.split(".")[0] in ("decoder", "tail", "up", "last", "merged")
-    ]
+    behind = [p.grad for n, p in model.named_parameters() if DECODERS & set(n.split(".")) and n[:5] != "image"]
     assert len(behind) > 4 and all(gradient is None for gradient in behind)
 
 
@@ -157,7 +177,7 @@ def test_a_network_with_checkpoints_compiles_in_one_piece() -> None:
     torch.testing.assert_close(a.image, b.image)
 
 
-@pytest.mark.parametrize("name", ["linknet", "dlinknet"])
+@pytest.mark.parametrize("name", ["linknet", "dlinknet", "gcn", "fcn_skips"])
 def test_decoders_compile_in_one_piece(name: str) -> None:
     """The encoder, most of a compiler's work, is held to this in the U-Net's tests, FRRN's scales in their own."""
     model = small(name).eval()

@@ -46,8 +46,8 @@ def test_wrong_weights_files_are_refused(weights_file, tmp_path) -> None:
     path, state = weights_file
     with pytest.raises(SegfoldError, match=r"does not hold weights of resnet10t"):
         Encoder("resnet10t", 3, str(path))
-    save_file({f"backbone.{k}": v.contiguous() for k, v in state.items()}, tmp_path / "renamed.safetensors")
-    with pytest.raises(SegfoldError, match=r"only 0 of the \d+ weight tensors of mobilenetv3_small_050"):
+    save_file({f"{k}_": v.contiguous() for k, v in state.items()}, tmp_path / "renamed.safetensors")
+    with pytest.raises(SegfoldError, match=r"weights of mobilenetv3_small_050: only 0 of its \d+ tensors fit"):
         Encoder("mobilenetv3_small_050", 3, str(tmp_path / "renamed.safetensors"))
     with pytest.raises(SegfoldError, match=r"does not hold weights of mobilenetv3_small_100"):
         Encoder("mobilenetv3_small_100", 3, str(path))

@@ -125,8 +125,8 @@ def test_a_setting_is_told(path: str, said: list[str]) -> None:
 
 def test_models_that_differ_are_told_apart() -> None:
     text = explain("model.encoder")
-    assert "(of unet)" in text and "resnet34" in text and "(of linknet)" in text and "resnet18" in text
-    assert "(of linknet, dlinknet, fc_densenet, frrn)" in explain("model.head_channels")
+    assert "(of unet" in text and "resnet34" in text and "(of linknet)" in text and "resnet18" in text
+    assert "(of linknet, dlinknet, fc_densenet, frrn" in explain("model.head_channels")
 
 
 def test_a_config_shows_its_own_value() -> None:

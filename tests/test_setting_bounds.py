@@ -21,7 +21,7 @@ from segfold.data.augment import AUGMENTATIONS, Augmenter
 from segfold.data.augment.mixing import MIXES, MaskedImage
 from segfold.errors import SegfoldError
 from segfold.losses import LOSSES, MovingLoss
-from segfold.models import MODELS, build_model, margin_of
+from segfold.models import MODELS, build_model, margin_of, sides_of
 from segfold.models.centres import CENTRES
 from segfold.optim import OPTIMIZERS, SCHEDULES, build_optimizer, build_schedule
 from segfold.schema import settings_model
@@ -50,8 +50,16 @@ def experiment(number: Number, value: Any) -> Experiment:
         below = Number(
             number.path[2:], *[getattr(number, key) for key in ("whole", "count", "low", "above", "high", "below")]
         )
-        return check_experiment({**BASE, "model": {"name": number.path[1], **below.at(value)}}, "here")
+        size = fitting(number.path[1], below.at(value)) if value in number.inside() else 128
+        given = {"input": {"size": size}, "model": {"name": number.path[1], **below.at(value)}}
+        return check_experiment({**BASE, **given}, "here")
     return check_experiment(merge(BASE, number.at(value)), "here")
+
+
+def fitting(name: str, settings: Mapping[str, Any]) -> int:
+    """A side of about 256 pixels that a model takes."""
+    smallest, step = sides_of(name, settings)
+    return max(smallest, 256 - (256 - smallest) % step)
 
 
 def dotted(number: Number) -> str:
@@ -214,13 +222,15 @@ SMALL: dict[str, Any] = {
     "channels": 4,
     "residual_channels": 4,
 }
+SMALL_OF: dict[str, dict[str, Any]] = {"fcn": {"encoder": "vgg16_bn", "width": 2, "fc_width": 8}}
+"""Of a model for which that is not enough, or does not do."""
 
 
 def small(name: str, settings: Mapping[str, Any]) -> nn.Module:
     """A small model with an image head, but for the given settings."""
     known = settings_model(name, MODELS[name], ("in_channels", "classes")).model_fields
     heads = {"heads": {"image": True}} if "heads" in known and settings.get("head_channels", 1) else {}
-    own = {key: value for key, value in SMALL.items() if key in known}
+    own = {key: value for key, value in SMALL.items() if key in known} | SMALL_OF.get(name, {})
     return build_model(name, 3, 1, **{**own, **heads, **settings})
 
 
@@ -246,8 +256,9 @@ def test_models_at_their_lower_bounds(name: str, centre: str | None) -> None:
     settings = least(name, centre)
     torch.manual_seed(0)
     network = small(name, settings).train()
-    out = network(torch.randint(0, 256, (2, 3, 64, 64), dtype=torch.uint8))
-    side = 64 - 2 * margin_of(name, settings)
+    seen = max(64, sides_of(name, settings)[0])
+    out = network(torch.randint(0, 256, (2, 3, seen, seen), dtype=torch.uint8))
+    side = seen - 2 * margin_of(name, settings)
     assert out.logits.shape == (2, 1, side, side)
     (out.logits.mean() + (0 if out.image is None else out.image.mean())).backward()
     gradients = [parameter.grad for parameter in network.parameters() if parameter.grad is not None]
@@ -274,8 +285,9 @@ def test_each_number_of_a_model(name: str, number: Number, value: Any) -> None:
             assert f"model.{number.path[0]}" in str(error) and str(error).isprintable()
             assert number.count and number.path[0] in (*NEEDS, "decoder_context", "decoder_channels")
             return
-        out = network(torch.empty(2, 3, 256, 256, dtype=torch.uint8))
-        side = 256 - 2 * margin_of(name, number.at(value))
+        seen = fitting(name, number.at(value))
+        out = network(torch.empty(2, 3, seen, seen, dtype=torch.uint8))
+        side = seen - 2 * margin_of(name, number.at(value))
         assert out.logits.shape == (2, 1, side, side)
         out.logits.mean().backward()
 

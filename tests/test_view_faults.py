@@ -13,6 +13,8 @@ from test_cli_errors import TRAIN, refused
 from tiff_files import DEFLATE, NONE, write_tiff
 from tiny_competition import write_image
 
+VALID = "model={name: unet_original, width: 2}"
+
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -64,6 +66,19 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (["predict.tta=[{scale: 1.3}]"], "predict.tta has scale1.3: the network's input is 42×42, but "),
         (["predict.tta=[{scale: 1.3}]"], "; a scale of 2 would do"),
         (["input.crop=32", "predict.tiles={size: 40}"], "predict.tiles: the network's input is 40×40, but "),
+        (  # of networks that take sizes of their own
+            [VALID, "input.size=200"],
+            "the network's input is 200×200, but height and width must be 188 and multiples of 16 more: 188 or 204 instead of 200",
+        ),
+        (
+            [VALID, "input.size=[188, 128]"],
+            "is 188×128, but height and width must be 188 and multiples of 16 more: 188",
+        ),
+        ([VALID, "input.size=204", "stages.warm.size=210"], "204 or 220 instead of 210"),
+        (
+            [VALID, "input={size: 204, crop: 204}", "predict.tiles={size: 310}"],
+            "predict.tiles: the network's input is 310×310, but ",
+        ),
     ],
 )
 def test_settings_that_cannot_be(project: Path, overrides: list[str], said: str) -> None:

@@ -9,7 +9,7 @@ from scipy.ndimage import distance_transform_edt, label
 from loss_cases import Y, Z, random_batch, value, value_and_gradient
 from segfold.errors import SegfoldError
 from segfold.losses import BCE, WeightedBCE, build_loss
-from segfold.losses.weighted import border_weight, gaps
+from segfold.losses.weighted import border_weight, gaps_of_parts
 
 
 def test_the_border_weight_of_the_paper():
@@ -68,7 +68,7 @@ def by_brute_force(mark):
 def test_gaps_equal_brute_force():
     g = np.random.default_rng(0)
     marks = g.choice(3, size=(6, 2, 23, 31), p=[0.1, 0.85, 0.05]).astype(np.uint8)
-    found = gaps(marks)
+    found = gaps_of_parts(marks)
     for mark, ours in zip(marks.reshape(-1, 23, 31), found.reshape(-1, 23, 31), strict=True):
         np.testing.assert_allclose(ours, by_brute_force(mark), atol=1e-4)
     assert np.isfinite(found).any()

@@ -30,6 +30,11 @@ def stretched(array: np.ndarray, shape: Shape) -> np.ndarray:
     return cv2.resize(array, shape[::-1], interpolation=cv2.INTER_LINEAR)
 
 
+def stretched_labels(labels: np.ndarray, shape: Shape) -> np.ndarray:
+    """A map of whole numbers that cannot be mixed, such as classes, at another size: the nearest pixel's. H×W of the same type."""
+    return cv2.resize(labels, shape[::-1], interpolation=cv2.INTER_NEAREST_EXACT)
+
+
 def stretched_mask(mask: np.ndarray, shape: Shape) -> np.ndarray:
     """A mask of 0 and 1 at another size, resized as images are and then thresholded: H×W uint8 of 0 and 1.
 

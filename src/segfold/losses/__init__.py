@@ -1,6 +1,6 @@
 """Losses: functions of logits and targets that add up exactly over steps and processes."""
 
-from segfold.losses.base import Loss, MovingLoss
+from segfold.losses.base import GapLoss, Loss, MovingLoss
 from segfold.losses.bootstrapped import Bootstrapped
 from segfold.losses.boundary import Boundary
 from segfold.losses.classes import Classes
@@ -10,7 +10,7 @@ from segfold.losses.joint import Joint
 from segfold.losses.lovasz import Lovasz
 from segfold.losses.lovasz_softmax import LovaszSoftmax
 from segfold.losses.pixel import BCE, Focal
-from segfold.losses.region import Dice, Jaccard, Tversky
+from segfold.losses.region import Dice, InverseDice, Jaccard, Tversky
 from segfold.losses.weighted import WeightedBCE
 
 __all__ = [
@@ -22,7 +22,9 @@ __all__ = [
     "CrossEntropy",
     "Dice",
     "Focal",
+    "GapLoss",
     "HeadTerm",
+    "InverseDice",
     "Jaccard",
     "Joint",
     "Loss",

@@ -57,6 +57,33 @@ class MovingLoss(Loss, Protocol):
         ...
 
 
+@runtime_checkable
+class GapLoss(Loss, Protocol):
+    """A loss that weighs pixels by the gap between their two nearest objects.
+
+    Attributes:
+        wants_gaps: whether it does, with the settings that it has.
+    """
+
+    @property
+    def wants_gaps(self) -> bool: ...
+
+    def sums(
+        self,
+        logits: Tensor,
+        target: Tensor,
+        valid: Tensor | None = None,
+        weight: Tensor | None = None,
+        gaps: Tensor | None = None,
+    ) -> Tensor:
+        """As ``Loss.sums``.
+
+        Args:
+            gaps: N×1×H×W, see ``segfold.losses.gaps.object_gaps``; None: objects are the connected parts of the target.
+        """
+        ...
+
+
 class FlatPixels(NamedTuple):
     """The inputs of a loss with the two image axes made one (P = H·W)."""
 

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from segfold.errors import SegfoldError
-from segfold.losses.base import Loss, MovingLoss, mean_sums, mean_value
+from segfold.losses.base import GapLoss, Loss, MovingLoss, mean_sums, mean_value
 from segfold.losses.classes import Classes, log_odds, one_hot
 from segfold.losses.joint import Joint
 from segfold.schema import build
@@ -24,6 +24,7 @@ _PLACES = {
     "focal": "pixel:Focal",
     "bootstrapped": "bootstrapped:Bootstrapped",
     "dice": "region:Dice",
+    "inverse_dice": "region:InverseDice",
     "jaccard": "region:Jaccard",
     "tversky": "region:Tversky",
     "lovasz": "lovasz:Lovasz",
@@ -92,6 +93,7 @@ class StageLoss:
         factors: of each part in the total at this moment.
         additive: whether ``value`` of added ``sums`` is exactly the loss of the images together, all stage long.
         linear: whether all mask losses are means over images, see ``Loss``, all stage long.
+        wants_gaps: whether a mask loss weighs pixels by the gaps between objects, see ``GapLoss``, all stage long.
         classes: the classes.
 
     Raises:
@@ -117,6 +119,7 @@ class StageLoss:
                 self._losses[name] = build_loss(name, self.classes, **mask[name][1])
         self.additive = all(loss.additive for loss in self._losses.values())
         self.linear = all(loss.linear for loss in self._losses.values())
+        self.wants_gaps = any(isinstance(loss, GapLoss) and loss.wants_gaps for loss in self._losses.values())
         self._weigh(0.0)
 
     def at(self, done: float) -> "StageLoss":
@@ -144,6 +147,7 @@ class StageLoss:
         heads: Mapping[str, Tensor],
         target: Tensor,
         valid: Tensor | None = None,
+        gaps: Tensor | None = None,
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """Loss of one batch: the total, and its unweighted parts without gradient.
 
@@ -152,11 +156,12 @@ class StageLoss:
             heads: logits of the further heads by name, see the class; those without a weight are left alone.
             target: N×C×H×W in [0, 1]; or N×1×H×W indices of exclusive classes, below C also where they do not count.
             valid: N×1×H×W bool, the area that counts (None: all).
+            gaps: as of ``GapLoss.sums``, for all heads.
 
         Raises:
             SegfoldError: a term has a weight but the network lacks its head.
         """
-        return self.value(self.sums(logits, heads, target, valid))
+        return self.value(self.sums(logits, heads, target, valid, gaps))
 
     def sums(
         self,
@@ -164,12 +169,13 @@ class StageLoss:
         heads: Mapping[str, Tensor],
         target: Tensor,
         valid: Tensor | None = None,
+        gaps: Tensor | None = None,
     ) -> dict[str, Tensor]:
         """Sums over the batch, to be added key by key over steps and processes. Arguments as in the call."""
         filled = self._filled(target, valid)
         planes = self._planes(logits, target)
         sums = {"images": torch.stack([filled.sum(), torch.ones_like(filled).sum()])}
-        for name, found in self._mask_sums(logits, target, planes, valid).items():
+        for name, found in self._mask_sums(logits, target, planes, valid, gaps).items():
             sums[f"mask/{name}"] = found
         for head, term in self.terms.items():
             if head not in heads:
@@ -186,7 +192,7 @@ class StageLoss:
                 continue
             weight = None if term.over == "all" else filled
             for i, z in enumerate(given.unbind(dim=1) if given.ndim == 5 else [given]):
-                for name, found in self._mask_sums(z, target, planes, valid, weight).items():
+                for name, found in self._mask_sums(z, target, planes, valid, gaps, weight).items():
                     sums[f"{head}/{name}/{i}"] = found
         return sums
 
@@ -211,16 +217,24 @@ class StageLoss:
         return one_hot(target, logits.shape[1]) if target.shape[1] == 1 else target
 
     def _mask_sums(
-        self, logits: Tensor, target: Tensor, planes: Tensor | None, valid: Tensor | None, weight: Tensor | None = None
+        self,
+        logits: Tensor,
+        target: Tensor,
+        planes: Tensor | None,
+        valid: Tensor | None,
+        gaps: Tensor | None,
+        weight: Tensor | None = None,
     ) -> dict[str, Tensor]:
         """Sums of the mask losses on some pixel logits, by name."""
         odds = logits if planes is None else log_odds(logits.float())
-        return {
-            name: loss.sums(logits, target, valid, weight)
-            if planes is None or isinstance(loss, Joint)
-            else loss.sums(odds, planes, valid, weight)
-            for name, loss in self.mask.items()
-        }
+        found = {}
+        for name, loss in self.mask.items():
+            seen, wanted = (logits, target) if planes is None or isinstance(loss, Joint) else (odds, planes)
+            if isinstance(loss, GapLoss):
+                found[name] = loss.sums(seen, wanted, valid, weight, gaps)
+            else:
+                found[name] = loss.sums(seen, wanted, valid, weight)
+        return found
 
     def value(self, sums: Mapping[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
         """The total and its unweighted parts from (added) sums; ``total = Σ factors[part] · parts[part]``."""

@@ -108,6 +108,25 @@ class Dice(Tversky):
         super().__init__(mode=mode, alpha=0.5, beta=0.5, smooth=smooth / 2)
 
 
+class InverseDice(Dice):
+    """``dice`` of what is not there: of 1 - p and 1 - y, so what counts as right are pixels of the background.
+
+    It teaches where the mask is empty, of which ``dice`` with ``smooth=0`` learns nothing, and most where the object
+    leaves little background; where the object is small it says little.
+
+    Args:
+        mode: ``image``: mean over images; ``batch``: one region of the whole batch, see ``tversky``.
+        smooth: added to both sides of the fraction, in pixels; matters where the object fills the image.
+
+    Reference:
+        SConsul, Global_Convolutional_Network: 0.25 of Dice, 0.5 of this and 0.25 of cross-entropy for lungs in X-rays.
+    """
+
+    def sums(self, logits: Tensor, target: Tensor, valid: Tensor | None = None, weight: Tensor | None = None) -> Tensor:
+        """Those of ``dice`` for the turned logits and the turned target."""
+        return super().sums(-logits, 1 - target.float(), valid, weight)
+
+
 class Jaccard(Tversky):
     """Soft Jaccard loss ``1 - (TP + s) / (TP + FP + FN + s)``; mean over classes.
 

@@ -12,8 +12,9 @@ from torch import Tensor
 from segfold.errors import SegfoldError
 from segfold.losses.base import flatten, mean_sums, mean_value
 from segfold.losses.classes import Classes, ClassWeights, one_hot
+from segfold.losses.gaps import object_gaps
 from segfold.losses.joint import Joint, JointPixels, flatten_joint, ratio, row_sums
-from segfold.losses.mask_maps import BACKGROUND, OBJECT, MaskMaps, distance_to
+from segfold.losses.mask_maps import BACKGROUND, OBJECT, MaskMaps
 
 
 class WeightedBCE(Joint):
@@ -31,14 +32,14 @@ class WeightedBCE(Joint):
             alike (before ``positive`` and ``border``) however small the object is. An image with one class only has the
             plain mean. Of classes that exclude each other, those that are in the image weigh alike.
         border: weight w0 that is added for pixels of the background between two objects, d1 and d2 away from the
-            nearest and second nearest; 0: none; U-Net has 10. Objects are the 8-connected parts of the mask, so those
-            that touch are one; of classes that exclude each other, they are the parts of what is not background. A mask with fewer
-            than two objects has no such pixels.
+            nearest and second nearest; 0: none; U-Net has 10. Objects are the competition's, of whatever class, where it has maps
+            of them. Where it has none, they are the 8-connected parts of a class's mask, so that objects which touch are
+            one; of classes that exclude each other, of what is not background. A mask with fewer than two has no such pixels.
         sigma: width σ of the borders, in pixels.
         class_weights: as of ``ce``.
 
-    The maps of the borders are made on the CPU, by one exact distance transform an object; on a GPU that waits
-    for the masks.
+    The distances are exact. Those of a competition's objects come with the samples; those of a mask's parts are made on the CPU,
+    for which a GPU waits.
 
     Reference:
         Ronneberger et al., U-Net, 2015 (arXiv 1505.04597), section 3; there the weights are of the whole training set.
@@ -62,7 +63,12 @@ class WeightedBCE(Joint):
         self.border = border
         self.sigma = sigma
         self.class_weights = class_weights
-        self._gaps = MaskMaps(gaps)
+        self._gaps = MaskMaps(gaps_of_parts)
+
+    @property
+    def wants_gaps(self) -> bool:
+        """See ``GapLoss``."""
+        return self.border > 0
 
     def among(self, classes: Classes) -> Self:
         """See ``Joint.among``."""
@@ -77,19 +83,28 @@ class WeightedBCE(Joint):
                 "background: name it in the competition file, or leave border out"
             )
         bound = super().among(classes)
-        bound._gaps = MaskMaps(gaps)
+        bound._gaps = MaskMaps(gaps_of_parts)
         return bound
 
-    def sums(self, logits: Tensor, target: Tensor, valid: Tensor | None = None, weight: Tensor | None = None) -> Tensor:
-        """Weighted sum of the images' losses, and sum of the weights (2). See ``Loss.sums``."""
+    def sums(
+        self,
+        logits: Tensor,
+        target: Tensor,
+        valid: Tensor | None = None,
+        weight: Tensor | None = None,
+        gaps: Tensor | None = None,
+    ) -> Tensor:
+        """Weighted sum of the images' losses, and sum of the weights (2). See ``GapLoss.sums``."""
+        if gaps is not None and gaps.shape != (len(logits), 1, *logits.shape[2:]):
+            raise ValueError(f"gaps {tuple(gaps.shape)} do not fit logits {tuple(logits.shape)}")
         if self.classes.exclusive:
             pixels = flatten_joint(logits, target, valid, weight)
-            amount = self._weights_of_labels(pixels, logits.shape[2:])
+            amount = self._weights_of_labels(pixels, logits.shape[2:], gaps)
             total, counted = row_sums(pixels.cross_entropy() * amount, amount, pixels.valid)
             return mean_sums(ratio(total, counted).squeeze(1), pixels.weight)
         z, y, inside, w = flatten(logits, target, valid, weight)
         loss = F.binary_cross_entropy_with_logits(z, y, reduction="none")
-        pixel = self._weights(y, inside, logits.shape[2:])
+        pixel = self._weights(y, inside, logits.shape[2:], gaps)
         mean = (loss * pixel).sum(dim=2) / pixel.sum(dim=2).clamp(min=1e-12)
         return mean_sums(self.mean_over_rows(mean), w)
 
@@ -97,7 +112,7 @@ class WeightedBCE(Joint):
         """The mean over images."""
         return mean_value(sums)
 
-    def _weights(self, target: Tensor, valid: Tensor | None, size: tuple[int, ...]) -> Tensor:
+    def _weights(self, target: Tensor, valid: Tensor | None, size: tuple[int, ...], gaps: Tensor | None) -> Tensor:
         """N×C×P, 0 where a pixel is not valid."""
         is_object = target > 0.5
         classes = [~is_object, is_object] if valid is None else [~is_object & valid, is_object & valid]
@@ -107,10 +122,10 @@ class WeightedBCE(Joint):
             classes = [part * pixels / (2 * count.clamp(min=1)) for part, count in zip(classes, counts, strict=True)]
         weight = classes[0] + self.positive * classes[1]
         if self.border > 0:
-            weight = weight + border_weight(self._gaps(target, valid, size), self.border, self.sigma)
+            weight = weight + self._border_weights(is_object, valid, size, gaps)
         return weight
 
-    def _weights_of_labels(self, pixels: JointPixels, size: tuple[int, ...]) -> Tensor:
+    def _weights_of_labels(self, pixels: JointPixels, size: tuple[int, ...], gaps: Tensor | None) -> Tensor:
         """N×1×P of exclusive classes."""
         label, valid = pixels.label, pixels.valid
         weight = (
@@ -126,9 +141,18 @@ class WeightedBCE(Joint):
             weight = weight * (equal / counts.clamp(min=1)).gather(1, label.squeeze(1)).unsqueeze(1)
         background = self.classes.background
         if self.border > 0 and background is not None:
-            objects = (label != background).float()
-            weight = weight + border_weight(self._gaps(objects, valid, size), self.border, self.sigma)
+            weight = weight + self._border_weights(label != background, valid, size, gaps)
         return weight
+
+    def _border_weights(
+        self, is_object: Tensor, valid: Tensor | None, size: tuple[int, ...], gaps: Tensor | None
+    ) -> Tensor:
+        """N×R×P for pixels N×R×P; 0 on objects and where a pixel is not valid."""
+        if gaps is None:
+            found = self._gaps(is_object.float(), valid, size)
+        else:
+            found = gaps.flatten(2).masked_fill(is_object if valid is None else is_object | ~valid, torch.inf)
+        return border_weight(found, self.border, self.sigma)
 
 
 def border_weight(gap: Tensor, w0: float, sigma: float) -> Tensor:
@@ -136,8 +160,8 @@ def border_weight(gap: Tensor, w0: float, sigma: float) -> Tensor:
     return w0 * (-(gap**2) / (2 * sigma**2)).exp()
 
 
-def gaps(marks: np.ndarray) -> np.ndarray:
-    """Distance to the nearest plus that to the second nearest object, for the pixels of the background.
+def gaps_of_parts(marks: np.ndarray) -> np.ndarray:
+    """``object_gaps`` of the background's pixels, with the 8-connected parts of what is object for objects.
 
     Args:
         marks: N×C×H×W uint8: 0 does not count, 1 background, 2 object.
@@ -145,16 +169,9 @@ def gaps(marks: np.ndarray) -> np.ndarray:
     Returns:
         N×C×H×W float32 in pixels; infinite on objects, where nothing counts, and where there are not two objects.
     """
-    sums = np.full(marks.shape, np.inf, np.float32)
+    found = np.full(marks.shape, np.inf, np.float32)
     size = marks.shape[-2:]
-    for mark, out in zip(marks.reshape(-1, *size), sums.reshape(-1, *size), strict=True):
-        count, labels = cv2.connectedComponents((mark == OBJECT).astype(np.uint8), connectivity=8)
-        if count < 3:  # the background is one of them
-            continue
-        nearest, second = (np.full(size, np.inf, np.float32) for _ in range(2))
-        for label in range(1, count):
-            distance = distance_to(labels == label)
-            np.minimum(second, np.maximum(nearest, distance), out=second)
-            np.minimum(nearest, distance, out=nearest)
-        np.copyto(out, nearest + second, where=mark == BACKGROUND)
-    return sums
+    for mark, out in zip(marks.reshape(-1, *size), found.reshape(-1, *size), strict=True):
+        _, objects = cv2.connectedComponents((mark == OBJECT).astype(np.uint8), connectivity=8)
+        np.copyto(out, object_gaps(objects), where=mark == BACKGROUND)
+    return found

@@ -21,12 +21,18 @@ _PLACES = {
     "dlinknet": "dlinknet:DLinkNet",
     "fc_densenet": "fc_densenet:FCDenseNet",
     "frrn": "frrn:FRRN",
+    "gcn": "gcn:GCN",
+    "fcn": "fcn:FCN",
+    "fcn_dilated": "fcn_dilated:FCNDilated",
+    "fcn_skips": "fcn_skips:FCNSkips",
+    "unet_original": "unet_original:OriginalUNet",
+    "unet_s5_d16": "unet_s5_d16:UNetS5D16",
 }
 """A model's name in settings, its file in this folder, and its class there."""
 
 MODELS: dict[str, type[nn.Module]] = {name: resolve_name(f"{__name__}.{place}") for name, place in _PLACES.items()}
 
-__all__ = ["HEADS", "MODELS", "Output", "UNet", "build_model", "margin_of"]
+__all__ = ["HEADS", "MODELS", "Output", "UNet", "build_model", "margin_of", "sides_of"]
 
 
 def build_model(name: str, in_channels: int, classes: int, **settings: Any) -> nn.Module:
@@ -46,3 +52,13 @@ def margin_of(name: str, settings: Mapping[str, Any]) -> int:
     """
     says = getattr(MODELS[name], "margin", None)
     return 0 if says is None else int(says(**settings))
+
+
+def sides_of(name: str, settings: Mapping[str, Any]) -> tuple[int, int]:
+    """The least height or width that the model ``MODELS[name]`` takes, and what further ones differ by.
+
+    A model of which that follows from its settings, and is not told by multiples of its stride, has a static method ``sides``
+    that takes them; of any other, (1, 1): what it refuses it says when it is shown it.
+    """
+    says = getattr(MODELS[name], "sides", None)
+    return (1, 1) if says is None else says(**settings)

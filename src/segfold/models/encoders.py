@@ -4,10 +4,8 @@ import difflib
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-import safetensors.torch
 import timm
 import torch
 from timm.layers import Format
@@ -16,10 +14,11 @@ from timm.models.efficientnet import EfficientNetFeatures
 from timm.models.mobilenetv3 import MobileNetV3Features
 from torch import Tensor, nn
 
+import segfold.models.resnet_gcn  # noqa: F401  # timm then knows it by name
 from segfold.errors import SegfoldError
 from segfold.models.blocks import Attention, Combine, Stages, attention_block, chosen_stages
+from segfold.models.encoder_files import create, with_weights
 from segfold.models.input import InputLayer, channel_statistics
-from segfold.paths import user_path
 
 # The stem's max-pool in timm's ResNet (with SE, Res2Net, ResNeSt, SK …), legacy SENet, DenseNet and DPN.
 _STEM_POOLS = ("maxpool", "pool0", "features_pool0", "features_conv1_pool")
@@ -63,7 +62,8 @@ class Encoder(nn.Module):
     Args:
         name: a timm model, perhaps with its weights' tag (``resnet34.a1_in1k``).
         in_channels: of the image; timm adapts pretrained stems.
-        weights: ``imagenet`` (downloaded by timm), ``none``, or a file.
+        weights: ``imagenet`` (downloaded by timm), ``none``, or a file in the layout of timm, torchvision, mmsegmentation, smp
+            or of one of our own runs.
         stem_pool: ``False`` removes the stem's max-pool, so that all stages are twice as large.
         attention: gate after the chosen stages.
         reduction: of the channel gates.
@@ -77,6 +77,7 @@ class Encoder(nn.Module):
         strides: of each feature, increasing powers of two; with ``every_stage`` neighbours may have the same.
         divisor: height and width of the input must be multiples of it.
         only_size: the one height and width that the network takes, if there is but one.
+        loaded: lines that say what of a file was taken.
 
     Raises:
         SegfoldError: unknown encoder, encoder without a usable pyramid, weights that cannot be had,
@@ -98,8 +99,8 @@ class Encoder(nn.Module):
     ) -> None:
         super().__init__()
         _check_name(name)
-        pyramid = _probe(name, in_channels, stem_pool, dict(options or {}))
-        self.net = _with_weights(name, in_channels, weights, pyramid.options)
+        pyramid = _probe(name, in_channels, stem_pool, dict(options or {}), every_stage)
+        self.net, self.loaded = with_weights(name, in_channels, weights, pyramid.options)
         if not stem_pool:
             _remove_stem_pool(self.net, name)
         config = timm.get_pretrained_cfg(name)
@@ -116,7 +117,7 @@ class Encoder(nn.Module):
         if attention != "none":
             gated = [i for number, i in enumerate(self._kept, 1) if number in chosen]
             with torch.device("meta"):
-                trial = _create(name, in_channels, pyramid.options).eval()
+                trial = create(name, in_channels, pyramid.options).eval()
                 _insert_gates(trial, name, {i: nn.BatchNorm2d(pyramid.channels[i]).eval() for i in gated})
             if _shapes(trial, in_channels, pyramid.size) is None:
                 raise _no_place(name)
@@ -141,12 +142,6 @@ def _check_name(name: str) -> None:
         raise SegfoldError(f"unknown weights {tag!r} of encoder {base}; timm has {', '.join(tags) or 'none'}")
 
 
-def _create(name: str, in_channels: int, options: Mapping[str, Any], **weights: Any) -> Any:
-    return timm.create_model(
-        name, features_only=True, in_chans=in_channels, **{"pretrained": False, **weights, **options}
-    )
-
-
 def _is_channels_last(net: nn.Module) -> bool:
     return getattr(net, "output_fmt", None) == Format.NHWC
 
@@ -164,14 +159,14 @@ def _shapes(net: nn.Module, in_channels: int, size: int) -> list[tuple[int, int,
     return [(x.shape[3], x.shape[1], x.shape[2]) if last else (x.shape[1], x.shape[2], x.shape[3]) for x in features]
 
 
-def _probe(name: str, in_channels: int, stem_pool: bool, options: dict[str, Any]) -> _Pyramid:
+def _probe(name: str, in_channels: int, stem_pool: bool, options: dict[str, Any], every_stage: bool) -> _Pyramid:
     """Finds strides, channels and the sizes that the encoder takes, at no cost in memory."""
     nets = []
     problem: Exception | None = None
     for extra in _ANY_SIZE:
         try:
             with torch.device("meta"):
-                net = _create(name, in_channels, {**extra, **options}).eval()
+                net = create(name, in_channels, {**extra, **options}).eval()
         except Exception as error:
             problem = problem or error
             continue
@@ -187,7 +182,7 @@ def _probe(name: str, in_channels: int, stem_pool: bool, options: dict[str, Any]
     for net, used in nets:
         shapes = _shapes(net, in_channels, 5 * deepest)
         if shapes:
-            strides = _check_strides(name, shapes, 5 * deepest)
+            strides = _check_strides(name, shapes, 5 * deepest, every_stage)
             return _Pyramid(tuple(s[0] for s in shapes), strides, 5 * deepest, strides[-1], None, used)
     # Otherwise only its own size, or multiples of that.
     net, used = nets[0]
@@ -196,20 +191,21 @@ def _probe(name: str, in_channels: int, stem_pool: bool, options: dict[str, Any]
     shapes = _shapes(net, in_channels, native)
     if shapes is None:
         raise SegfoldError(f"encoder {name} takes neither {5 * deepest}² nor {native}² images; choose another")
-    strides = _check_strides(name, shapes, native)
+    strides = _check_strides(name, shapes, native, every_stage)
     only_size = None if _shapes(net, in_channels, 2 * native) else native
     return _Pyramid(tuple(s[0] for s in shapes), strides, native, math.lcm(native, strides[-1]), only_size, used)
 
 
-def _check_strides(name: str, shapes: list[tuple[int, int, int]], size: int) -> tuple[int, ...]:
+def _check_strides(name: str, shapes: list[tuple[int, int, int]], size: int, every_stage: bool) -> tuple[int, ...]:
     strides = [size / height for _, height, _ in shapes]
     exact = all(
         height == width and s == int(s) and int(s).bit_count() == 1 for (_, height, width), s in zip(shapes, strides)
     )
-    if not (exact and strides == sorted(strides) and len(set(strides)) >= 3 and strides[0] <= 8):
+    features = strides if every_stage else set(strides)
+    if not (exact and strides == sorted(strides) and len(features) >= 3 and strides[0] <= 8):
         found = ", ".join(f"{s:.4g}" for s in strides)
         raise SegfoldError(
-            f"encoder {name} gives features at strides {found}; a U-Net needs three or more scales, each an "
+            f"encoder {name} gives features at strides {found}; needed are three or more, each an "
             "exact power of two, the finest at 8 or less; choose another, such as resnet34 or convnext_tiny"
         )
     return tuple(int(s) for s in strides)
@@ -244,82 +240,6 @@ def _no_place(name: str) -> SegfoldError:
     return SegfoldError(
         f"encoder {name} has no single tensor after each stage to attend to; set model.encoder_attention=none"
     )
-
-
-def _with_weights(name: str, in_channels: int, weights: str, options: Mapping[str, Any]) -> nn.Module:
-    if weights == "none":
-        return _create(name, in_channels, options)
-    if weights == "imagenet":
-        return _from_hub(name, in_channels, options)
-    return _from_file(name, in_channels, user_path(weights), options)
-
-
-def _from_hub(name: str, in_channels: int, options: Mapping[str, Any]) -> nn.Module:
-    config = timm.get_pretrained_cfg(name)
-    if config is None or not config.has_weights:
-        others = sorted({full.partition(".")[0] for full in timm.list_pretrained(f"*{name.partition('.')[0]}*")})
-        hint = f" (it has those of {', '.join(others)})" if others else ""
-        raise SegfoldError(
-            f"timm has no pretrained weights of {name}{hint}; set model.weights=none or model.weights=PATH"
-        )
-    try:
-        return _create(name, in_channels, options, pretrained=True)
-    # The same call without weights has just worked (_probe), so it is the download: hub, proxy or disk.
-    except Exception as error:
-        raise SegfoldError(
-            f"pretrained weights of {name} could not be downloaded ({type(error).__name__}); "
-            "set model.weights=none, or model.weights=PATH to a .safetensors or .pth file that you have"
-        ) from error
-
-
-def _from_file(name: str, in_channels: int, path: Path, options: Mapping[str, Any]) -> nn.Module:
-    if not path.is_file():
-        raise SegfoldError(f"no weights at {path}; set model.weights to imagenet, none, or the path of a file")
-    try:
-        state = _read_state(path)
-        known = {_fingerprint(x) for x in state.values()}
-        net = _create(name, in_channels, options, pretrained=True, pretrained_cfg_overlay={"state_dict": state})
-    except Exception as error:
-        reason = _first_line(error)
-        raise SegfoldError(
-            f"{path} does not hold weights of {name} ({reason}); set model.weights to a file that does"
-        ) from error
-    for module in net.modules():  # timm would keep the file's tensors beside the network's
-        if isinstance(getattr(module, "pretrained_cfg", None), dict):
-            module.pretrained_cfg.pop("state_dict", None)
-    # timm loads what fits and keeps quiet about the rest, so a file of another network would pass unnoticed.
-    tensors = [x for x in net.parameters() if x.ndim > 1]
-    found = sum(_fingerprint(x) in known for x in tensors)
-    if found < 0.9 * len(tensors):
-        raise SegfoldError(
-            f"{path} holds only {found} of the {len(tensors)} weight tensors of {name}; "
-            "set model.weights to a file that fits"
-        )
-    return net
-
-
-def _read_state(path: Path) -> dict[str, Tensor]:
-    """The tensors of a file by name, read so that nothing in it can execute, which not every timm sees to."""
-    if path.suffix == ".safetensors":
-        return safetensors.torch.load_file(path)
-    found = torch.load(path, map_location="cpu", weights_only=True)
-    # How training scripts wrap the weights, averaged ones first, and what torch's wrappers put before their names.
-    for key in ("state_dict_ema", "model_ema", "state_dict", "model"):
-        if isinstance(found, Mapping) and isinstance(found.get(key), Mapping):
-            found = found[key]
-            break
-    if not isinstance(found, Mapping):
-        raise ValueError(f"it holds {type(found).__name__}, not tensors by name")
-    return {
-        str(name).removeprefix("_orig_mod.").removeprefix("module."): tensor
-        for name, tensor in found.items()
-        if isinstance(tensor, Tensor)
-    }
-
-
-def _fingerprint(x: Tensor) -> tuple[int, float]:
-    """Tells tensors apart by content: names differ between a network and its feature pyramid."""
-    return x.numel(), float(x.detach().double().flatten().sum())
 
 
 def _first_line(error: Exception | None) -> str:

@@ -64,8 +64,8 @@ def check_scales(encoder: Encoder, name: str) -> None:
     strides = encoder.strides[-4:]
     if len(strides) < 4 or strides[0] not in (2, 4) or strides != tuple(strides[0] * 2**i for i in range(4)):
         raise SegfoldError(
-            f"encoder {name} gives features at strides {', '.join(map(str, encoder.strides))}; LinkNet and D-LinkNet "
-            "need the last four to be 4, 8, 16, 32 (or 2, 4, 8, 16); choose another, such as resnet34"
+            f"encoder {name} gives features at strides {', '.join(map(str, encoder.strides))}; this decoder "
+            "needs the last four to be 4, 8, 16, 32 (or 2, 4, 8, 16); choose another, such as resnet34"
         )
 
 

@@ -5,6 +5,7 @@ from torch import Tensor
 
 from segfold.errors import SegfoldError
 from segfold.models.input import InputLayer, channel_statistics
+from segfold.resize import Shape
 
 
 def plain_input(in_channels: int) -> InputLayer:
@@ -44,4 +45,26 @@ def check_pixels(
     if min(height, width) < smallest:
         raise SegfoldError(
             f"{found} height and width must be at least {smallest}; change input.size or the stage's size"
+        )
+
+
+def check_sides(shape: Shape, smallest: int, step: int) -> None:
+    """Refuses an input of which a side is not ``smallest`` and a multiple of ``step`` more.
+
+    Args:
+        shape: height and width.
+
+    Raises:
+        SegfoldError: names the nearest sides that would do.
+    """
+    instead = []
+    for side in dict.fromkeys(shape):
+        below = side - (side - smallest) % step
+        near = [below, below + step] if below >= smallest else [smallest]
+        if side not in near:
+            instead.append(f"{' or '.join(map(str, near))} instead of {side}")
+    if instead:
+        raise SegfoldError(
+            f"the network's input is {shape[0]}×{shape[1]}, but height and width must be {smallest} and multiples of {step} more: "
+            f"{', '.join(instead)}; change input.size or the stage's size"
         )

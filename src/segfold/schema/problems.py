@@ -11,7 +11,9 @@ from segfold.errors import shown
 from segfold.ranges import Form
 from segfold.schema.places import descend, fields, forms
 
-_FORM = re.compile(r"(?:constrained-)?(?:int|float|str)|bool|none|\[key\]|(?:literal|tuple|list|dict)\[.*\]")
+_FORM = re.compile(
+    r"(?:constrained-)?(?:int|float|str)|bool|none|\[key\]|(?:literal|tuple|list|dict|function-(?:after|before))\[.*\]"
+)
 """What pydantic calls the allowed forms of a value, in the location of an error."""
 
 

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 from segfold.data.geometry.sizing import Sizing
 from segfold.data.geometry.view import Tiling, ViewPlan, around_of
 from segfold.errors import SegfoldError
-from segfold.models import margin_of
+from segfold.models import margin_of, sides_of
+from segfold.models.pixels import check_sides
 from segfold.resize import Shape
 from segfold.settings.data import both_sides
 from segfold.settings.training import Stage
@@ -27,8 +28,9 @@ def sizing_of(experiment: "Experiment", stage: Stage | None = None) -> Sizing:
     Raises:
         SegfoldError: settings that do not fit together.
     """
-    settings = experiment.input
+    settings, model = experiment.input, experiment.model.model_dump()
     size = settings.size if stage is None or stage.size is None else stage.size
+    check_sides(both_sides(size), *sides_of(model.pop("name"), model))
     sizing = replace(settings.sizing(size), margin=margin_of_model(experiment))
     crop = crop_of(experiment, stage)
     if crop is None:

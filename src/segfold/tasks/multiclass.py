@@ -3,13 +3,12 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 
 from segfold.errors import SegfoldError
 from segfold.metrics import Counts
-from segfold.resize import Shape
+from segfold.resize import Shape, stretched_labels
 from segfold.tasks.base import Mask, Planes, Task
 from segfold.tasks.strata import Strata, rarest_class_strata
 
@@ -86,7 +85,7 @@ class Multiclass(Task):
         return int(areas.sum() - (0 if self.background is None else areas[self.background]))
 
     def resized(self, mask: Mask, shape: Shape) -> Mask:
-        return np.asarray(cv2.resize(mask, shape[::-1], interpolation=cv2.INTER_NEAREST_EXACT), np.uint8)
+        return stretched_labels(mask, shape)
 
     def target(self, mask: Mask) -> npt.NDArray[np.uint8]:
         return np.where(mask == VOID, 0, mask).astype(np.uint8)[None]

@@ -15,6 +15,7 @@ from segfold.files import truncate_lines
 from segfold.inference.networks import normalisation
 from segfold.machine import Compiled, Runtime, resolve, resume
 from segfold.models import Output
+from segfold.models.checkpoints import loaded_lines
 from segfold.observer import FoldWork, Moment, Observer
 from segfold.optim import build_optimizer, frozen_mode, set_frozen
 from segfold.runs.folder import RunFolder
@@ -24,6 +25,7 @@ from segfold.training import checkpoint as checkpoints
 from segfold.training.averages import ExponentialAverage
 from segfold.training.checkpoint import Checkpoint, Position, start_from
 from segfold.training.checks import check_network
+from segfold.training.gradient import Target
 from segfold.training.named_weights import NamedWeights
 from segfold.training.plan import FoldJob, StagePlan
 from segfold.training.processes import ALONE, Group, synchronised
@@ -150,14 +152,15 @@ class Learner:
         with self.runtime.autocast():
             return self.forward(image)
 
-    def target(self, part: Sample) -> tuple[Tensor, Tensor | None]:
-        """The target of a part, and the area that counts: the padded border does not, unless it shall."""
+    def target(self, part: Sample) -> Target:
+        """The target of a part. The padded border does not count, unless it shall."""
         device = self.runtime.device
         # Where a border has no class of its own, it never counts.
         valid = None if self.plan.padding_counts else part["valid"].to(device, non_blocking=True)
         mask = part["mask"].to(device, non_blocking=True)
         # Once for all losses and heads; indices stay whole numbers.
-        return (mask if self.job.images.task.exclusive else mask.float()), valid
+        mask = mask if self.job.images.task.exclusive else mask.float()
+        return Target(mask, valid, part["gaps"].to(device, non_blocking=True) if "gaps" in part else None)
 
     def check(self) -> None:
         """Raises NotFiniteError if the loss of this epoch or a weight is NaN or infinite."""
@@ -273,6 +276,8 @@ def open_learner(job: FoldJob, observer: Observer, group: Group = ALONE) -> Lear
     # The seed is set here, inside the fold, so that no fold begins where another ended.
     torch.manual_seed(job.seed)
     network = job.network(fresh=saved is None)
+    for line in loaded_lines(network):
+        observer.say(f"fold {job.fold}: {line}")
     check_network(network, job, group, synchronises=runtime.device.type == "cuda")
     run = RunFolder(job.folder.path.parent)
     if group.leads and not (run.record_path.exists() and begun(run)):

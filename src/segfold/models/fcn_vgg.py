@@ -1,0 +1,108 @@
+"""VGG16 as FCN has it: a wide border, pools that round up, its classifier as convolutions; and the weights of others for it."""
+
+from collections.abc import Mapping
+from typing import Literal
+
+import timm
+from timm.models import adapt_input_conv
+from torch import Tensor, nn
+
+from segfold.errors import SegfoldError
+from segfold.models.pixels import plain_input
+
+VGGName = Literal["vgg16", "vgg16_bn"]
+FC6_KERNEL = 7
+FULL_WIDTH = 64
+_CONVOLUTIONS = (2, 2, 3, 3, 3)
+_CLASSIFIER = {"classifier.0.": "fc6.", "classifier.3.": "fc7.", "pre_logits.fc1.": "fc6.", "pre_logits.fc2.": "fc7."}
+
+
+class VGG16(nn.Module):
+    """VGG16 (Simonyan and Zisserman, arXiv 1409.1556) up to its last pool, under torchvision's names.
+
+    Args:
+        name: with batch norms or without.
+        in_channels: of the image.
+        width: channels of the first stage; the others have 2, 4, 8 and 8 times as many.
+        pad: border of the first convolution. 1 keeps the size.
+
+    Attributes:
+        channels: of the third, fourth and fifth pool.
+    """
+
+    def __init__(self, name: VGGName, in_channels: int, width: int, pad: int) -> None:
+        super().__init__()
+        self.input = plain_input(in_channels)
+        self.channels = (4 * width, 8 * width, 8 * width)
+        self.features = nn.Sequential()
+        self._pools = []
+        inputs = in_channels
+        for count, outputs in zip(_CONVOLUTIONS, (width, 2 * width, *self.channels)):
+            for _ in range(count):
+                conv = nn.Conv2d(inputs, outputs, 3, padding=1 if len(self.features) else pad)
+                start_plain(conv)
+                norm = [nn.BatchNorm2d(outputs)] if name == "vgg16_bn" else []
+                self.features.extend([conv, *norm, nn.ReLU(inplace=True)])
+                inputs = outputs
+            self._pools.append(len(self.features))
+            self.features.append(nn.MaxPool2d(2, 2, ceil_mode=True))
+
+    def forward(self, pixels: Tensor) -> list[Tensor]:
+        """Pixels in 0..255 to what the third, fourth and fifth pool give."""
+        x, pooled = self.input(pixels), []
+        for number, layer in enumerate(self.features):
+            x = layer(x)
+            if number in self._pools[2:]:
+                pooled.append(x)
+        return pooled
+
+
+def start_plain(conv: nn.Conv2d) -> None:
+    """Weights that keep the variance of what goes forward through a ReLU, which no norm does here."""
+    nn.init.kaiming_normal_(conv.weight, nonlinearity="relu")
+    if conv.bias is not None:
+        nn.init.zeros_(conv.bias)
+
+
+def hub_tensors(name: VGGName, in_channels: int) -> dict[str, Tensor]:
+    """The whole of timm's pretrained classifier by its names.
+
+    Raises:
+        SegfoldError: the weights cannot be downloaded.
+    """
+    try:
+        return timm.create_model(name, pretrained=True, in_chans=in_channels, num_classes=0).state_dict()
+    except Exception as error:  # hub, proxy or disk
+        raise SegfoldError(
+            f"pretrained weights of {name} could not be downloaded ({type(error).__name__}); "
+            "set model.weights=none, or model.weights=PATH to a .safetensors or .pth file that you have"
+        ) from error
+
+
+def as_convolutions(tensors: Mapping[str, Tensor], in_channels: int, deepest: int) -> dict[str, Tensor]:
+    """A VGG16 classifier's tensors under FCN's names, its first two linear layers as the convolutions that they are.
+
+    Each row of the first, which sees the flattened deepest×7×7 feature, is a 7×7 filter; each of the second a 1×1.
+
+    Args:
+        tensors: under torchvision's or timm's names; timm's linear layers are convolutions already. What it classifies is left out.
+        in_channels: of the image; the filters of three colours are summed for one channel, or repeated, as timm does it.
+        deepest: channels of the trunk's last feature.
+    """
+    found = {}
+    for name, tensor in tensors.items():
+        if name.startswith("features."):
+            found[f"encoder.{name}"] = tensor
+        for theirs, ours in _CLASSIFIER.items():
+            if not name.startswith(theirs):
+                continue
+            if tensor.ndim == 2:
+                kernel = FC6_KERNEL if ours == "fc6." else 1
+                inputs = deepest if ours == "fc6." else tensor.shape[1]
+                fits = tensor.shape[1] == inputs * kernel**2
+                tensor = tensor.reshape(-1, inputs, kernel, kernel) if fits else tensor
+            found[name.replace(theirs, ours, 1)] = tensor
+    first = found.get("encoder.features.0.weight")
+    if first is not None and first.ndim == 4 and first.shape[1] == 3:
+        found["encoder.features.0.weight"] = adapt_input_conv(in_channels, first)
+    return found
