@@ -110,6 +110,14 @@ def test_systems_of_camvid_share_one_recipe_and_fit_its_input(system: System) ->
     assert out.logits.shape == (2, 11, *sizing_of(experiment).given)
 
 
+def test_a_model_that_takes_other_sizes_is_given_the_next_that_shows_as_much() -> None:
+    """The original U-Net takes 188 and multiples of 16 more, of which 184 are its margins."""
+    (original,) = CAMVID.chosen(["unet, original"])
+    assert original.input((96, 128)) == (284, 316)
+    assert original.input((4, 20)) == (188, 204)
+    assert CAMVID.systems(RANDOM)[0].input((96, 128)) == (96, 128)
+
+
 def test_at_full_size_images_of_camvid_are_padded_and_below_it_stretched() -> None:
     for size, fit in (((96, 128), "resize"), ((384, 480), "pad"), ((384, 448), "resize")):
         assert f"input.fit={fit}" in CAMVID.common(size, 8, 1)

@@ -4,10 +4,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from segfold.models import margin_of, sides_of
 from segfold.resize import Shape
 
 HOME = Path(__file__).parents[2]
 CONFIGS = HOME / "configs"
+_NAME = "model.name="
 
 
 @dataclass(frozen=True)
@@ -60,6 +62,18 @@ class System:
     def path(self) -> Path:
         """Its config."""
         return CONFIGS / self.config
+
+    def input(self, size: Shape) -> Shape:
+        """Height and width that its network is to be given to say something of so many pixels, or of the next more that it can.
+
+        They are those of the model that its overrides name, by that model's defaults.
+        """
+        named = [text.removeprefix(_NAME) for text in self.overrides if text.startswith(_NAME)]
+        if not named:
+            return size
+        margin, (least, step) = margin_of(named[-1], {}), sides_of(named[-1], {})
+        height, width = (least + max(0, -(-(side + 2 * margin - least) // step)) * step for side in size)
+        return height, width
 
     @property
     def slug(self) -> str:
@@ -118,4 +132,4 @@ class Comparison:
 
         Nothing is compiled: a speed that is measured over seconds then is that of the minutes, and no time goes to compiling.
         """
-        return ["machine.compile=false", *self.common(size, images, epochs), *system.overrides]
+        return ["machine.compile=false", *self.common(system.input(size), images, epochs), *system.overrides]
