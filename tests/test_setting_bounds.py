@@ -256,7 +256,7 @@ def test_models_at_their_lower_bounds(name: str, centre: str | None) -> None:
     settings = least(name, centre)
     torch.manual_seed(0)
     network = small(name, settings).train()
-    seen = max(64, getattr(network, "smallest", 1))
+    seen = max(64, sides_of(name, settings)[0])
     out = network(torch.randint(0, 256, (2, 3, seen, seen), dtype=torch.uint8))
     side = seen - 2 * margin_of(name, settings)
     assert out.logits.shape == (2, 1, side, side)
