@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from segfold.errors import SegfoldError
 from segfold.models.blocks import upsample
-from segfold.models.checkpoints import read_tensors
+from segfold.models.checkpoints import is_weight, misfits, named, read_tensors, refused
 from segfold.models.deconvolution import bilinear_deconvolution
 from segfold.models.fcn_grid import Grid
 from segfold.models.fcn_vgg import FC6_KERNEL, FULL_WIDTH, VGG16, VGGName, as_convolutions, hub_tensors, start_plain
@@ -134,40 +134,30 @@ class FCN(Headed):
     @torch.no_grad()
     def _load(self, encoder: VGGName, weights: str, width: int) -> None:
         """Fills the encoder, and ``fc6`` and ``fc7`` where they fit."""
-        if weights == "imagenet":
-            if width != FULL_WIDTH:
-                raise SegfoldError(
-                    f"model.width is {width}, but timm's weights of {encoder} are {FULL_WIDTH} wide; "
-                    f"set model.weights=none or model.width={FULL_WIDTH}"
-                )
-            source, tensors = f"timm's {encoder}", hub_tensors(encoder, self.in_channels)
-        else:
-            path = user_path(weights)
-            source, tensors = str(path), read_tensors(path)
-        theirs = as_convolutions(tensors, self.in_channels, self.fc6.in_channels)
-        ours = self.state_dict()
-        fits = {name for name, x in ours.items() if name in theirs and theirs[name].shape == x.shape}
-        trunk = [name for name in ours if name.startswith("encoder.features.")]
-        missing = [name for name in trunk if name not in fits and not name.endswith("num_batches_tracked")]
-        if missing:
-            first = ", ".join(f"{name.removeprefix('encoder.')} ({_shape(ours[name])})" for name in missing[:3])
+        path = None if weights == "imagenet" else user_path(weights)
+        if path is None and width != FULL_WIDTH:
             raise SegfoldError(
-                f"{source} does not hold weights of {encoder}: {len(missing)} of its {len(trunk)} tensors are not there in "
-                f"their shape, at first {first}; set model.weights to a file that fits, or model.encoder and model.width to it"
+                f"model.width is {width}, but timm's weights of {encoder} are {FULL_WIDTH} wide; "
+                f"set model.weights=none or model.width={FULL_WIDTH}"
             )
-        classifier = [f"{layer}.{kind}" for layer in ("fc6", "fc7") for kind in ("weight", "bias")]
-        taken = [*(name for name in trunk if name in fits), *(classifier if fits.issuperset(classifier) else [])]
-        for name in taken:
-            ours[name].copy_(theirs[name])
-        line = f"{len(taken)} of {len(ours)} tensors from {source}"
-        if len(taken) <= len(trunk):
-            bias = theirs.get("fc6.bias")
-            reason = (
-                "which has no classifier"
-                if bias is None
-                else f"whose classifier is {len(bias)} wide, not {self.fc7.in_channels}"
-            )
-            line += f", {reason}: fc6 and fc7 start at random"
+        read = hub_tensors(encoder, self.in_channels) if path is None else read_tensors(path)
+        theirs = as_convolutions(read, self.in_channels, self.fc6.in_channels)
+        ours = self.state_dict()
+        trunk = {name: tensor for name, tensor in ours.items() if name.startswith("encoder.features.")}
+        classifier = {name: tensor for name, tensor in ours.items() if name.startswith(("fc6.", "fc7."))}
+        wanted, wrong = sum(map(is_weight, trunk)), misfits(theirs, trunk)
+        if path is not None and wrong:
+            raise refused(path, f"encoder {encoder} of width {width}", read, wrong, wanted)
+        line = f"{wanted} of {wanted} tensors of encoder {encoder} from {path or 'timm'}"
+        unfit = misfits(theirs, classifier)
+        if unfit:
+            line += f"; fc6 and fc7 start at random: {named(unfit)}"
+        else:
+            trunk |= classifier
+            line += ", and fc6 and fc7 from its classifier"
+        for name, tensor in trunk.items():
+            if name in theirs:
+                tensor.copy_(theirs[name])
         self.loaded.append(line)
 
 
@@ -193,10 +183,6 @@ def _score(inputs: int, classes: int) -> nn.Conv2d:
     nn.init.zeros_(layer.weight)
     nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
     return layer
-
-
-def _shape(x: Tensor) -> str:
-    return "×".join(map(str, x.shape)) or "scalar"
 
 
 def crops(finest: int, pad: int) -> dict[str, int]:
