@@ -125,11 +125,12 @@ def test_peak_of_work_counts_the_work_alone() -> None:
     assert 62 << 20 < private_memory.peak_of(_allocates, 64) < 72 << 20
 
 
-def test_attention_and_hypercolumn_equal_what_they_are_timed_against() -> None:
-    from benchmarks import attention, hypercolumn
+def test_attention_hypercolumn_and_gcn_blocks_equal_what_they_are_timed_against() -> None:
+    from benchmarks import attention, gcn_block, hypercolumn
 
     assert attention.check(attention.features(16)) < 1e-5
     assert hypercolumn.check(hypercolumn.features(32)) < 1e-5
+    assert gcn_block.check(gcn_block.features(16)) < 1e-5
 
 
 def test_members_for_the_memory_benchmark_blend(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

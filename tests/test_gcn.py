@@ -1,14 +1,21 @@
 """GCN: published sizes and shapes, its block against the dense kernel that it stands for, refinements, and kernels."""
 
+from pathlib import Path
+
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from benchmarks.peers.dense_kernel import dense_kernel
+from safetensors.numpy import load_file
+from torch import nn
 
+from segfold.cli import main
 from segfold.errors import SegfoldError
 from segfold.models import build_model
 from segfold.models.gcn import map_kernels
 from segfold.models.gcn_blocks import BoundaryRefinement, GCNBlock
+from small_project import fold_job, make_project, train, weights
 
 
 def count(module: nn.Module) -> int:
@@ -48,14 +55,6 @@ def test_published_sizes(encoder: str, kernel: int, classes: int, parameters: in
 def test_five_dense_deconvolutions_are_all_that_the_default_adds() -> None:
     model = meta()
     assert len(model.up) == 5 and count(model.up) == 35_280 and count(model) == 24_733_844 + 35_280
-
-
-def dense_kernel(block: GCNBlock) -> Tensor:
-    """The k×k kernel of a block: each branch is the product of its columns and rows, summed over the channels between."""
-    (down, across), (first, second) = block.left, block.right
-    left = torch.einsum("miu,omv->oiuv", down.weight[..., 0], across.weight[:, :, 0])
-    right = torch.einsum("miv,omu->oiuv", first.weight[:, :, 0], second.weight[..., 0])
-    return left + right
 
 
 @pytest.mark.parametrize("kernel", [1, 3, 7])
@@ -147,11 +146,14 @@ def kernels(model: nn.Module) -> list[int]:
 
 
 def test_kernels_are_one_or_four_or_those_of_the_maps() -> None:
-    assert kernels(meta(kernel=15)) == [15] * 4
-    assert kernels(meta(kernel=(9, 7, 5, 3))) == [9, 7, 5, 3]
-    assert kernels(meta(kernel="map")) == [55, 27, 13, 7]
-    assert kernels(meta(kernel="map", map_side=512)) == [127, 63, 31, 15]
-    assert kernels(meta(kernel="map", map_side=128, stem_pool=False)) == [63, 31, 15, 7]
+    def small(**settings: object) -> list[int]:
+        return kernels(meta(encoder="test_resnet", **settings))
+
+    assert small(kernel=15) == [15] * 4
+    assert small(kernel=(9, 7, 5, 3)) == [9, 7, 5, 3]
+    assert small(kernel="map") == [55, 27, 13, 7]
+    assert small(kernel="map", map_side=512) == [127, 63, 31, 15]
+    assert small(kernel="map", map_side=128, stem_pool=False) == [63, 31, 15, 7]
     assert map_kernels(32, (4, 8, 16, 32)) == (7, 3, 1, 1) and map_kernels(800, (32,)) == (25,)
 
 
@@ -166,3 +168,56 @@ def test_even_kernels_are_refused_with_the_nearest_odd_ones(kernel: object) -> N
 def test_encoders_of_other_scales_are_refused() -> None:
     with pytest.raises(SegfoldError, match=r"resnet50 gives features at strides 2, 4, 8; .*choose another"):
         meta(encoder_options={"output_stride": 8})
+
+
+SMALL = "model={name: gcn, encoder: test_resnet, weights: none, channels: 4, kernel: 3}"
+
+
+def test_a_resting_encoder_and_then_the_whole_are_two_ordinary_stages(tmp_path: Path) -> None:
+    home = make_project(tmp_path)
+    less = (SMALL, "ema=null", "sample.images=4")
+    one = "stages.warm={epochs: 1, freeze_encoder: 1, snapshots: true, schedule: constant}"
+    both = fold_job(home, *less, one, run="both")
+    longer = fold_job(home, *less, "stages.warm={epochs: 2, freeze_encoder: 2}", "stages.lovasz.epochs=0", run="longer")
+    train(both), train(longer)
+    resting = load_file(both.folder.weights("snapshot1"))
+
+    def learnt(after: dict[str, np.ndarray]) -> set[str]:
+        return {name.split(".")[0] for name in after if not np.array_equal(after[name], resting[name])}
+
+    decoder = {"scores", "up", "refine", "last"}
+    assert learnt(weights(longer)) == decoder
+    assert learnt(weights(both)) == {"encoder", *decoder}
+
+
+def test_an_even_kernel_is_refused_on_the_command_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(make_project(tmp_path))
+    assert main(["train", "--config", "configs/small.yaml", "--fold", "0", SMALL, "model.kernel=14"]) == 2
+    said = capsys.readouterr().err.strip()
+    assert "\n" not in said and "model.kernel: Input should be odd" in said and "13 or 15" in said
+
+
+def test_one_score_map_is_enough_to_learn_by() -> None:
+    """The paper's form of a binary task: the logits are the score maps, undecided at first."""
+    torch.manual_seed(0)
+    model = build_model("gcn", 1, 1, encoder="test_resnet", weights="none").train()
+    draw = torch.Generator().manual_seed(1)
+    masks = torch.zeros(8, 1, 32, 32)
+    for mask, (top, left) in zip(masks, torch.randint(2, 16, (8, 2), generator=draw).tolist()):
+        mask[:, top : top + 14, left : left + 14] = 1
+    images = 60 + 120 * masks + 20 * torch.randn(8, 1, 32, 32, generator=draw)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)
+    values = []
+    for step in range(30):
+        logits = model(images).logits
+        loss = F.binary_cross_entropy_with_logits(logits, masks)
+        if step == 0:
+            assert logits.abs().max() < 1
+        optimizer.zero_grad()
+        loss.backward()
+        assert all(p.grad is not None for p in model.parameters())
+        optimizer.step()
+        values.append(loss.item())
+    assert values[-1] < values[0] / 2, values

@@ -6,10 +6,11 @@ follows from the seed and those numbers, and workers that live on from epoch to 
 
 import random
 from collections.abc import Mapping, Sequence
-from typing import Any, TypedDict
+from typing import Any, NotRequired, TypedDict
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
@@ -24,7 +25,10 @@ from segfold.data.images import ImageSet
 from segfold.data.keys import sample_key
 from segfold.data.sampling import Key
 from segfold.errors import SegfoldError
+from segfold.losses.gaps import object_gaps
+from segfold.resize import Shape
 from segfold.schema import build
+from segfold.tasks import OBJECTS
 
 # A sample is too small to share among threads, and OpenCV's threads do not survive the fork of a worker.
 cv2.setNumThreads(0)
@@ -39,12 +43,14 @@ class Sample(TypedDict):
         valid: 1×H×W bool, false in the padded border and where the mask does not count; of mixed samples see
             ``segfold.data.augment.mixing``.
         row: index into the ``ImageSet``; of a mixed sample, that of the first image.
+        gaps: 1×H×W float32, ``object_gaps`` of the objects within the valid area, infinite outside it; only where asked for.
     """
 
     image: Tensor
     mask: Tensor
     valid: Tensor
     row: int
+    gaps: NotRequired[Tensor]
 
 
 class TrainingSet(Dataset[Sample]):
@@ -63,9 +69,11 @@ class TrainingSet(Dataset[Sample]):
         chances: how likely each of ``rows`` is drawn as a partner, as for ``EpochSampler``; None for all alike.
         crops: windows that are read and augmented, with what lies around them, in place of whole images; ``sizing`` is
             then theirs. None for whole images.
+        gaps: whether samples have ``gaps``. The objects go where the image goes; what moves in from outside has none.
 
     Raises:
         SegfoldError: an unknown channel or mix, a setting out of its range, or no masks.
+        ValueError: gaps of images without maps of objects, or of mixed samples.
     """
 
     def __init__(
@@ -80,6 +88,7 @@ class TrainingSet(Dataset[Sample]):
         mix: Mapping[str, Mapping[str, Any]] | None = None,
         chances: np.ndarray | None = None,
         crops: Crops | None = None,
+        gaps: bool = False,
     ) -> None:
         if images.masks is None:
             raise SegfoldError("a split without masks cannot be trained on; use the train split")
@@ -96,6 +105,10 @@ class TrainingSet(Dataset[Sample]):
         self._seed = seed
         self._mixes = {name: build(f"augment.{name}", MIXES[name], settings) for name, settings in (mix or {}).items()}
         self._soft = any(chosen.soft for chosen in self._mixes.values())
+        self._objects = images.instances if gaps else None
+        if gaps and (self._objects is None or self._mixes):
+            raise ValueError("gaps need a map of objects for each image, and samples that are not mixed")
+        self._object_augmenter = None if augmenter is None or not gaps else augmenter.of(OBJECTS)
         self._chances = np.cumsum(np.ones(len(self._rows)) if chances is None else chances)
 
     @property
@@ -105,7 +118,8 @@ class TrainingSet(Dataset[Sample]):
         planes = len(self._task.classes)
         mask = 4 * planes if self._soft else 1 if self._task.exclusive else planes
         rows, columns = self._sizing.given
-        return self._sizing.height * self._sizing.width * values + rows * columns * (mask + 1)
+        gap = 0 if self._objects is None else 4
+        return self._sizing.height * self._sizing.width * values + rows * columns * (mask + 1 + gap)
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -120,26 +134,24 @@ class TrainingSet(Dataset[Sample]):
                 partner = self._pixels(self._partner(stream), epoch, f"{draw}/{name}")
                 pixels = mix(pixels, partner, stream)
         target = pixels.mask.transpose(2, 0, 1) if self._soft else self._task.target(pixels.mask)
-        return Sample(
+        sample = Sample(
             image=torch.from_numpy(pixels.image).permute(2, 0, 1),
             mask=torch.from_numpy(target),
             valid=torch.from_numpy(pixels.valid)[None],
             row=row,
         )
+        if self._objects is not None:
+            gaps = self._gaps(self._objects[row], pixels.valid, row, epoch, draw)
+            sample["gaps"] = torch.from_numpy(gaps)[None]
+        return sample
 
     def _pixels(self, row: int, epoch: int, draw: int | str) -> MaskedImage:
         """One augmented image, or a crop of it, at the network's size."""
-        shape = (int(self._images.shapes[row, 0]), int(self._images.shapes[row, 1]))
-        window, around = Window(0, 0, *shape), 0
-        if self._crops is not None:
-            stream = random.Random(sample_key("crop", self._seed, epoch, draw))
-            window, around = self._crops.window(row, self._masks, stream), self._crops.around
+        window, around, offset = self._place(row, epoch, draw)
         seen = window.grown(around)
         image, mask = self._augmented(row, seen, epoch, draw)
-        mask = mask[around : around + window.height, around : around + window.width]
-        offset = self._offset(window.shape, epoch, draw) if self._random_offset else None
-        image = self._planes(image, row, self._sizing, offset, (seen.top, shape[0]), around)
-        mask = self._sizing.mask(mask, offset, self._task)
+        image = self._planes(image, row, self._sizing, offset, (seen.top, int(self._images.shapes[row, 0])), around)
+        mask = self._sizing.mask(_inner(mask, around), offset, self._task)
         valid = self._sizing.valid(window.shape, offset)
         if (counted := self._task.valid(mask)) is not None:
             valid &= counted
@@ -147,11 +159,32 @@ class TrainingSet(Dataset[Sample]):
             return MaskedImage(image.astype(np.float32), self._task.shares(mask), valid)
         return MaskedImage(image, mask, valid)
 
+    def _gaps(
+        self, objects: np.ndarray, valid: np.ndarray, row: int, epoch: int, draw: int | str
+    ) -> npt.NDArray[np.float32]:
+        """The gaps between the objects of a sample, at the network's size."""
+        window, around, offset = self._place(row, epoch, draw)
+        seen = window.grown(around)
+        context = self._context(seen)
+        moved = cut(objects, seen.grown(*context), fill=OBJECTS.fill)
+        if self._object_augmenter is not None:
+            # What is drawn depends on no pixel of the image.
+            blank = np.zeros((*moved.shape, 1), np.uint8)
+            _, moved = self._object_augmenter(blank, moved, epoch, draw, context)
+        found = object_gaps(np.where(valid, self._sizing.mask(_inner(moved, around), offset, OBJECTS), 0))
+        return np.where(valid, found, np.float32(np.inf))
+
+    def _place(self, row: int, epoch: int, draw: int | str) -> tuple[Window, int, Shape | None]:
+        """The window of an image, the pixels that are seen on each side of it, and where it lies in the input."""
+        window, around = Window(0, 0, int(self._images.shapes[row, 0]), int(self._images.shapes[row, 1])), 0
+        if self._crops is not None:
+            stream = random.Random(sample_key("crop", self._seed, epoch, draw))
+            window, around = self._crops.window(row, self._masks, stream), self._crops.around
+        return window, around, self._offset(window.shape, epoch, draw) if self._random_offset else None
+
     def _augmented(self, row: int, seen: Window, epoch: int, draw: int | str) -> tuple[np.ndarray, np.ndarray]:
         """A window of an image, with what moves into it from around, and its mask."""
-        context = (0, 0)
-        if self._augmenter is not None and self._crops is not None:
-            context = self._augmenter.context(seen.shape)
+        context = self._context(seen)
         read = seen.grown(*context)
         # Augmentation mirrors an image at its edge; the margin around a window goes on as the input's border does.
         border = self._sizing.border if self._sizing.margin else "reflect"
@@ -161,7 +194,11 @@ class TrainingSet(Dataset[Sample]):
             return image, mask
         return self._augmenter(image, mask, epoch, draw, context)
 
-    def _offset(self, shape: tuple[int, int], epoch: int, draw: int | str) -> tuple[int, int]:
+    def _context(self, seen: Window) -> Shape:
+        """Rows and columns on each side of a window that augmentation may move in."""
+        return (0, 0) if self._augmenter is None or self._crops is None else self._augmenter.context(seen.shape)
+
+    def _offset(self, shape: Shape, epoch: int, draw: int | str) -> Shape:
         most_top, most_left = self._sizing.slack(shape)
         stream = random.Random(sample_key("offset", self._seed, epoch, draw))
         return stream.randint(0, most_top), stream.randint(0, most_left)
@@ -170,3 +207,8 @@ class TrainingSet(Dataset[Sample]):
         target = stream.random() * self._chances[-1]
         position = int(np.searchsorted(self._chances, target, side="right"))
         return int(self._rows[min(position, len(self._rows) - 1)])
+
+
+def _inner(mask: np.ndarray, around: int) -> np.ndarray:
+    """A map without so many pixels on each side."""
+    return mask[around : mask.shape[0] - around, around : mask.shape[1] - around]

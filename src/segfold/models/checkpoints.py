@@ -4,7 +4,6 @@ import pickle
 import re
 import shlex
 import struct
-import sys
 import warnings
 import zipfile
 from collections import Counter
@@ -42,19 +41,8 @@ _CONVERT = (
     "{k: keep(v) for k, v in x.items()} if isinstance(x, dict) else x if torch.is_tensor(x) else None; "
     'torch.save(keep(torch.load(sys.argv[1], map_location="cpu", weights_only=False)), sys.argv[2])'
 )
-# Standard modules whose objects are values; a file that calls anything else of Python itself was not made by training.
-_VALUES = {
-    "argparse",
-    "array",
-    "collections",
-    "copyreg",
-    "datetime",
-    "decimal",
-    "enum",
-    "fractions",
-    "functools",
-    "pathlib",
-}
+# Parts of Python that do things; what refers to them was not made by saving a training.
+_DO_THINGS = {"__builtin__", "builtins", "importlib", "io", "nt", "os", "posix", "runpy", "shutil", "subprocess", "sys"}
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
@@ -70,19 +58,14 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         raise SegfoldError(f"{path} is a folder; set model.weights to a file of tensors in it")
     if not path.is_file():
         raise SegfoldError(f"no weights at {path}; set model.weights to none, or the path of a file")
-    try:
-        found = safetensors.torch.load_file(path) if _is_safetensors(path) else _unpickled(path)
-    except OSError as error:
-        raise SegfoldError(f"{path} cannot be read ({error.strerror or _first_line(error)})") from None
-    while isinstance(found, Mapping):
-        inner = next((found[key] for key in _NESTS if isinstance(found.get(key), Mapping)), None)
-        if inner is None:
-            break
-        found = inner
+    found = _contents(path)
+    for _ in _NESTS:  # a pickle can hold itself
+        nested = (found[key] for key in _NESTS if isinstance(found, Mapping) and isinstance(found.get(key), Mapping))
+        found = next(nested, found)
     tensors = {str(k): v for k, v in found.items() if _is_plain(v)} if isinstance(found, Mapping) else {}
     if not tensors:
         raise SegfoldError(
-            f"{path} holds {type(found).__name__} without tensors by name; set model.weights to a file of weights"
+            f"{path} holds no tensors by name, but {type(found).__name__}; set model.weights to a file of weights"
         )
     return _unwrapped(tensors)
 
@@ -100,8 +83,12 @@ def _is_safetensors(path: Path) -> bool:
     )
 
 
-def _unpickled(path: Path) -> Any:
+def _contents(path: Path) -> Any:
     try:
+        if not path.stat().st_size:
+            raise ValueError("it is empty")
+        if _is_safetensors(path):
+            return safetensors.torch.load_file(path)
         if zipfile.is_zipfile(path):
             with zipfile.ZipFile(path) as archive:
                 if (damaged := archive.testzip()) is not None:  # torch writes checksums and does not read them
@@ -109,33 +96,28 @@ def _unpickled(path: Path) -> Any:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             return torch.load(path, map_location="cpu", weights_only=True)
-    except PermissionError:
-        raise
     except pickle.UnpicklingError as error:
-        named = re.search(r"GLOBAL ([\w.]+)", str(error))
-        if named is None:
-            raise _unreadable(path, "no pickle of tensors") from None
-        raise _foreign(path, named[1]) from None
-    except Exception as error:  # torch's readers fail by whatever they stumble over first
-        raise _unreadable(path, _first_line(error)) from None
-
-
-def _unreadable(path: Path, reason: str) -> SegfoldError:
-    return SegfoldError(
-        f"{path} does not hold weights that can be read ({reason}): it is damaged, or neither safetensors nor of torch.save"
+        if (foreign := re.search(r"GLOBAL ([\w.]+)", str(error))) is not None:
+            raise _refer(path, foreign[1]) from None
+        reason = "no tensors of torch.save"
+    except Exception as error:  # the readers fail by whatever they stumble over first
+        reason = (str(error).strip() or type(error).__name__).split("\n")[0].split(". ")[0].rstrip(":")
+    raise SegfoldError(
+        f"{path} does not hold weights that can be read ({reason}): it is damaged, or neither safetensors nor of torch.save; "
+        "set model.weights to a sound file"
     )
 
 
-def _foreign(path: Path, kind: str) -> SegfoldError:
+def _refer(path: Path, kind: str) -> SegfoldError:
     library = kind.partition(".")[0]
-    if library in {*sys.stdlib_module_names, *sys.builtin_module_names} - _VALUES:
+    if library in _DO_THINGS:
         return SegfoldError(
-            f"{path} does not hold weights alone: reading it would run {kind}; it was not read, do not trust it"
+            f"{path} does not hold weights alone: to read it would run {kind}, so do not trust it; use another file"
         )
     command = shlex.join(["python", "-c", _CONVERT, str(path), f"{path.with_suffix('')}.tensors.pth"])
     return SegfoldError(
-        f"{path} does not hold weights alone: it has an object of {kind}, and to read that would run code that comes with the "
-        f"file; if you trust it, convert it where {library} is installed: {command}"
+        f"{path} does not hold weights alone: it refers to {kind}, and to read that could run whatever its maker wanted; if you "
+        f"trust it, convert it where Python has {library}: {command}"
     )
 
 
@@ -176,6 +158,11 @@ def named(lines: Sequence[str]) -> str:
     return ", ".join(lines[:_NAMED]) + (f" and {more} more" if more > 0 else "")
 
 
+def left_over(how: str, lines: Sequence[str]) -> str:
+    """The end of a line that says what was taken: what was not."""
+    return f"; {how}: {named(lines)}" if lines else ""
+
+
 def is_weight(name: str) -> bool:
     """Whether a network needs the tensor of that name; a count of batches only weighs statistics in training."""
     return not name.endswith("num_batches_tracked")
@@ -190,7 +177,9 @@ def misfits(theirs: Mapping[str, Tensor], ours: Mapping[str, Tensor]) -> list[st
     ]
 
 
-def refused(path: Path, whose: str, read: Mapping[str, Tensor], wrong: Sequence[str], wanted: int) -> SegfoldError:
+def refused(
+    source: str | Path, whose: str, read: Mapping[str, Tensor], wrong: Sequence[str], wanted: int
+) -> SegfoldError:
     """The error of a file that is of another network.
 
     Args:
@@ -201,16 +190,31 @@ def refused(path: Path, whose: str, read: Mapping[str, Tensor], wrong: Sequence[
     """
     begins = named([f"{name} ({shape_text(tensor)})" for name, tensor in read.items() if is_weight(name)])
     return SegfoldError(
-        f"{path} does not hold weights of {whose}: only {wanted - len(wrong)} of its {wanted} tensors fit, not {named(wrong)}; "
+        f"{source} does not hold weights of {whose}: only {wanted - len(wrong)} of its {wanted} tensors fit, not {named(wrong)}; "
         f"the file has {begins}; set model.weights to a file that fits"
     )
 
 
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().split("\n")[0] or type(error).__name__).rstrip(":")
-
-
 @torch.no_grad()
+def take(ours: Mapping[str, Tensor], theirs: Mapping[str, Tensor], source: str | Path) -> None:
+    """Copies the file's tensors to those of the network that they fit, in the network's precision.
+
+    Raises:
+        SegfoldError: one of them holds NaN.
+    """
+    for name, tensor in ours.items():
+        if fits(theirs.get(name), tensor):
+            tensor.copy_(theirs[name])
+    check_numbers(ours, source)
+
+
+def check_numbers(filled: Mapping[str, Tensor], source: str | Path) -> None:
+    """Raises a SegfoldError that names a tensor with NaN in it, if what was filled from the file has one."""
+    wrong = next((name for name, tensor in filled.items() if bool(tensor.isnan().any())), None)
+    if wrong is not None:
+        raise SegfoldError(f"{source}: {wrong} holds NaN; set model.weights to a sound file")
+
+
 def fill(network: nn.Module, path: Path, needed: Sequence[str] = (), also: Sequence[str] = ()) -> None:
     """Fills parts of a network from a file whose names are the network's own, perhaps behind a common beginning.
 
@@ -224,24 +228,37 @@ def fill(network: nn.Module, path: Path, needed: Sequence[str] = (), also: Seque
     Raises:
         SegfoldError: the file cannot be read, or lacks what is needed; the first tensors that do not fit are named.
     """
-    read = read_tensors(path)
-    ours = {name: tensor for name, tensor in network.state_dict().items() if name.startswith((*needed, *also))}
-    place = common_place(read, ours.__contains__)
+    fill_from(network, read_tensors(path), path, needed, also)
+
+
+def fill_from(
+    network: nn.Module,
+    read: Mapping[str, Tensor],
+    source: str | Path,
+    needed: Sequence[str] = (),
+    also: Sequence[str] = (),
+) -> None:
+    """As ``fill``, from tensors that are read already; ``source`` says whence."""
+    ours = network.state_dict()
+    must, may = ({name: x for name, x in ours.items() if name.startswith(tuple(starts))} for starts in (needed, also))
+    both = {**must, **may}
+    place = common_place(read, both.__contains__)
     theirs = {name.removeprefix(place): tensor for name, tensor in read.items() if name.startswith(place)}
-    said = []
-    for beginnings, of in ((needed, "needed"), (also, "others")):
-        part = {name: tensor for name, tensor in ours.items() if name.startswith(tuple(beginnings))}
-        wanted = sum(map(is_weight, part))
-        wrong = misfits(theirs, part)
-        if wrong and of == "needed":
-            raise refused(path, f"this network ({', '.join(needed)})", read, wrong, wanted)
-        for name, tensor in part.items():
-            if fits(theirs.get(name), tensor):
-                tensor.copy_(theirs[name])
-        if part:
-            left = f"; left: {named(wrong)}" if wrong else ""
-            said.append(f"{wanted - len(wrong)} of {wanted} tensors of {', '.join(beginnings)}{left}")
-    network.loaded = [*getattr(network, "loaded", []), f"{' and '.join(said)}, from {path}"]  # type: ignore[assignment]
+    if wrong := misfits(theirs, must):
+        raise refused(source, f"this network ({_parts(needed)})", read, wrong, sum(map(is_weight, must)))
+    take(both, theirs, source)
+    left = misfits(theirs, may)
+    said = [
+        f"{total - missing} of {total} tensors of {_parts(starts)}"
+        for starts, part, missing in ((needed, must, 0), (also, may, len(left)))
+        if (total := sum(map(is_weight, part)))
+    ]
+    line = f"{' and '.join(said)} from {source}{left_over('left', left)}"
+    network.loaded = [*getattr(network, "loaded", []), line]  # type: ignore[assignment]
+
+
+def _parts(starts: Sequence[str]) -> str:
+    return ", ".join(start.rstrip(".") for start in starts)
 
 
 def loaded_lines(network: nn.Module) -> list[str]:

@@ -2,7 +2,6 @@
 
 import contextlib
 import logging
-import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -13,10 +12,19 @@ from timm.models import adapt_input_conv
 from torch import Tensor, nn
 
 from segfold.errors import SegfoldError
-from segfold.models.checkpoints import common_place, fits, is_weight, misfits, named, read_tensors, refused
+from segfold.models.checkpoints import (
+    check_numbers,
+    common_place,
+    fits,
+    is_weight,
+    left_over,
+    misfits,
+    read_tensors,
+    refused,
+    take,
+)
+from segfold.models.encoder_layouts import LAYOUTS, Tensors
 from segfold.paths import user_path
-
-_Tensors = Mapping[str, Tensor]
 
 
 def create(name: str, in_channels: int, options: Mapping[str, Any], **weights: Any) -> Any:
@@ -50,9 +58,17 @@ def _from_hub(name: str, in_channels: int, options: Mapping[str, Any]) -> nn.Mod
         raise SegfoldError(
             f"timm has no pretrained weights of {name}{hint}; set model.weights=none or model.weights=PATH"
         )
+    return downloaded(name, lambda: create(name, in_channels, options, pretrained=True))
+
+
+def downloaded(name: str, make: Callable[[], Any]) -> Any:
+    """What ``make`` builds with timm's weights of ``name``; without weights it must be known to work.
+
+    Raises:
+        SegfoldError: the weights cannot be had: no hub, no way to it, no room for them.
+    """
     try:
-        return create(name, in_channels, options, pretrained=True)
-    # The same call without weights has worked when the encoder was probed, so it is the download: hub, proxy or disk.
+        return make()
     except Exception as error:
         raise SegfoldError(
             f"pretrained weights of {name} could not be downloaded ({type(error).__name__}); "
@@ -67,28 +83,25 @@ def _from_file(name: str, in_channels: int, path: Path, options: Mapping[str, An
     wanted = sum(map(is_weight, ours))
     # The reading of the file's names that fits best; of equal ones the plainest.
     theirs, left = max(
-        (_placed(layout(read), net, in_channels) for layout in _LAYOUTS), key=lambda p: _matches(p[0], ours)
+        (_placed(layout(read, ours), net, in_channels) for layout in LAYOUTS), key=lambda p: _matches(p[0], ours)
     )
     wrong = misfits(theirs, ours)
     if wrong:
         converted = _by_timm(name, in_channels, read, options)
         if converted is None:
             raise refused(path, name, read, wrong, wanted)
+        check_numbers(dict(converted.named_parameters()), path)
         return converted, [f"all {wanted} tensors of encoder {name} from {path}, in a layout that timm converts"]
-    with torch.no_grad():
-        for key, tensor in ours.items():
-            if fits(theirs.get(key), tensor):
-                tensor.copy_(theirs[key])
+    take(ours, theirs, path)
     others = [name for name in left if is_weight(name)]
-    rest = f"; left: {named(others)}" if others else ""
-    return net, [f"{wanted} of {wanted} tensors of encoder {name} from {path}{rest}"]
+    return net, [f"{wanted} of {wanted} tensors of encoder {name} from {path}{left_over('beside it', others)}"]
 
 
-def _matches(theirs: _Tensors, ours: _Tensors) -> int:
+def _matches(theirs: Tensors, ours: Tensors) -> int:
     return sum(fits(theirs.get(name), tensor) for name, tensor in ours.items())
 
 
-def _placed(read: _Tensors, net: nn.Module, in_channels: int) -> tuple[dict[str, Tensor], list[str]]:
+def _placed(read: Tensors, net: nn.Module, in_channels: int) -> tuple[dict[str, Tensor], list[str]]:
     """Of a file's tensors those that stand where the pyramid has one, under its names, and the names of the others."""
     ours = net.state_dict()
     # Timm's pyramids hold the network as a child, or its stages as stages_0 in place of stages.0.
@@ -111,36 +124,7 @@ def _placed(read: _Tensors, net: nn.Module, in_channels: int) -> tuple[dict[str,
     return found, left
 
 
-def _ungated(read: _Tensors) -> _Tensors:
-    """Our own encoders with attention: the stages stand beside their gates."""
-    gated = {name.partition(".gate.")[0] for name in read if ".gate." in name}
-    gated = {stage for stage in gated if any(name.startswith(f"{stage}.stage.") for name in read)}
-    names = {f"{stage}.stage.": f"{stage}." for stage in gated}
-
-    def bare(name: str) -> str:
-        for start, end in names.items():
-            if name.startswith(start):
-                return end + name.removeprefix(start)
-        return name
-
-    return {bare(name): tensor for name, tensor in read.items()}
-
-
-def _deep_stem(read: _Tensors) -> _Tensors:
-    """MMSegmentation's ResNetV1c and V1d: one sequence of three convolutions, the last norm with them."""
-
-    def renamed(name: str) -> str:
-        name = re.sub(r"(^|\.)stem\.([01346])\.", r"\1conv1.\2.", name)
-        return re.sub(r"(^|\.)stem\.7\.", r"\1bn1.", name)
-
-    return {renamed(name): tensor for name, tensor in read.items()}
-
-
-_LAYOUTS: tuple[Callable[[_Tensors], _Tensors], ...] = (lambda read: read, _ungated, _deep_stem)
-"""How other libraries' names of an encoder's tensors are brought to timm's."""
-
-
-def _by_timm(name: str, in_channels: int, read: _Tensors, options: Mapping[str, Any]) -> nn.Module | None:
+def _by_timm(name: str, in_channels: int, read: Tensors, options: Mapping[str, Any]) -> nn.Module | None:
     """The pyramid of a file that is in the layout of a network's authors, which timm converts; ``None`` if that does not cover it.
 
     Timm keeps quiet about tensors that are missing; those are the ones that stay numbers where all of the file's are NaN.
@@ -159,13 +143,15 @@ def _by_timm(name: str, in_channels: int, read: _Tensors, options: Mapping[str, 
     # What timm warns of is what misfits, and that is said in our words.
     logger = logging.getLogger("timm")
     level = logger.level
-    floats = {key: tensor.float() for key, tensor in read.items() if tensor.is_floating_point()}
+    whole = {key: tensor.float() if tensor.is_floating_point() else tensor for key, tensor in read.items()}
+    unknown = {key: torch.full_like(x, torch.nan) if x.is_floating_point() else x for key, x in whole.items()}
     try:
         logger.setLevel(logging.ERROR)
-        traced = filled({key: torch.full_like(tensor, torch.nan) for key, tensor in floats.items()})
-        if not all(bool(x.isnan().any()) for x in traced.parameters()):
+        traced = filled(unknown)
+        statistics = (x for name, x in traced.named_buffers() if name.endswith(("running_mean", "running_var")))
+        if not all(bool(x.isnan().any()) for x in (*traced.parameters(), *statistics)):
             return None
-        return filled(floats)
+        return filled(whole)
     except Exception:  # timm's converters fail by whatever they miss first
         return None
     finally:

@@ -5,15 +5,18 @@ from collections.abc import Sequence
 from segfold.errors import SegfoldError
 from segfold.tasks.base import Mask, Planes, Task
 from segfold.tasks.binary import Binary
+from segfold.tasks.maps import OBJECTS, MapKind
 from segfold.tasks.multiclass import VOID, Multiclass
 from segfold.tasks.multilabel import Multilabel
 from segfold.tasks.strata import Strata, coverage_strata
 
 __all__ = [
     "FOREGROUND",
+    "OBJECTS",
     "TASKS",
     "VOID",
     "Binary",
+    "MapKind",
     "Mask",
     "Multiclass",
     "Multilabel",

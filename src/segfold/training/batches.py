@@ -17,6 +17,7 @@ from segfold.settings import Experiment, Stage
 from segfold.settings.views import sizing_of
 from segfold.stopping import leave_signals_to_parent
 from segfold.training.crops import crops_of
+from segfold.training.gaps import wants_gaps
 from segfold.training.plan import FoldJob, StagePlan
 from segfold.training.processes import ALONE, Group
 
@@ -29,6 +30,7 @@ def training_samples(
     chances: np.ndarray | None,
     seed: int,
     places: Callable[[], ClassPlaces] | None = None,
+    gaps: bool = False,
 ) -> TrainingSet:
     """The augmented samples of a stage.
 
@@ -36,6 +38,7 @@ def training_samples(
         rows: indices into ``images``.
         chances: how likely each of ``rows`` is the second image of a mixed sample; None for all alike.
         places: where the classes of ``rows`` lie, which is asked if crops are placed by them; None to count them now.
+        gaps: whether samples come with the gaps between the competition's objects.
     """
     crops = crops_of(experiment, stage, images.task)
     if crops is not None and crops.focus > 0:
@@ -55,6 +58,7 @@ def training_samples(
         mix={name: settings for name, settings in steps.items() if name not in own},
         chances=chances,
         crops=crops,
+        gaps=gaps,
     )
 
 
@@ -86,7 +90,14 @@ class Batches:
 
     def __init__(self, job: FoldJob, plan: StagePlan, runtime: Runtime, group: Group = ALONE) -> None:
         dataset = training_samples(
-            job.experiment, job.images, plan.rows, plan.settings, plan.chances, job.seed, lambda: job.places
+            job.experiment,
+            job.images,
+            plan.rows,
+            plan.settings,
+            plan.chances,
+            job.seed,
+            lambda: job.places,
+            wants_gaps(job, plan),
         )
         self._sampler = _MovingSampler(plan, job.seed, group)
         size = dataset.sample_bytes * plan.batch_size // group.size

@@ -13,6 +13,7 @@ from segfold.optim import build_optimizer, encoder_of
 from segfold.settings.views import sizing_of, views_of
 from segfold.training.checkpoint import Position
 from segfold.training.crops import crops_of, smaller_than
+from segfold.training.gaps import mixed_instead
 from segfold.training.plan import FoldJob, StagePlan
 from segfold.training.processes import Group
 
@@ -21,7 +22,7 @@ def check_stages(job: FoldJob, group: Group, say: Callable[[str], None] = lambda
     """Refuses, before the first step, what would fail in a later stage.
 
     Args:
-        say: told of images that are smaller than the crops of a stage.
+        say: told of images that are smaller than the crops of a stage, and of samples that have no objects.
 
     Raises:
         SegfoldError: settings of a loss, schedule or size out of range; an image that is larger than the input of its
@@ -43,6 +44,8 @@ def check_stages(job: FoldJob, group: Group, say: Callable[[str], None] = lambda
             loss = plan.loss
         except SegfoldError as error:
             raise SegfoldError(f"stage {plan.name}: {error}") from None
+        if plan.epochs:
+            notes.append(mixed_instead(job, plan))
         if not loss.additive and (job.experiment.accumulate > 1 or group.size > 1):
             raise SegfoldError(
                 f"stage {plan.name}: its loss looks at the whole batch at once and cannot be computed in parts; "

@@ -7,7 +7,7 @@ the sums s of one part is exactly that part's share.
 """
 
 from collections.abc import Iterable, Iterator
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -18,7 +18,14 @@ from segfold.models import Output
 from segfold.training.processes import Group
 
 Sums = dict[str, Tensor]
-Target = tuple[Tensor, Tensor | None]
+
+
+class Target(NamedTuple):
+    """What the outputs for a part are compared with, on the device; see ``StageLoss``."""
+
+    mask: Tensor
+    valid: Tensor | None = None
+    gaps: Tensor | None = None
 
 
 class Forward(Protocol):
@@ -30,7 +37,7 @@ class Forward(Protocol):
         """The network's outputs for part ``number``; the same for the same part when called twice."""
 
     def target(self, part: Sample) -> Target:
-        """The target of a part, and the area that counts, on the device."""
+        """The target of a part."""
 
 
 class Parts:

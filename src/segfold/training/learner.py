@@ -25,6 +25,7 @@ from segfold.training import checkpoint as checkpoints
 from segfold.training.averages import ExponentialAverage
 from segfold.training.checkpoint import Checkpoint, Position, start_from
 from segfold.training.checks import check_network
+from segfold.training.gradient import Target
 from segfold.training.named_weights import NamedWeights
 from segfold.training.plan import FoldJob, StagePlan
 from segfold.training.processes import ALONE, Group, synchronised
@@ -151,14 +152,15 @@ class Learner:
         with self.runtime.autocast():
             return self.forward(image)
 
-    def target(self, part: Sample) -> tuple[Tensor, Tensor | None]:
-        """The target of a part, and the area that counts: the padded border does not, unless it shall."""
+    def target(self, part: Sample) -> Target:
+        """The target of a part. The padded border does not count, unless it shall."""
         device = self.runtime.device
         # Where a border has no class of its own, it never counts.
         valid = None if self.plan.padding_counts else part["valid"].to(device, non_blocking=True)
         mask = part["mask"].to(device, non_blocking=True)
         # Once for all losses and heads; indices stay whole numbers.
-        return (mask if self.job.images.task.exclusive else mask.float()), valid
+        mask = mask if self.job.images.task.exclusive else mask.float()
+        return Target(mask, valid, part["gaps"].to(device, non_blocking=True) if "gaps" in part else None)
 
     def check(self) -> None:
         """Raises NotFiniteError if the loss of this epoch or a weight is NaN or infinite."""

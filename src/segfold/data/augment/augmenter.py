@@ -17,7 +17,7 @@ from segfold.data.keys import sample_key
 from segfold.errors import SegfoldError
 from segfold.resize import Shape
 from segfold.schema import build
-from segfold.tasks import FOREGROUND, Task
+from segfold.tasks import FOREGROUND, MapKind
 
 _PLACES = {
     "hflip": "geometric:hflip",
@@ -49,28 +49,32 @@ class Augmenter:
     Args:
         steps: settings by name of the step, in the order of application.
         seed: of the experiment.
-        task: whose masks they are.
+        kind: of the masks: a task, or ``OBJECTS`` for maps of objects.
 
     Raises:
         SegfoldError: a setting out of its range, or a step that does not exist.
     """
 
-    def __init__(self, steps: Mapping[str, Mapping[str, Any]], seed: int, task: Task = FOREGROUND) -> None:
+    def __init__(self, steps: Mapping[str, Mapping[str, Any]], seed: int, kind: MapKind = FOREGROUND) -> None:
         unknown = sorted(set(steps) - set(AUGMENTATIONS))
         if unknown:
             raise SegfoldError(f"no augmentation {unknown[0]!r}; there are {', '.join(AUGMENTATIONS)}")
         self._settings = {name: dict(settings) for name, settings in steps.items()}
-        self._seed, self._task = seed, task
+        self._seed, self._kind = seed, kind
         self._steps = [
             build(f"augment.{name}", AUGMENTATIONS[name], settings) for name, settings in self._settings.items()
         ]
         for step in self._steps:
             if hasattr(step, "mask_fill"):
-                step.mask_fill = task.fill
+                step.mask_fill = kind.fill
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Steps may be of a class made at run time; a worker process that is spawned builds its own.
-        return Augmenter, (self._settings, self._seed, self._task)
+        return Augmenter, (self._settings, self._seed, self._kind)
+
+    def of(self, kind: MapKind) -> "Augmenter":
+        """The same steps for other maps: a step draws without a look at what image and mask hold, so it draws the same."""
+        return Augmenter(self._settings, self._seed, kind)
 
     def context(self, shape: Shape) -> Shape:
         """Rows and columns on each side of a window of this shape that its augmentation may look at.
@@ -87,7 +91,7 @@ class Augmenter:
 
         Args:
             image: H×W×C, uint8 or uint16; not changed.
-            mask: H×W as the task's masks are; not changed.
+            mask: H×W as masks of the kind are; not changed.
             epoch: number of the epoch.
             index: number, or another name, of the sample in the epoch.
             context: rows and columns that image and mask have on each side of the window that is wanted.
@@ -103,7 +107,7 @@ class Augmenter:
         # albumentations takes the full range of float images to be 0…1 and knows no gamma of uint16.
         full = None if image.dtype == np.uint8 else np.iinfo(image.dtype).max
         data = {"image": image if full is None else image.astype(np.float32) / full}
-        data["mask"] = self._task.spread(mask)
+        data["mask"] = self._kind.spread(mask)
         for step, needed in zip(self._steps, self._contexts(window)[1:], strict=True):
             kept = min(needed[0], context[0]), min(needed[1], context[1])
             if hasattr(step, "reach"):
@@ -111,7 +115,7 @@ class Augmenter:
             step.set_random_state(generator, stream)
             data = {name: _within(part, window, kept) for name, part in step(**data).items()}
             context = kept
-        changed, moved = data["image"], self._task.gathered(data["mask"])
+        changed, moved = data["image"], self._kind.gathered(data["mask"])
         return changed if full is None else np.rint(changed * full).astype(image.dtype), moved
 
     def _contexts(self, shape: Shape) -> list[Shape]:

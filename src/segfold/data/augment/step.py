@@ -68,12 +68,12 @@ class Step(ABC):
 
     @abstractmethod
     def apply(self, image: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Changes one sample.
+        """Changes one sample. What is drawn depends on no pixel: objects beside a mask are moved by a second call.
 
         Args:
             image: H×W×C, uint8 or float32 of 0…1; not to be changed in place.
             mask: H×W uint8 of 0 and 1, or of class indices with ``mask_fill`` for what does not count, or H×W×C of 0 and 1,
-                a plane a class; not to be changed in place.
+                a plane a class; or H×W uint16 numbers of objects, 0 for none. Not to be changed in place.
 
         Returns:
             Arrays of the same types and ranges, with the same context or with ``kept`` alone.

@@ -17,7 +17,7 @@ import numpy as np
 from segfold.data.geometry.window import Border, Window
 from segfold.errors import SegfoldError
 from segfold.resize import Shape, stretched
-from segfold.tasks import FOREGROUND, Task
+from segfold.tasks import FOREGROUND, MapKind
 
 # ``edge`` repeats the last pixel; ``reflect`` mirrors without repeating it.
 _BORDERS = {"reflect": cv2.BORDER_REFLECT_101, "edge": cv2.BORDER_REPLICATE, "zero": cv2.BORDER_CONSTANT}
@@ -188,25 +188,25 @@ class Sizing:
             sized = self._padded(sized, seen.moved(self.margin, self.margin), (self.height, self.width))
         return sized if sized.ndim == 3 else sized[:, :, np.newaxis]  # OpenCV drops a single channel
 
-    def mask(self, array: np.ndarray, offset: tuple[int, int] | None = None, task: Task = FOREGROUND) -> np.ndarray:
+    def mask(self, array: np.ndarray, offset: tuple[int, int] | None = None, kind: MapKind = FOREGROUND) -> np.ndarray:
         """A mask at the network's size.
 
-        The border of a padded mask continues the mask as the image's border continues the image, or holds what the
-        task has for pixels that do not count. It is made up, so losses and scores leave it out with ``valid``.
+        The border of a padded mask continues the mask as the image's border continues the image, or holds what its
+        kind has for pixels that do not count. It is made up, so losses and scores leave it out with ``valid``.
 
         Args:
-            array: H×W as the task's masks are.
+            array: H×W as masks of the kind are.
             offset: see the class.
-            task: whose mask it is.
+            kind: a task, or ``OBJECTS`` for maps of objects.
 
         Returns:
             Of the ``given`` size and of the same type.
         """
-        sized = np.asarray(array, task.dtype)
+        sized = np.asarray(array, kind.dtype)
         window = self.window((array.shape[0], array.shape[1]), offset)
         if self._stretches:
-            sized = task.resized(sized, window.shape)
-        return self._padded(sized, window, self.given, task.fill) if self.fit == "pad" else sized
+            sized = kind.resized(sized, window.shape)
+        return self._padded(sized, window, self.given, kind.fill) if self.fit == "pad" else sized
 
     def valid(self, shape: Shape, offset: tuple[int, int] | None = None) -> np.ndarray:
         """Which pixels of the ``given`` size come from the image: bool."""
