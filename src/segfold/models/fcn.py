@@ -1,15 +1,15 @@
 """FCN-32s, -16s and -8s: a classifier of images made to classify pixels."""
 
+from pathlib import Path
 from typing import Annotated, Literal
 
-import torch
 import torch.nn.functional as F
 from annotated_types import Ge, Le
 from torch import Tensor, nn
 
 from segfold.errors import SegfoldError
 from segfold.models.blocks import upsample
-from segfold.models.checkpoints import is_weight, misfits, named, read_tensors, refused
+from segfold.models.checkpoints import fill_from, read_tensors
 from segfold.models.deconvolution import bilinear_deconvolution
 from segfold.models.fcn_grid import Grid
 from segfold.models.fcn_vgg import FC6_KERNEL, FULL_WIDTH, VGG16, VGGName, as_convolutions, hub_tensors, start_plain
@@ -131,34 +131,20 @@ class FCN(Headed):
         # A border below 0 cuts off.
         return Output(F.pad(logits, (-top, right, -top, bottom)), self.head_logits(Features(x)))
 
-    @torch.no_grad()
     def _load(self, encoder: VGGName, weights: str, width: int) -> None:
         """Fills the encoder, and ``fc6`` and ``fc7`` where they fit."""
-        path = None if weights == "imagenet" else user_path(weights)
-        if path is None and width != FULL_WIDTH:
+        source: Path | str = f"timm's {encoder}" if weights == "imagenet" else user_path(weights)
+        if isinstance(source, Path):
+            read = read_tensors(source)
+        elif width == FULL_WIDTH:
+            read = hub_tensors(encoder, self.in_channels)
+        else:
             raise SegfoldError(
                 f"model.width is {width}, but timm's weights of {encoder} are {FULL_WIDTH} wide; "
                 f"set model.weights=none or model.width={FULL_WIDTH}"
             )
-        read = hub_tensors(encoder, self.in_channels) if path is None else read_tensors(path)
         theirs = as_convolutions(read, self.in_channels, self.fc6.in_channels)
-        ours = self.state_dict()
-        trunk = {name: tensor for name, tensor in ours.items() if name.startswith("encoder.features.")}
-        classifier = {name: tensor for name, tensor in ours.items() if name.startswith(("fc6.", "fc7."))}
-        wanted, wrong = sum(map(is_weight, trunk)), misfits(theirs, trunk)
-        if path is not None and wrong:
-            raise refused(path, f"encoder {encoder} of width {width}", read, wrong, wanted)
-        line = f"{wanted} of {wanted} tensors of encoder {encoder} from {path or 'timm'}"
-        unfit = misfits(theirs, classifier)
-        if unfit:
-            line += f"; fc6 and fc7 start at random: {named(unfit)}"
-        else:
-            trunk |= classifier
-            line += ", and fc6 and fc7 from its classifier"
-        for name, tensor in trunk.items():
-            if name in theirs:
-                tensor.copy_(theirs[name])
-        self.loaded.append(line)
+        fill_from(self, theirs, source, needed=("encoder.features.",), also=("fc6.", "fc7."))
 
 
 class Interpolation(nn.Module):

@@ -7,8 +7,8 @@ import timm
 from timm.models import adapt_input_conv
 from torch import Tensor, nn
 
-from segfold.errors import SegfoldError
 from segfold.models.checkpoints import common_place
+from segfold.models.encoder_files import downloaded
 from segfold.models.pixels import plain_input
 
 VGGName = Literal["vgg16", "vgg16_bn"]
@@ -79,13 +79,9 @@ def hub_tensors(name: VGGName, in_channels: int) -> dict[str, Tensor]:
     Raises:
         SegfoldError: the weights cannot be downloaded.
     """
-    try:
-        return timm.create_model(name, pretrained=True, in_chans=in_channels, num_classes=0).state_dict()
-    except Exception as error:  # hub, proxy or disk
-        raise SegfoldError(
-            f"pretrained weights of {name} could not be downloaded ({type(error).__name__}); "
-            "set model.weights=none, or model.weights=PATH to a .safetensors or .pth file that you have"
-        ) from error
+    model = downloaded(name, lambda: timm.create_model(name, pretrained=True, in_chans=in_channels, num_classes=0))
+    tensors: dict[str, Tensor] = model.state_dict()
+    return tensors
 
 
 def as_convolutions(read: Mapping[str, Tensor], in_channels: int, deepest: int) -> dict[str, Tensor]:
