@@ -1,5 +1,8 @@
 """FCN-32s, -16s and -8s: published sizes and crops, where its logits lie, what the skips add, what learns."""
 
+from pathlib import Path
+
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -9,6 +12,7 @@ from segfold.errors import SegfoldError
 from segfold.models import build_model, sides_of
 from segfold.models.deconvolution import bilinear_deconvolution
 from segfold.models.fcn import Interpolation, crops
+from small_project import fold_job, make_project, train, weights
 
 FINEST = pytest.mark.parametrize("finest", [32, 16, 8])
 
@@ -194,3 +198,21 @@ def test_logits_fade_to_zero_where_a_narrow_border_leaves_no_score() -> None:
     with torch.no_grad():
         logits = model(torch.randint(0, 256, (1, 3, 224, 224), dtype=torch.uint8)).logits
     assert not logits[:, :, :69].any() and logits[:, :, 100:130, 100:130].abs().max() > 0
+
+
+def test_runs_go_from_32s_to_16s(tmp_path: Path) -> None:
+    """By ``init``: at a rate of nearly nothing the second run ends with what the first learnt, and scores that are still zero."""
+    home = make_project(tmp_path)
+
+    def run(finest: int, *more: str) -> dict[str, np.ndarray]:
+        model = f"model={{name: fcn, weights: none, width: 2, fc_width: 8, pad: 82, finest: {finest}}}"
+        job = fold_job(home, "machine.precision=fp32", "stages.lovasz.epochs=0", model, *more, run=f"fcn-{finest}s")
+        assert train(job) is not None
+        return weights(job)
+
+    first = run(32, "stages.warm.epochs=1")
+    second = run(16, "init=runs/fcn-32s", "stages.warm={epochs: 1, lr: 1.0e-30, freeze_encoder: 1}")
+    assert np.abs(first["scores.32.weight"]).max() > 0
+    for name in ("encoder.features.28.weight", "fc6.weight", "fc7.weight", "scores.32.weight"):
+        assert np.array_equal(first[name], second[name])
+    assert np.abs(second["scores.16.weight"]).max() < 1e-25
