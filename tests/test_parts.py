@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from segfold.data.dataset import Sample
 from segfold.losses import LOSSES, HeadTerm, StageLoss
 from segfold.models import Output
-from segfold.training.gradient import Parts
+from segfold.training.gradient import Parts, Target
 from segfold.training.processes import ALONE, Group, join_group, leave_group
 
 CASES = {name: {name: (1.0, {})} for name in LOSSES}
@@ -21,6 +21,7 @@ CASES |= {
     "jaccard of the batch": {"jaccard": (1.0, {"mode": "batch"})},
     "tversky of the batch": {"tversky": (1.0, {"mode": "batch"})},
     "symmetric lovasz": {"lovasz": (1.0, {"symmetric": True, "activation": "elu"})},
+    "borders of objects": {"weighted": (1.0, {"border": 10.0})},
     "a sum": {"bce": (0.9, {}), "dice": (0.5, {"mode": "batch"}), "lovasz": (1.0, {})},
 }
 
@@ -51,8 +52,8 @@ class Whole:
         found: Output = self.network(part["image"])
         return found
 
-    def target(self, part: Sample) -> tuple[Tensor, Tensor]:
-        return part["mask"].float(), part["valid"]
+    def target(self, part: Sample) -> Target:
+        return Target(part["mask"].float(), part["valid"], part["gaps"])
 
 
 def network() -> Heads:
@@ -68,7 +69,8 @@ def batch() -> dict[str, Tensor]:
     mask[[0, 1, 6]] = 0
     valid = torch.zeros(8, 1, 12, 12, dtype=torch.bool)
     valid[:, :, 1:11, 2:11] = True
-    return {"image": image, "mask": mask, "valid": valid, "row": torch.arange(8)}
+    gaps = 20 * torch.rand(8, 1, 12, 12, generator=draw)
+    return {"image": image, "mask": mask, "valid": valid, "row": torch.arange(8), "gaps": gaps}
 
 
 def stage(mask: dict[str, tuple[float, dict[str, object]]]) -> StageLoss:
@@ -96,7 +98,7 @@ def outputs_of(net: nn.Module, images: Tensor) -> tuple[Tensor, dict[str, Tensor
 
 def plain(loss: StageLoss) -> tuple[float, dict[str, float], list[Tensor]]:
     net, whole = network(), batch()
-    total, values = loss(*outputs_of(net, whole["image"]), whole["mask"].float(), whole["valid"])
+    total, values = loss(*outputs_of(net, whole["image"]), whole["mask"].float(), whole["valid"], whole["gaps"])
     total.backward()
     return total.item(), {k: float(v) for k, v in values.items()}, [p.grad.clone() for p in net.parameters()]  # type: ignore[union-attr]
 

@@ -158,9 +158,9 @@ def named(lines: Sequence[str]) -> str:
     return ", ".join(lines[:_NAMED]) + (f" and {more} more" if more > 0 else "")
 
 
-def left_over(lines: Sequence[str]) -> str:
+def left_over(how: str, lines: Sequence[str]) -> str:
     """The end of a line that says what was taken: what was not."""
-    return f"; left: {named(lines)}" if lines else ""
+    return f"; {how}: {named(lines)}" if lines else ""
 
 
 def is_weight(name: str) -> bool:
@@ -177,7 +177,9 @@ def misfits(theirs: Mapping[str, Tensor], ours: Mapping[str, Tensor]) -> list[st
     ]
 
 
-def refused(path: Path, whose: str, read: Mapping[str, Tensor], wrong: Sequence[str], wanted: int) -> SegfoldError:
+def refused(
+    source: str | Path, whose: str, read: Mapping[str, Tensor], wrong: Sequence[str], wanted: int
+) -> SegfoldError:
     """The error of a file that is of another network.
 
     Args:
@@ -188,13 +190,13 @@ def refused(path: Path, whose: str, read: Mapping[str, Tensor], wrong: Sequence[
     """
     begins = named([f"{name} ({shape_text(tensor)})" for name, tensor in read.items() if is_weight(name)])
     return SegfoldError(
-        f"{path} does not hold weights of {whose}: only {wanted - len(wrong)} of its {wanted} tensors fit, not {named(wrong)}; "
+        f"{source} does not hold weights of {whose}: only {wanted - len(wrong)} of its {wanted} tensors fit, not {named(wrong)}; "
         f"the file has {begins}; set model.weights to a file that fits"
     )
 
 
 @torch.no_grad()
-def take(ours: Mapping[str, Tensor], theirs: Mapping[str, Tensor], path: Path) -> None:
+def take(ours: Mapping[str, Tensor], theirs: Mapping[str, Tensor], source: str | Path) -> None:
     """Copies the file's tensors to those of the network that they fit, in the network's precision.
 
     Raises:
@@ -203,14 +205,14 @@ def take(ours: Mapping[str, Tensor], theirs: Mapping[str, Tensor], path: Path) -
     for name, tensor in ours.items():
         if fits(theirs.get(name), tensor):
             tensor.copy_(theirs[name])
-    check_numbers(ours, path)
+    check_numbers(ours, source)
 
 
-def check_numbers(filled: Mapping[str, Tensor], path: Path) -> None:
+def check_numbers(filled: Mapping[str, Tensor], source: str | Path) -> None:
     """Raises a SegfoldError that names a tensor with NaN in it, if what was filled from the file has one."""
     wrong = next((name for name, tensor in filled.items() if bool(tensor.isnan().any())), None)
     if wrong is not None:
-        raise SegfoldError(f"{path}: {wrong} holds NaN; set model.weights to a sound file")
+        raise SegfoldError(f"{source}: {wrong} holds NaN; set model.weights to a sound file")
 
 
 def fill(network: nn.Module, path: Path, needed: Sequence[str] = (), also: Sequence[str] = ()) -> None:
@@ -226,22 +228,37 @@ def fill(network: nn.Module, path: Path, needed: Sequence[str] = (), also: Seque
     Raises:
         SegfoldError: the file cannot be read, or lacks what is needed; the first tensors that do not fit are named.
     """
-    read, ours = read_tensors(path), network.state_dict()
+    fill_from(network, read_tensors(path), path, needed, also)
+
+
+def fill_from(
+    network: nn.Module,
+    read: Mapping[str, Tensor],
+    source: str | Path,
+    needed: Sequence[str] = (),
+    also: Sequence[str] = (),
+) -> None:
+    """As ``fill``, from tensors that are read already; ``source`` says whence."""
+    ours = network.state_dict()
     must, may = ({name: x for name, x in ours.items() if name.startswith(tuple(starts))} for starts in (needed, also))
     both = {**must, **may}
     place = common_place(read, both.__contains__)
     theirs = {name.removeprefix(place): tensor for name, tensor in read.items() if name.startswith(place)}
     if wrong := misfits(theirs, must):
-        raise refused(path, f"this network ({', '.join(needed)})", read, wrong, sum(map(is_weight, must)))
-    take(both, theirs, path)
+        raise refused(source, f"this network ({_parts(needed)})", read, wrong, sum(map(is_weight, must)))
+    take(both, theirs, source)
     left = misfits(theirs, may)
     said = [
-        f"{total - missing} of {total} tensors of {', '.join(starts)}"
+        f"{total - missing} of {total} tensors of {_parts(starts)}"
         for starts, part, missing in ((needed, must, 0), (also, may, len(left)))
         if (total := sum(map(is_weight, part)))
     ]
-    line = f"{' and '.join(said)} from {path}{left_over(left)}"
+    line = f"{' and '.join(said)} from {source}{left_over('left', left)}"
     network.loaded = [*getattr(network, "loaded", []), line]  # type: ignore[assignment]
+
+
+def _parts(starts: Sequence[str]) -> str:
+    return ", ".join(start.rstrip(".") for start in starts)
 
 
 def loaded_lines(network: nn.Module) -> list[str]:

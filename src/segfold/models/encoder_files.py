@@ -2,7 +2,7 @@
 
 import contextlib
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -58,9 +58,17 @@ def _from_hub(name: str, in_channels: int, options: Mapping[str, Any]) -> nn.Mod
         raise SegfoldError(
             f"timm has no pretrained weights of {name}{hint}; set model.weights=none or model.weights=PATH"
         )
+    return downloaded(name, lambda: create(name, in_channels, options, pretrained=True))
+
+
+def downloaded(name: str, make: Callable[[], Any]) -> Any:
+    """What ``make`` builds with timm's weights of ``name``; without weights it must be known to work.
+
+    Raises:
+        SegfoldError: the weights cannot be had: no hub, no way to it, no room for them.
+    """
     try:
-        return create(name, in_channels, options, pretrained=True)
-    # The same call without weights has worked when the encoder was probed, so it is the download: hub, proxy or disk.
+        return make()
     except Exception as error:
         raise SegfoldError(
             f"pretrained weights of {name} could not be downloaded ({type(error).__name__}); "
@@ -86,7 +94,7 @@ def _from_file(name: str, in_channels: int, path: Path, options: Mapping[str, An
         return converted, [f"all {wanted} tensors of encoder {name} from {path}, in a layout that timm converts"]
     take(ours, theirs, path)
     others = [name for name in left if is_weight(name)]
-    return net, [f"{wanted} of {wanted} tensors of encoder {name} from {path}{left_over(others)}"]
+    return net, [f"{wanted} of {wanted} tensors of encoder {name} from {path}{left_over('beside it', others)}"]
 
 
 def _matches(theirs: Tensors, ours: Tensors) -> int:

@@ -99,7 +99,7 @@ class Encoder(nn.Module):
     ) -> None:
         super().__init__()
         _check_name(name)
-        pyramid = _probe(name, in_channels, stem_pool, dict(options or {}))
+        pyramid = _probe(name, in_channels, stem_pool, dict(options or {}), every_stage)
         self.net, self.loaded = with_weights(name, in_channels, weights, pyramid.options)
         if not stem_pool:
             _remove_stem_pool(self.net, name)
@@ -159,7 +159,7 @@ def _shapes(net: nn.Module, in_channels: int, size: int) -> list[tuple[int, int,
     return [(x.shape[3], x.shape[1], x.shape[2]) if last else (x.shape[1], x.shape[2], x.shape[3]) for x in features]
 
 
-def _probe(name: str, in_channels: int, stem_pool: bool, options: dict[str, Any]) -> _Pyramid:
+def _probe(name: str, in_channels: int, stem_pool: bool, options: dict[str, Any], every_stage: bool) -> _Pyramid:
     """Finds strides, channels and the sizes that the encoder takes, at no cost in memory."""
     nets = []
     problem: Exception | None = None
@@ -182,7 +182,7 @@ def _probe(name: str, in_channels: int, stem_pool: bool, options: dict[str, Any]
     for net, used in nets:
         shapes = _shapes(net, in_channels, 5 * deepest)
         if shapes:
-            strides = _check_strides(name, shapes, 5 * deepest)
+            strides = _check_strides(name, shapes, 5 * deepest, every_stage)
             return _Pyramid(tuple(s[0] for s in shapes), strides, 5 * deepest, strides[-1], None, used)
     # Otherwise only its own size, or multiples of that.
     net, used = nets[0]
@@ -191,20 +191,21 @@ def _probe(name: str, in_channels: int, stem_pool: bool, options: dict[str, Any]
     shapes = _shapes(net, in_channels, native)
     if shapes is None:
         raise SegfoldError(f"encoder {name} takes neither {5 * deepest}² nor {native}² images; choose another")
-    strides = _check_strides(name, shapes, native)
+    strides = _check_strides(name, shapes, native, every_stage)
     only_size = None if _shapes(net, in_channels, 2 * native) else native
     return _Pyramid(tuple(s[0] for s in shapes), strides, native, math.lcm(native, strides[-1]), only_size, used)
 
 
-def _check_strides(name: str, shapes: list[tuple[int, int, int]], size: int) -> tuple[int, ...]:
+def _check_strides(name: str, shapes: list[tuple[int, int, int]], size: int, every_stage: bool) -> tuple[int, ...]:
     strides = [size / height for _, height, _ in shapes]
     exact = all(
         height == width and s == int(s) and int(s).bit_count() == 1 for (_, height, width), s in zip(shapes, strides)
     )
-    if not (exact and strides == sorted(strides) and len(set(strides)) >= 3 and strides[0] <= 8):
+    features = strides if every_stage else set(strides)
+    if not (exact and strides == sorted(strides) and len(features) >= 3 and strides[0] <= 8):
         found = ", ".join(f"{s:.4g}" for s in strides)
         raise SegfoldError(
-            f"encoder {name} gives features at strides {found}; a U-Net needs three or more scales, each an "
+            f"encoder {name} gives features at strides {found}; needed are three or more, each an "
             "exact power of two, the finest at 8 or less; choose another, such as resnet34 or convnext_tiny"
         )
     return tuple(int(s) for s in strides)
