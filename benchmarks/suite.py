@@ -22,6 +22,7 @@ BENCHMARKS: dict[str, tuple[str, ...]] = {
     "memory": ("memory", "memory-growth"),
     "tiles": ("tiles", "tiles-cache"),
     "tile_speed": ("tiles-network",),
+    "overlap_tiles": ("overlap-tiles",),
     "crops": ("crops",),
     "attention": ("attention", "attention-memory"),
     "hypercolumn": ("hypercolumn", "hypercolumn-memory"),
