@@ -116,6 +116,7 @@ class Comparison:
         return "-".join([self.competition, system.slug, side, *([system.encoder] if system.encoder else [])])
 
     def settings(self, system: System, size: Shape, images: int, epochs: int = 1) -> list[str]:
+<<<<<<< HEAD
         """Overrides of a system's config for a training of so many images an epoch at a size, or the next that it can take."""
         return [*self.common(size, images, epochs), *system.overrides, *_taken(system, size)]
 
@@ -128,3 +129,10 @@ def _taken(system: System, size: Shape) -> list[str]:
     wanted = [side + 2 * margin for side in size]
     taken = [max(smallest, side + (smallest - side) % step) for side in wanted]
     return [] if taken == list(size) else [f"input.size={taken}"]
+=======
+        """Overrides of a system's config for a training of so many images an epoch at a size.
+
+        Nothing is compiled: a speed that is measured over seconds then is that of the minutes, and no time goes to compiling.
+        """
+        return ["machine.compile=false", *self.common(size, images, epochs), *system.overrides]
+>>>>>>> w-zoo
