@@ -14,16 +14,10 @@ IMAGE = (360, 480)
 """Height and width of CamVid's images: as large an input pads them, a smaller one is what they are stretched to."""
 
 LITE0, LITE2 = "tf_efficientnet_lite0", "tf_efficientnet_lite2"
-_AUXILIARY = ("model.heads.auxiliary=true", f"stages.{STAGE}.loss.heads.auxiliary={{weight: 0.4, over: all}}")
 ENCODERS: dict[str, tuple[str, tuple[str, ...]]] = {
     DEFAULT: (LITE0, ()),
     "unet, lite2": (LITE2, ()),
     "linknet": (LITE0, ("model.name=linknet",)),
-    "gcn": (LITE0, ("model.name=gcn", "model.kernel=map", "model.map_side=96")),
-    "fcn head at stride 8": (LITE0, ("model.name=fcn_dilated", *_AUXILIARY)),
-    "fcn-8s' skips": (LITE0, ("model.name=fcn_skips",)),
-    # The least border that 96 rows need: 100 is seven times the pixels.
-    "fcn-8s, vgg16-bn": ("vgg16_bn", ("model.name=fcn", "model.fc_width=256", "model.pad=50")),
 }
 """Name → encoder, whose weights come from a file, and the model's settings."""
 
@@ -35,9 +29,6 @@ FROM_RANDOM: dict[str, tuple[str, ...]] = {
         "model.growth=12",
     ),
     "fc-densenet103": ("model.name=fc_densenet",),
-    "fcn-r50-d8": ("model.name=fcn_dilated", "model.encoder=resnet50c", "model.weights=none", *_AUXILIARY),
-    "unet-s5-d16": ("model.name=unet_s5_d16", *_AUXILIARY),
-    "unet-original": ("model.name=unet_original",),
 }
 """Name → settings of models for which there are no weights here."""
 
