@@ -19,7 +19,7 @@ def test_it_is_written_back_and_shares_all_but_model_and_loss(path: Path, tmp_pa
     (tmp_path / "again.yaml").write_text(dump_yaml(experiment))
     assert load_experiment(tmp_path / "again.yaml") == experiment
     differing = differing_keys(load_experiment(ZOO / "base.yaml"), experiment)
-    assert all(key.startswith("model.") or ".loss.mask." in key for key in differing)
+    assert all(key.startswith("model.") or ".loss.mask." in key or ".loss.heads" in key for key in differing)
     assert bool(differing) == (path.stem != "base")
 
 

@@ -112,7 +112,7 @@ def test_systems_of_camvid_share_one_recipe_and_fit_its_input(system: System) ->
 
 def test_a_model_that_takes_other_sizes_is_given_the_next_that_shows_as_much() -> None:
     """The original U-Net takes 188 and multiples of 16 more, of which 184 are its margins."""
-    (original,) = CAMVID.chosen(["unet, original"])
+    (original,) = CAMVID.chosen(["unet-original"])
     assert original.input((96, 128)) == (284, 316)
     assert original.input((4, 20)) == (188, 204)
     assert CAMVID.systems(RANDOM)[0].input((96, 128)) == (96, 128)

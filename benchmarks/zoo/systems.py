@@ -4,12 +4,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from segfold.config import read_overrides
 from segfold.models import margin_of, sides_of
 from segfold.resize import Shape
 
 HOME = Path(__file__).parents[2]
 CONFIGS = HOME / "configs"
-_NAME = "model.name="
 
 
 @dataclass(frozen=True)
@@ -64,14 +64,12 @@ class System:
         return CONFIGS / self.config
 
     def input(self, size: Shape) -> Shape:
-        """Height and width that its network is to be given to say something of so many pixels, or of the next more that it can.
-
-        They are those of the model that its overrides name, by that model's defaults.
-        """
-        named = [text.removeprefix(_NAME) for text in self.overrides if text.startswith(_NAME)]
-        if not named:
+        """Height and width that its network is to be given to say something of so many pixels, or of the next more that it can."""
+        model = dict(read_overrides(self.overrides).get("model", {}))
+        if "name" not in model:
             return size
-        margin, (least, step) = margin_of(named[-1], {}), sides_of(named[-1], {})
+        name = model.pop("name")
+        margin, (least, step) = margin_of(name, model), sides_of(name, model)
         height, width = (least + max(0, -(-(side + 2 * margin - least) // step)) * step for side in size)
         return height, width
 
@@ -128,7 +126,7 @@ class Comparison:
         return "-".join([self.competition, system.slug, side, *([system.encoder] if system.encoder else [])])
 
     def settings(self, system: System, size: Shape, images: int, epochs: int = 1) -> list[str]:
-        """Overrides of a system's config for a training of so many images an epoch at a size.
+        """Overrides of a system's config for a training of so many images an epoch at a size, or the next that it can take.
 
         Nothing is compiled: a speed that is measured over seconds then is that of the minutes, and no time goes to compiling.
         """
