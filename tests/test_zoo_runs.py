@@ -16,9 +16,9 @@ from segfold.files import read_json
 from segfold.inference.networks import build_network, image_channels
 from segfold.optim import build_optimizer
 from segfold.runs.folder import RunFolder
-from segfold.stopping import Stopping
 from segfold.training import FoldJob
 from small_project import make_project, same, train, weights
+from stop_once import StopOnce
 
 ZOO = Path(__file__).parents[1] / "configs" / "zoo"
 PATHS = sorted(ZOO.glob("*.yaml"))
@@ -63,19 +63,6 @@ def job_of(home: Path, path: Path, run: str) -> FoldJob:
 
     experiment = load_experiment(path, [*SMALLER, *encoder_only_random(path)])
     return fold_job(open_run(experiment, run, home), 0)
-
-
-class StopOnce(Stopping):
-    """Asked after so many steps, as Ctrl-C asks."""
-
-    def __init__(self, steps: int) -> None:
-        super().__init__()
-        self.left = steps
-
-    @property
-    def asked(self) -> bool:
-        self.left -= 1
-        return self.left == 0
 
 
 @pytest.mark.slow
