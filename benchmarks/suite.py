@@ -15,6 +15,7 @@ BENCHMARKS: dict[str, tuple[str, ...]] = {
     "training": ("training", "training-default"),
     "overhead": ("overhead",),
     "lovasz": ("lovasz", "lovasz-batch", "lovasz-gpu"),
+    "borders": ("borders",),
     "rle": ("rle-encode-101", "rle-decode-101", "rle-encode-1024", "rle-decode-1024"),
     "metric": ("metric",),
     "prediction": ("prediction", "prediction-default"),

@@ -63,6 +63,20 @@ def test_lovasz_equals_its_peer(per_image: bool) -> None:
     lovasz.check(logits, masks, per_image)
 
 
+def test_border_gaps_equal_their_peer() -> None:
+    from benchmarks import borders
+    from benchmarks.peers import transform_an_object
+
+    line = transform_an_object.gaps(np.array([[3, 0, 0, 0, 9, 0]]))
+    np.testing.assert_array_equal(line, [[np.inf, 4, 4, 4, np.inf, 6]])
+    objects = borders.cells(20, 96)
+    assert len(np.unique(objects)) == 21 and 0.2 < (objects > 0).mean() < 0.9
+    assert (objects[:, 1:] != objects[:, :-1])[(objects[:, 1:] > 0) & (objects[:, :-1] > 0)].any(), (
+        "none touches another"
+    )
+    borders.check(objects)
+
+
 def test_engine_and_bare_steps_make_the_same_weights(tmp_path: Path) -> None:
     from benchmarks import overhead, workload
 

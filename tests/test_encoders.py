@@ -246,3 +246,11 @@ def test_batch_norms_of_the_encoder_train() -> None:
     before = norm.running_mean.clone()
     encoder(torch.randint(0, 256, (2, 3, 64, 64)))
     assert (norm.running_mean != before).any()
+
+
+def test_a_dilated_encoder_may_keep_few_strides_where_every_stage_is_asked_for() -> None:
+    with torch.device("meta"):
+        encoder = Encoder("convnext_atto", 3, options={"output_stride": 8}, every_stage=True)
+        assert encoder.strides == (4, 8, 8, 8) and encoder.divisor == 8
+        with pytest.raises(SegfoldError, match=r"strides 4, 8, 8, 8; needed are three or more"):
+            Encoder("convnext_atto", 3, options={"output_stride": 8})

@@ -1,5 +1,6 @@
 """FCN-R50-d8: published sizes, shapes and dilations; its encoder is timm's; its head goes onto any encoder."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -126,7 +127,7 @@ def test_the_auxiliary_head_sees_the_last_stage_but_one() -> None:
     assert next(net["layer4"].parameters()).grad is None
 
 
-@pytest.mark.parametrize("encoder", ["tf_efficientnet_lite0", "mobilenetv3_small_100", "resnet18"])
+@pytest.mark.parametrize("encoder", ["tf_efficientnet_lite0", "convnext_atto", "resnet18"])
 @pytest.mark.parametrize("stride", [8, 16, 32])
 def test_any_encoder_that_can_be_dilated_has_it(encoder: str, stride: int) -> None:
     model = meta(3, encoder=encoder, output_stride=stride, **AUXILIARY).train()
@@ -141,13 +142,51 @@ def test_an_encoder_that_cannot_be_dilated_is_refused() -> None:
         meta(encoder="swin_tiny_patch4_window7_224")
 
 
-def test_heads_come_from_a_file_that_has_them(tmp_path: Path) -> None:
-    """Another number of classes leaves the last layers as they start."""
-    trained = small(2, **AUXILIARY)
-    tensors = {name.replace("encoder.net", "backbone", 1): x for name, x in trained.state_dict().items()}
-    path = tmp_path / "whole.safetensors"
-    safetensors.torch.save_file({name: x for name, x in tensors.items() if "encoder.input" not in name}, path)
-    again = small(2, weights=str(path), **AUXILIARY)
-    for name, tensor in trained.decode_head.state_dict().items():
-        torch.testing.assert_close(again.decode_head.state_dict()[name], tensor, rtol=0, atol=0)
-    assert len(again.loaded) >= 1
+def mmsegs(model: nn.Module) -> dict[str, dict[str, torch.Tensor]]:
+    """The network's tensors as mmsegmentation writes them: a deep stem is one sequence, with the norm behind it."""
+    found = {}
+    for name, tensor in model.state_dict().items():
+        name = name.replace("encoder.net.", "backbone.", 1)
+        name = name.replace("backbone.conv1.", "backbone.stem.").replace("backbone.bn1.", "backbone.stem.7.")
+        found[name] = tensor
+    return {"state_dict": {name: x for name, x in found.items() if not name.startswith("encoder.input")}, "meta": {}}
+
+
+def different(one: nn.Module, other: nn.Module) -> list[str]:
+    theirs = other.state_dict()
+    return [
+        name
+        for name, x in one.state_dict().items()
+        if x.shape != theirs[name].shape or not torch.equal(x, theirs[name])
+    ]
+
+
+def test_a_checkpoint_of_mmsegmentation_is_read_whole(tmp_path: Path) -> None:
+    deep = {"encoder": "resnet10t", **AUXILIARY}
+    trained = small(2, **deep)
+    for module in trained.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.running_mean.uniform_(-1, 1)
+    path = tmp_path / "fcn_r50-d8.pth"
+    torch.save(mmsegs(trained), path)
+    torch.manual_seed(5)
+    fresh = {**SMALL, **deep, "weights": str(path)}
+    assert different(build_model("fcn_dilated", 3, 2, **fresh), trained) == []
+    assert different(build_model("fcn_dilated", 3, 2, **{**fresh, "heads": {}}), trained) == []
+    # Another number of classes leaves the last layers as they start.
+    other = build_model("fcn_dilated", 3, 5, **fresh)
+    assert different(other, trained) == [
+        f"{head}.conv_seg.{kind}" for head in ("decode_head", "auxiliary_head") for kind in ("weight", "bias")
+    ]
+    assert re.search(r"left: decode_head\.conv_seg\.weight \(2×8×1×1 in the file, 5×8×1×1 here\)", other.loaded[0])
+
+
+def test_a_classifiers_checkpoint_fills_the_encoder_alone(tmp_path: Path) -> None:
+    torch.manual_seed(7)
+    theirs = timm.create_model("test_resnet")
+    path = tmp_path / "classifier.safetensors"
+    safetensors.torch.save_file(theirs.state_dict(), path)
+    filled, drawn = small(weights=str(path)), small()
+    unlike = {name.partition(".")[0] for name in different(filled, drawn)}
+    assert unlike == {"encoder"}
+    assert torch.equal(filled.encoder.net["conv1"][0].weight, theirs.conv1[0].weight)

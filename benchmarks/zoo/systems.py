@@ -4,6 +4,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from segfold.config import read_overrides
+from segfold.models import margin_of, sides_of
 from segfold.resize import Shape
 
 HOME = Path(__file__).parents[2]
@@ -114,5 +116,23 @@ class Comparison:
         return "-".join([self.competition, system.slug, side, *([system.encoder] if system.encoder else [])])
 
     def settings(self, system: System, size: Shape, images: int, epochs: int = 1) -> list[str]:
-        """Overrides of a system's config for a training of so many images an epoch at a size."""
-        return [*self.common(size, images, epochs), *system.overrides]
+<<<<<<< HEAD
+        """Overrides of a system's config for a training of so many images an epoch at a size, or the next that it can take."""
+        return [*self.common(size, images, epochs), *system.overrides, *_taken(system, size)]
+
+
+def _taken(system: System, size: Shape) -> list[str]:
+    """The override of the size for a network that sees a margin around it, or takes some sizes only."""
+    model = dict(read_overrides(system.overrides).get("model", {}))
+    name = model.pop("name", "unet")
+    margin, (smallest, step) = margin_of(name, model), sides_of(name, model)
+    wanted = [side + 2 * margin for side in size]
+    taken = [max(smallest, side + (smallest - side) % step) for side in wanted]
+    return [] if taken == list(size) else [f"input.size={taken}"]
+=======
+        """Overrides of a system's config for a training of so many images an epoch at a size.
+
+        Nothing is compiled: a speed that is measured over seconds then is that of the minutes, and no time goes to compiling.
+        """
+        return ["machine.compile=false", *self.common(size, images, epochs), *system.overrides]
+>>>>>>> w-zoo

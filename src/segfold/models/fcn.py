@@ -1,15 +1,15 @@
 """FCN-32s, -16s and -8s: a classifier of images made to classify pixels."""
 
+from pathlib import Path
 from typing import Annotated, Literal
 
-import torch
 import torch.nn.functional as F
 from annotated_types import Ge, Le
 from torch import Tensor, nn
 
 from segfold.errors import SegfoldError
 from segfold.models.blocks import upsample
-from segfold.models.checkpoints import read_tensors
+from segfold.models.checkpoints import fill_from, read_tensors
 from segfold.models.deconvolution import bilinear_deconvolution
 from segfold.models.fcn_grid import Grid
 from segfold.models.fcn_vgg import FC6_KERNEL, FULL_WIDTH, VGG16, VGGName, as_convolutions, hub_tensors, start_plain
@@ -131,44 +131,20 @@ class FCN(Headed):
         # A border below 0 cuts off.
         return Output(F.pad(logits, (-top, right, -top, bottom)), self.head_logits(Features(x)))
 
-    @torch.no_grad()
     def _load(self, encoder: VGGName, weights: str, width: int) -> None:
         """Fills the encoder, and ``fc6`` and ``fc7`` where they fit."""
-        if weights == "imagenet":
-            if width != FULL_WIDTH:
-                raise SegfoldError(
-                    f"model.width is {width}, but timm's weights of {encoder} are {FULL_WIDTH} wide; "
-                    f"set model.weights=none or model.width={FULL_WIDTH}"
-                )
-            source, tensors = f"timm's {encoder}", hub_tensors(encoder, self.in_channels)
+        source: Path | str = f"timm's {encoder}" if weights == "imagenet" else user_path(weights)
+        if isinstance(source, Path):
+            read = read_tensors(source)
+        elif width == FULL_WIDTH:
+            read = hub_tensors(encoder, self.in_channels)
         else:
-            path = user_path(weights)
-            source, tensors = str(path), read_tensors(path)
-        theirs = as_convolutions(tensors, self.in_channels, self.fc6.in_channels)
-        ours = self.state_dict()
-        fits = {name for name, x in ours.items() if name in theirs and theirs[name].shape == x.shape}
-        trunk = [name for name in ours if name.startswith("encoder.features.")]
-        missing = [name for name in trunk if name not in fits and not name.endswith("num_batches_tracked")]
-        if missing:
-            first = ", ".join(f"{name.removeprefix('encoder.')} ({_shape(ours[name])})" for name in missing[:3])
             raise SegfoldError(
-                f"{source} does not hold weights of {encoder}: {len(missing)} of its {len(trunk)} tensors are not there in "
-                f"their shape, at first {first}; set model.weights to a file that fits, or model.encoder and model.width to it"
+                f"model.width is {width}, but timm's weights of {encoder} are {FULL_WIDTH} wide; "
+                f"set model.weights=none or model.width={FULL_WIDTH}"
             )
-        classifier = [f"{layer}.{kind}" for layer in ("fc6", "fc7") for kind in ("weight", "bias")]
-        taken = [*(name for name in trunk if name in fits), *(classifier if fits.issuperset(classifier) else [])]
-        for name in taken:
-            ours[name].copy_(theirs[name])
-        line = f"{len(taken)} of {len(ours)} tensors from {source}"
-        if len(taken) <= len(trunk):
-            bias = theirs.get("fc6.bias")
-            reason = (
-                "which has no classifier"
-                if bias is None
-                else f"whose classifier is {len(bias)} wide, not {self.fc7.in_channels}"
-            )
-            line += f", {reason}: fc6 and fc7 start at random"
-        self.loaded.append(line)
+        theirs = as_convolutions(read, self.in_channels, self.fc6.in_channels)
+        fill_from(self, theirs, source, needed=("encoder.features.",), also=("fc6.", "fc7."))
 
 
 class Interpolation(nn.Module):
@@ -193,10 +169,6 @@ def _score(inputs: int, classes: int) -> nn.Conv2d:
     nn.init.zeros_(layer.weight)
     nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
     return layer
-
-
-def _shape(x: Tensor) -> str:
-    return "×".join(map(str, x.shape)) or "scalar"
 
 
 def crops(finest: int, pad: int) -> dict[str, int]:

@@ -7,14 +7,23 @@ import timm
 from timm.models import adapt_input_conv
 from torch import Tensor, nn
 
-from segfold.errors import SegfoldError
+from segfold.models.checkpoints import common_place
+from segfold.models.encoder_files import downloaded
 from segfold.models.pixels import plain_input
 
 VGGName = Literal["vgg16", "vgg16_bn"]
 FC6_KERNEL = 7
 FULL_WIDTH = 64
 _CONVOLUTIONS = (2, 2, 3, 3, 3)
-_CLASSIFIER = {"classifier.0.": "fc6.", "classifier.3.": "fc7.", "pre_logits.fc1.": "fc6.", "pre_logits.fc2.": "fc7."}
+_NAMES = {
+    "features.": "encoder.features.",
+    "classifier.0.": "fc6.",
+    "classifier.3.": "fc7.",
+    "pre_logits.fc1.": "fc6.",
+    "pre_logits.fc2.": "fc7.",
+    **{name: name for name in ("encoder.features.", "fc6.", "fc7.")},
+}
+"""How the names of torchvision's, timm's and our own files begin, and how FCN's do."""
 
 
 class VGG16(nn.Module):
@@ -70,39 +79,33 @@ def hub_tensors(name: VGGName, in_channels: int) -> dict[str, Tensor]:
     Raises:
         SegfoldError: the weights cannot be downloaded.
     """
-    try:
-        return timm.create_model(name, pretrained=True, in_chans=in_channels, num_classes=0).state_dict()
-    except Exception as error:  # hub, proxy or disk
-        raise SegfoldError(
-            f"pretrained weights of {name} could not be downloaded ({type(error).__name__}); "
-            "set model.weights=none, or model.weights=PATH to a .safetensors or .pth file that you have"
-        ) from error
+    model = downloaded(name, lambda: timm.create_model(name, pretrained=True, in_chans=in_channels, num_classes=0))
+    tensors: dict[str, Tensor] = model.state_dict()
+    return tensors
 
 
-def as_convolutions(tensors: Mapping[str, Tensor], in_channels: int, deepest: int) -> dict[str, Tensor]:
+def as_convolutions(read: Mapping[str, Tensor], in_channels: int, deepest: int) -> dict[str, Tensor]:
     """A VGG16 classifier's tensors under FCN's names, its first two linear layers as the convolutions that they are.
 
     Each row of the first, which sees the flattened deepest×7×7 feature, is a 7×7 filter; each of the second a 1×1.
 
     Args:
-        tensors: under torchvision's or timm's names; timm's linear layers are convolutions already. What it classifies is left out.
+        read: a file's, perhaps all behind a common beginning. The last layer, of the classes, is left out.
         in_channels: of the image; the filters of three colours are summed for one channel, or repeated, as timm does it.
         deepest: channels of the trunk's last feature.
     """
+    place = common_place(read, lambda name: name.startswith(tuple(_NAMES)))
     found = {}
-    for name, tensor in tensors.items():
-        if name.startswith("features."):
-            found[f"encoder.{name}"] = tensor
-        for theirs, ours in _CLASSIFIER.items():
-            if not name.startswith(theirs):
-                continue
-            if tensor.ndim == 2:
-                kernel = FC6_KERNEL if ours == "fc6." else 1
-                inputs = deepest if ours == "fc6." else tensor.shape[1]
-                fits = tensor.shape[1] == inputs * kernel**2
-                tensor = tensor.reshape(-1, inputs, kernel, kernel) if fits else tensor
-            found[name.replace(theirs, ours, 1)] = tensor
-    first = found.get("encoder.features.0.weight")
+    for whole, tensor in read.items():
+        name = whole.removeprefix(place)
+        begins = next((each for each in _NAMES if name.startswith(each)), None)
+        if begins is not None and whole.startswith(place):
+            found[_NAMES[begins] + name.removeprefix(begins)] = tensor
+    first, linear = found.get("encoder.features.0.weight"), found.get("fc6.weight")
     if first is not None and first.ndim == 4 and first.shape[1] == 3:
         found["encoder.features.0.weight"] = adapt_input_conv(in_channels, first)
+    if linear is not None and linear.ndim == 2 and linear.shape[1] == deepest * FC6_KERNEL**2:
+        found["fc6.weight"] = linear.unflatten(1, (deepest, FC6_KERNEL, FC6_KERNEL))
+    if "fc7.weight" in found and found["fc7.weight"].ndim == 2:
+        found["fc7.weight"] = found["fc7.weight"][:, :, None, None]
     return found

@@ -1,7 +1,6 @@
 """UNet-S5-D16 of mmsegmentation, under the names that its checkpoints give their tensors."""
 
 from itertools import pairwise
-from pathlib import Path
 from typing import Annotated, ClassVar
 
 import torch
@@ -15,6 +14,7 @@ from segfold.models.heads import Features, Offer
 from segfold.models.output import Output
 from segfold.models.pixels import check_pixels, plain_input
 from segfold.models.ranges import Dropout, HeadChannels
+from segfold.paths import user_path
 
 _STAGES = 5
 
@@ -133,7 +133,7 @@ class UNetS5D16(Headed):
         offer = Offer(deepest, classes, head_channels, dropout=dropout, middle=2 * base_channels)
         self.add_heads(AuxiliaryHeads.model_validate(heads), offer)
         if weights != "none":
-            checkpoints.fill(self, Path(weights), needed=("backbone.",), also=("decode_head", "auxiliary_head"))
+            checkpoints.fill(self, user_path(weights), needed=("backbone.",), also=("decode_head", "auxiliary_head"))
 
     @property
     def encoder(self) -> nn.ModuleList:
