@@ -13,7 +13,9 @@ from loss_cases import value_and_gradient
 from segfold.losses import BCE, CrossEntropy, HeadTerm, StageLoss, WeightedBCE
 from segfold.losses.classes import Classes
 from segfold.losses.gaps import object_gaps
+from segfold.training.checks import check_stages
 from segfold.training.gaps import mixed_instead, wants_gaps
+from segfold.training.processes import ALONE
 from small_project import fold_job, lines, same, train, weights
 from test_training import StopAfter
 from tiny_competition import write_image
@@ -123,7 +125,7 @@ def test_gaps_of_another_size_are_refused() -> None:
 
 
 def test_all_heads_are_given_the_gaps() -> None:
-    objects = halves(2)
+    objects = halves()
     target = torch.from_numpy((objects > 0).astype(np.float32))[None, None]
     z = torch.randn(1, 2, 1, 10, 24, generator=torch.Generator().manual_seed(0))
     loss = StageLoss({"weighted": (1.0, {"border": 10.0}), "dice": (1.0, {})}, {"levels": HeadTerm(1.0, "all")})
@@ -219,7 +221,10 @@ def test_mixed_samples_fall_back_to_the_parts_of_the_mask_and_it_is_said(project
     mixed = fold_job(project, "augment={mixup: {p: 0.5}}", run="mixed")
     plan = mixed.stages[0]
     assert not wants_gaps(mixed, plan)
-    assert mixed_instead(mixed, plan).startswith("stage only: samples mixed by mixup have no objects of their own")
+    notes: list[str] = []
+    check_stages(mixed, ALONE, notes.append)
+    assert notes == [mixed_instead(mixed, plan)]
+    assert notes[0].startswith("stage only: samples mixed by mixup have no objects of their own")
     for settings in ("stages.only.loss.mask={bce: 1}", "augment={hflip: true}"):
         other = fold_job(project, settings, run="other")
         assert mixed_instead(other, other.stages[0]) == ""

@@ -55,7 +55,7 @@ def pictured(objects: list[np.ndarray], task: Any = CLASSES, **changes: Any) -> 
 @pytest.mark.parametrize("step", [*AUGMENTATIONS, "all"])
 def test_every_step_moves_objects_as_it_moves_the_mask(step: str, dtype: type) -> None:
     """Drawn without a look at a pixel: the objects move beside a blank image. What comes after is drawn alike as well."""
-    steps = ALL if step == "all" else {step: {"p": 1.0}, "affine": {"p": 1.0}}
+    steps = ALL if step == "all" else {step: {"p": 1.0}, "elastic": {"p": 1.0}, "affine": {"p": 1.0}}
     augmenter = Augmenter(steps, 5, CLASSES)
     image = np.random.default_rng(0).integers(0, np.iinfo(dtype).max, (*SHAPE, 3), dtype)
     objects = cells(1)
@@ -157,6 +157,23 @@ def test_crops_have_the_gaps_of_what_lies_in_them() -> None:
         seen.add(top)
         np.testing.assert_array_equal(sample["gaps"][0].numpy(), object_gaps(objects[top : top + 30]))
     assert len(seen) > 5
+
+
+def test_what_is_reflected_from_outside_is_no_object() -> None:
+    """Where a mask of 0 and 1 shows what lies at an edge twice, in an image and in a crop with context alike."""
+    objects = np.zeros((60, 60), np.uint16)
+    objects[20:30, 1:6] = objects[20:30, 54:59] = 3
+    objects[40:50, 28:32] = 4
+    images = pictured([objects], Binary(("cell",)))
+    augmenter = Augmenter({"affine": {"p": 1.0, "rotate": 40.0, "scale": 0.4}}, 0)
+    dataset = training_set(images, sizing=Sizing(60, 60), augmenter=augmenter, crops=Crops((60, 60)), gaps=True)
+    seen = 0
+    for draw in range(10):
+        sample = dataset[0, 0, draw]
+        moved = augmenter.of(OBJECTS)(np.zeros((60, 60, 1), np.uint8), objects, 0, draw)[1]
+        np.testing.assert_array_equal(sample["gaps"][0].numpy(), object_gaps(moved))
+        seen += int(sample["mask"].sum()) - int((moved > 0).sum()) > 30
+    assert seen, "nothing was reflected"
 
 
 def test_without_gaps_a_sample_is_what_it_was() -> None:
