@@ -14,38 +14,23 @@ IMAGE = (360, 480)
 """Height and width of CamVid's images: as large an input pads them, a smaller one is what they are stretched to."""
 
 LITE0, LITE2, VGG = "tf_efficientnet_lite0", "tf_efficientnet_lite2", "vgg16_bn"
-<<<<<<< HEAD
 _AUXILIARY = ("model.heads.auxiliary=true", f"stages.{STAGE}.loss.heads.auxiliary={{weight: 0.4, over: all}}")
-=======
->>>>>>> main
 # On so small images a border of 100 would be most of what the network looks at; 75 is enough around all of their pixels.
 _FCN_8S = ("model.name=fcn", "model.fc_width=512", "model.pad=75")
 ENCODERS: dict[str, tuple[str, tuple[str, ...]]] = {
     DEFAULT: (LITE0, ()),
     "unet, lite2": (LITE2, ()),
-<<<<<<< HEAD
     "fcn head at stride 8": (LITE0, ("model.name=fcn_dilated", *_AUXILIARY)),
     "fcn-8s' skips": (LITE0, ("model.name=fcn_skips",)),
     "gcn": (LITE0, ("model.name=gcn", "model.kernel=map", "model.map_side=96")),
-=======
-    "fcn head, stride 8": (LITE0, ("model.name=fcn_dilated",)),
-    "fcn-8s skips": (LITE0, ("model.name=fcn_skips",)),
-    "gcn": (LITE0, ("model.name=gcn",)),
->>>>>>> main
     "linknet": (LITE0, ("model.name=linknet",)),
     "fcn-8s, vgg16-bn": (VGG, _FCN_8S),
 }
 """Name → encoder, whose weights come from a file, and the model's settings."""
 
-_AUXILIARY = ("model.heads.auxiliary=true", f"stages.{STAGE}.loss.heads={{auxiliary: {{weight: 0.4, over: all}}}}")
 FROM_RANDOM: dict[str, tuple[str, ...]] = {
-<<<<<<< HEAD
     "unet-s5-d16": ("model.name=unet_s5_d16", "model.weights=none", *_AUXILIARY),
     "unet-original": ("model.name=unet_original",),
-=======
-    "unet-s5-d16": ("model.name=unet_s5_d16", "model.weights=none"),
-    "unet, original": ("model.name=unet_original",),
->>>>>>> main
     "fcn-r50-d8": ("model.name=fcn_dilated", "model.encoder=resnet50c", "model.weights=none", *_AUXILIARY),
     "fc-densenet56": (
         "model.name=fc_densenet",
