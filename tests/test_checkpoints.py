@@ -194,6 +194,14 @@ def test_fill_takes_what_fits_and_says_what_it_left(tmp_path: Path) -> None:
     assert loaded_lines(ours)[1:] == [f"2 of 2 tensors of own from {path}"]
 
 
+def test_fill_says_nothing_of_a_file_without_what_it_might_have_taken(tmp_path: Path) -> None:
+    """A classifier's file for a network whose encoder says what it took of it."""
+    ours = Net(2)
+    torch.save({f"backbone.{k}": v for k, v in Net(2).backbone.state_dict().items()}, path := tmp_path / "net.pth")
+    fill(ours, path, also=("decode_head",))
+    assert loaded_lines(ours) == []
+
+
 def test_fill_refuses_another_network_and_changes_nothing(tmp_path: Path) -> None:
     path, net = tmp_path / "net.pth", Net(2)
     start = {name: x.clone() for name, x in net.state_dict().items()}

@@ -254,6 +254,8 @@ def fill_from(
         if (total := sum(map(is_weight, part)))
     ]
     line = f"{' and '.join(said)} from {source}{left_over('left', left)}"
+    if not must and len(left) == sum(map(is_weight, may)):
+        return  # a file of an encoder alone, of which the encoder says what was taken
     network.loaded = [*getattr(network, "loaded", []), line]  # type: ignore[assignment]
 
 
