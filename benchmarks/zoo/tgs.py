@@ -12,6 +12,9 @@ FOLDER = "zoo"
 DEFAULT = "unet"
 """The system that the ablations change, and the name of its model."""
 
+ON_OTHERS = {"fcn-r50-d8": "fcn-d8"}
+"""Configs that are called after their encoder, and what they are called on another one."""
+
 STAGE = "warm"
 """The one stage that is trained; minutes are too short for two."""
 
@@ -51,10 +54,14 @@ def systems(start: Start = RANDOM) -> list[System]:
 
     Where one encoder with weights is given, its stem has no max-pool to compare. The default then stands there twice more with
     its own encoder from random weights, with and without that pool: also what systems without an encoder are to be held against.
+    What is called after its encoder stands there with both.
     """
     names = sorted((path.stem for path in (CONFIGS / FOLDER).glob("*.yaml")), key=lambda name: (name != DEFAULT, name))
     found = [_system(name, start) for name in names]
     default = found[0]
+    if start.encoder:
+        found = [replace(system, name=ON_OTHERS.get(system.name, system.name)) for system in found]
+        found += [_system(name, RANDOM) for name in names if name in ON_OTHERS]
     pool = {"stem pool": (STEM_POOL,)}
     for name, changes in (ABLATIONS if start.encoder else ABLATIONS | pool).items():
         changed = replace(default, name=f"{DEFAULT}, {name}", overrides=(*default.overrides, *changes), ablation=True)
