@@ -18,7 +18,7 @@ QUICK = {"papers-fcn-16s", "papers-unet-original-dsb2018", "zoo-gcn"}
 """Those of ``make test``: one that starts from another run, one with a margin and tiles, one of the zoo."""
 
 RATE = 1e-2
-RATES: dict[str, float] = {}
+RATES = {"zoo-fcn-r50-d8": 3e-2, "zoo-bootstrapped": 1.2e-2}
 """Learning rates of thirty steps where ``RATE`` does not suit."""
 
 configs = pytest.mark.parametrize(
