@@ -57,7 +57,7 @@ def networks() -> tuple[list[nn.Module], list[nn.Module]]:
     """A block for each feature, and the dense convolutions with the same kernels."""
     torch.manual_seed(0)
     blocks = [GCNBlock(channels, CLASSES, KERNEL, bias=False) for channels in CHANNELS]
-    return [*blocks], [dense_convolution(block) for block in blocks]
+    return [*blocks], [dense_convolution(list(block.parameters())) for block in blocks]
 
 
 def features(side: int) -> list[Tensor]:
