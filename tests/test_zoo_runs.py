@@ -22,7 +22,7 @@ from stop_once import StopOnce
 
 ZOO = Path(__file__).parents[1] / "configs" / "zoo"
 PATHS = sorted(ZOO.glob("*.yaml"))
-RATES = {"base": 3e-3, "linknet": 1e-2}
+RATES = {"base": 3e-3, "linknet": 1e-2, "unet-s5-d16": 3e-3}
 """Learning rates for thirty steps where the config's own, for thousands, is too low."""
 
 SMALLER = (
