@@ -162,6 +162,9 @@ def test_rows_join_those_that_are_written(tmp_path: Path, monkeypatch: pytest.Mo
     assert command.main(["--only", "linknet", "--join"]) == 0
     assert played.names() == ["other", "linknet"]
     assert "0.500" in document.table_in(played.document, TGS.command)
+    assert command.main(["--only", "dlinknet", "--probe", "--join"]) == 0
+    assert played.names() == ["other", "linknet", "dlinknet"] and len(played.trained) == 1
+    assert "| dlinknet | random | – |" in document.table_in(played.document, TGS.command)
 
 
 @pytest.mark.parametrize(

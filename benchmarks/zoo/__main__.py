@@ -88,7 +88,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.zoo", description=__doc__)
     parser.add_argument("--competition", choices=list(COMPARISONS), default=TGS.competition, help="whose systems")
     parser.add_argument("--only", nargs="+", default=[], metavar="NAME", help="systems; nothing is written then")
-    parser.add_argument("--join", action="store_true", help="the rows of --only join the written ones")
+    parser.add_argument("--join", action="store_true", help="the rows of --only or --probe join the written ones")
     parser.add_argument("--probe", action="store_true", help="measure speed, memory and size alone")
     minutes = ", ".join(f"{each.minutes:g} for {each.competition}" for each in COMPARISONS.values())
     parser.add_argument("--minutes", type=float, help=f"of training each (default {minutes})")
@@ -194,7 +194,7 @@ def report(
     length += ", from random weights" if options.weights == "none" else f", encoders {started} from weights"
     title = f"{length}, {_sides(size)}, fold {FOLD}{which}; {machine()}, commit {commit()}"
     table.show(records, compared.default, title, Console(width=max(Console().width, WIDTH)))
-    if (options.only and not options.join) or options.probe:
+    if (options.only or options.probe) and not options.join:
         return
     where = {"length": length, "machine": machine(), "commit": commit()}
     found = [{**each, **where} for each in records]
