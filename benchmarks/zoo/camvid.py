@@ -20,7 +20,7 @@ _FCN_8S = ("model.name=fcn", "model.fc_width=512", "model.pad=75")
 ENCODERS: dict[str, tuple[str, tuple[str, ...]]] = {
     DEFAULT: (LITE0, ()),
     "unet, lite2": (LITE2, ()),
-    "fcn head at stride 8": (LITE0, ("model.name=fcn_dilated", *_AUXILIARY)),
+    "fcn head at stride 8": (LITE0, ("model.name=fcn_dilated",)),
     "fcn-8s' skips": (LITE0, ("model.name=fcn_skips",)),
     "gcn": (LITE0, ("model.name=gcn", "model.kernel=map", "model.map_side=96")),
     "linknet": (LITE0, ("model.name=linknet",)),
