@@ -108,3 +108,12 @@ def test_a_head_sees_what_a_network_offers(head: str) -> None:
     )
     logits = HEADS[head](offer)(seen)
     assert logits.shape == (2, 1) if HEADS[head].of == "image" else logits.shape[-3:] == (2, 64, 64)
+
+
+def test_a_decoder_of_one_level_has_an_auxiliary_head_on_it() -> None:
+    """Of an encoder dilated to stride 8 the decoder to stride 4 is one block."""
+    torch.manual_seed(0)
+    dilated = {**UNET, "encoder_options": {"output_stride": 8}, "finest_stride": 4}
+    model = build_model("unet", 3, 1, **{**dilated, "heads": {"auxiliary": True}}).train()
+    assert len(model.decoder) == 1
+    assert model(pixels()).heads["auxiliary"].shape == (2, 1, 64, 64)

@@ -168,7 +168,9 @@ class UNet(Headed):
         self.fuse_image = switches.fuse_image
         self.pixels = PixelHead(levels, classes, form, head_channels, dropout, head_channels if self.fuse_image else 0)
         deepest = self.encoder.channels[-1]
-        self.add_heads(switches, Offer(deepest, classes, head_channels, levels, dropout, conv_bias, form, levels[1]))
+        self.add_heads(
+            switches, Offer(deepest, classes, head_channels, levels, dropout, conv_bias, form, levels[:2][-1])
+        )
         if made.drawn_last:
             kaiming(self.centre)
 
@@ -204,7 +206,7 @@ class UNet(Headed):
         features = self.encoder(pixels)
         levels = self.decode(features)
         size = (pixels.shape[2], pixels.shape[3])
-        seen = Features(features[-1], levels, self.finest_stride, middle=levels[1], size=size)
+        seen = Features(features[-1], levels, self.finest_stride, middle=levels[:2][-1], size=size)
         if self.fuse_image:
             seen = seen._replace(image=self.image.feature(seen.deepest))
         heads = self.head_logits(seen, "image")
