@@ -86,9 +86,15 @@ class _MovingSampler(Sampler[list[Key]]):
 
 
 class Batches:
-    """Training batches of one stage of a fold; in a group of processes, this one's share of each."""
+    """Training batches of one stage of a fold; in a group of processes, this one's share of each.
 
-    def __init__(self, job: FoldJob, plan: StagePlan, runtime: Runtime, group: Group = ALONE) -> None:
+    Args:
+        gaps: whether samples come with gaps where the stage's loss weighs them; for who looks at images alone they need not.
+    """
+
+    def __init__(
+        self, job: FoldJob, plan: StagePlan, runtime: Runtime, group: Group = ALONE, gaps: bool = True
+    ) -> None:
         dataset = training_samples(
             job.experiment,
             job.images,
@@ -97,7 +103,7 @@ class Batches:
             plan.chances,
             job.seed,
             lambda: job.places,
-            wants_gaps(job, plan),
+            gaps and wants_gaps(job, plan),
         )
         self._sampler = _MovingSampler(plan, job.seed, group)
         size = dataset.sample_bytes * plan.batch_size // group.size

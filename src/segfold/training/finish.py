@@ -90,7 +90,7 @@ def _estimate(network: nn.Module, learner: Learner) -> None:
 
     torch.manual_seed(job.seed)  # for dropout
     with (
-        closing(Batches(job, job.stages[job.last_stage], runtime)) as batches,
+        closing(Batches(job, job.stages[job.last_stage], runtime, gaps=False)) as batches,
         memory_errors(runtime, "lower batch_size"),
     ):
         reestimate(network, batches.of(learner.position.epochs, 0), forward)
