@@ -65,6 +65,22 @@ def _one_of(names: Collection[str]) -> AfterValidator:
     return AfterValidator(known)
 
 
+class Leaderboard(BaseModel):
+    """What is known of the host's leaderboard.
+
+    Attributes:
+        public: share of the test images that the public score is of; the private one is of the others.
+        daily: submissions that a team may send a day.
+        lines: private scores by what they were worth: ``gold``, ``silver``, ``bronze``, ``median``.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    public: Annotated[float, Field(gt=0, le=1)] | None = None
+    daily: Annotated[int, Field(ge=1)] | None = None
+    lines: dict[Text, float] = Field(default_factory=dict)
+
+
 class Competition(BaseModel):
     """One file of ``configs/competitions``. Paths are relative to the data folder, ``data_folder``.
 
@@ -77,6 +93,7 @@ class Competition(BaseModel):
         background: index of the class that stands for "no object"; null where there is none.
         submission: how predictions are wanted.
         solution: a table of the test masks, as submissions are.
+        leaderboard: what is known of it.
         tables: numbers an image, by the names of the input's channels that hold them.
         group_column: of the train table; images of a group are in one fold.
         group_pattern: what groups images by their ids: a regular expression whose first group is the name.
@@ -120,6 +137,7 @@ class Competition(BaseModel):
     group_pattern: Text | None = None
     groups: ExtraTable | None = None
     tables: dict[Text, ExtraTable] = Field(default_factory=dict)
+    leaderboard: Leaderboard = Leaderboard()
 
     @field_validator("scoring", mode="before")
     @classmethod

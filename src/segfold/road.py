@@ -4,7 +4,7 @@ Arguments are data; paths lie under ``home``; what happens is told to an observe
 shows what they return.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,36 +16,23 @@ from segfold.competition import Competition, load_competition
 from segfold.config import dump_yaml
 from segfold.data.folds import ensure_folds, fold_path, given_folds, make_folds, read_folds
 from segfold.data.images import ImageSet, known_shapes, load_split
-from segfold.ensemble.blend import OofMember, TestMember
-from segfold.ensemble.members import (
-    Entry,
-    Predicted,
-    UnusableRunError,
-    check_usable,
-    drop_changed,
-    find_entries,
-    nothing_left,
-    weighted,
-)
 from segfold.ensemble.members import blend_members as blend
-from segfold.ensemble.recipe import members_of, read_recipe
 from segfold.environment import environment
 from segfold.errors import SegfoldError
 from segfold.files import write_atomic, write_json
+from segfold.gathering import gather
 from segfold.locks import Lock
 from segfold.machine import device_name
 from segfold.observer import SILENT, Observer
 from segfold.paths import user_path
-from segfold.predicting import Split, machine_on, predict_fold, predict_runs
+from segfold.predicting import predict_fold, predict_runs
 from segfold.runs.folder import RunFolder, run_folder
 from segfold.runs.identity import begun, check_same_experiment, check_same_inputs
 from segfold.runs.record import read_done
-from segfold.settings import Experiment, Machine
+from segfold.settings import Experiment
 from segfold.settings.views import views_of
 from segfold.stopping import Stopping
-from segfold.store import Probabilities
 from segfold.submission.blended import SubmissionOptions, Submitted, fit_recipe, write_blend
-from segfold.submission.forms import form_of
 from segfold.training import FoldJob
 from segfold.training import train_fold as train
 from segfold.training.learner import record_run
@@ -204,63 +191,9 @@ def submit(
         SegfoldError: no usable run, runs of several competitions, options that do not fit, a recipe whose runs are not
             there, a CSV that fails the check.
     """
-    options.check()
-    machine = machine_on(options.device)
-    skipped: list[str] = []
-
-    def skip(lines: Iterable[str]) -> None:
-        for line in lines:
-            skipped.append(line)
-            observer.say(line)
-
-    recipe = None if options.recipe is None else read_recipe(home / options.recipe)
-    if recipe is not None and not paths:
-        paths = [home / user_path(member.run) for member in recipe.members.values()]
-    wanted = options.competition if recipe is None else recipe.competition
-    entries, lines = find_entries(paths, wanted, home, options.fast or recipe is not None)
-    skip(lines)
-    if recipe is not None:
-        entries, left_out = members_of(recipe, entries, str(options.recipe))
-        skip(left_out)
-        recipe.decisions(entries[0].competition.task, str(options.recipe))  # refused before anything is predicted
-    competition = entries[0].competition
-    form_of(competition)  # what cannot be written is refused before anything is predicted
-    train, test = (load_split(competition, split, home, observer.say) for split in ("train", "test"))
-    entries, lines = drop_changed(entries, train)
-    skip(lines)
-    if not entries or (recipe is not None and lines):
-        raise nothing_left(paths, skipped)
-    entries = weighted(entries, options.weights)
-    if options.use is not None:
-        for entry in entries:
-            entry.used(options.use)
-    splits: Sequence[Split] = ["oof", "test"] if recipe is None else ["test"]
-    members = []
-    for entry in entries:
-        try:
-            members.append(_predicted(entry, {"oof": train, "test": test}, splits, options.use, machine, observer))
-        except UnusableRunError as error:
-            if recipe is not None:
-                raise
-            skip([f"skipped {entry.folder.path}: {error}"])
-    if not members:
-        raise nothing_left(paths, skipped)
+    gathered = gather(paths, options, home, observer)
+    recipe, members = gathered.recipe, gathered.members
     if recipe is None:
-        recipe = fit_recipe(members, competition, train, test, options, observer)
-    return write_blend(members, competition, train, test, recipe, options, home)
-
-
-def _predicted(
-    entry: Entry,
-    images: Mapping[str, ImageSet],
-    splits: Sequence[Split],
-    use: Sequence[str] | None,
-    machine: Machine,
-    observer: Observer,
-) -> Predicted:
-    used = check_usable(entry, use, images["test"])
-    stores: dict[str, dict[int, Probabilities]] = {"oof": {}, "test": {}}
-    for fold, digests in used.items():
-        for split in splits:
-            stores[split][fold] = predict_fold(entry, fold, images[split], split, digests, machine, observer)
-    return Predicted(entry, used, OofMember(entry.label, stores["oof"]), TestMember(entry.label, stores["test"]))
+        recipe = fit_recipe(members, gathered.competition, gathered.train, gathered.test, options, observer)
+    members = gathered.with_tests(members, observer)
+    return write_blend(members, gathered.competition, gathered.train, gathered.test, recipe, options, home)

@@ -143,3 +143,24 @@ def whole_sums(images: Images, wanted: Sequence[Decisions]) -> list[list[ScoreSu
         [ScoreSums(total[number, part], moments[number, part], int(counts[part])) for part in range(images.parts)]
         for number in range(len(wanted))
     ]
+
+
+def image_features(images: Images, decisions: Decisions) -> Floats:
+    """(N, K) features of each image's masks, in the order of the images, in one pass; ``ScoreSums.of`` gives their score."""
+    return part_features(images, dict.fromkeys(range(images.parts), decisions))
+
+
+def part_features(images: Images, decisions: Mapping[int, Decisions]) -> Floats:
+    """The same, each part of the images decided by its own decisions; a part without any is left out."""
+    task, metric = images.task, images.metric
+
+    def work(blended: Blended) -> Floats | None:
+        chosen = decisions.get(images.part[blended.id])
+        if chosen is None:
+            return None
+        mask = chosen(blended.codes, images.seen(blended), {})
+        found = features(task, metric, mask, images.checked(blended), images.objects_of(blended.id))
+        return rounded(np.asarray(found, np.float64))
+
+    found = [row for _, row in images.each(work) if row is not None]
+    return np.array(found).reshape(len(found), metric.size(len(task.classes)))

@@ -54,13 +54,19 @@ class Entry:
 
 @dataclass(frozen=True)
 class Predicted:
-    """A run whose folds have predicted all that a submission needs."""
+    """A run whose folds have predicted what was asked of them: out of fold, and the test set where there are ``tests``."""
 
     entry: Entry
     used: dict[int, dict[str, str]]
     """See ``Entry.used``."""
     oof: OofMember
-    test: TestMember
+    tests: TestMember | None = None
+
+    @property
+    def test(self) -> TestMember:
+        """The test predictions, of a run that was asked for them."""
+        assert self.tests is not None, f"{self.entry.label} has not predicted the test set"
+        return self.tests
 
 
 def blend_members(members: Sequence[Predicted], split: Literal["oof", "test"], ids: Iterable[str]) -> Iterator[Blended]:
