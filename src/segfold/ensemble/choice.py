@@ -42,60 +42,76 @@ class Choice:
     class_scores: Mapping[str, Scores] = field(default_factory=dict)
 
 
-def choose(images: Images, grid: Grid, nested_over: str, has_parts: bool = True) -> Choice:
+class Chooser:
     """Chooses what turns a blend into masks.
 
     Classes that are each by themselves get a decision each if the score is a mean over classes of what each scores
     alone; the whole is then scored with all their decisions together. Others share one.
-
-    Args:
-        nested_over: what the parts are, for people.
-        has_parts: see ``Search``.
     """
-    task = images.task
-    count = len(task.classes)
-    if not task.exclusive and images.metric.by_class and count > 1:
-        return _by_class(images, [grid(index) for index in range(count)], nested_over, has_parts)
-    axes = grid(None)
-    search = Search(images, axes, score_table(images, axes), has_parts)
-    fitted = search.fitted(nested_over)
-    if count == 1:
-        return Choice(Tried(fitted, axes), fitted.scores)
 
-    def whole(parts: Sequence[int]) -> Decisions:
-        return Decisions(task, (search.fit(parts),))
+    def __init__(self, images: Images, grid: Grid, has_parts: bool = True) -> None:
+        """
+        Args:
+            images: the blend.
+            grid: what may be chosen.
+            has_parts: see ``Search``.
+        """
+        self.images = images
+        task = images.task
+        count = len(task.classes)
+        self.by_class = not task.exclusive and images.metric.by_class and count > 1
+        if self.by_class:
+            self.grids = [grid(index) for index in range(count)]
+            tables = class_tables(images, self.grids)
+            self.searches = [
+                Search(images.of_class(index), axes, table, has_parts)
+                for index, (axes, table) in enumerate(zip(self.grids, tables))
+            ]
+        else:
+            self.grids = [grid(None)]
+            self.searches = [Search(images, self.grids[0], score_table(images, self.grids[0]), has_parts)]
 
-    metric = _EachClass(class_metric(images.metric), count)
-    decisions = Decisions(task, (search.plain,)), Decisions(task, (fitted.decision,))
-    sums = _honest(replace(images, metric=metric), decisions, whole, search.parts)
-    class_scores = {
-        name: _scores([metric.part(each, index) for each in sums], metric.metric, nested_over)
-        for index, name in enumerate(task.classes)
-    }
-    return Choice(Tried(fitted, axes), fitted.scores, class_scores=class_scores)
+    @property
+    def plain(self) -> Decisions:
+        """A threshold of one half where there is one, every step left out."""
+        return Decisions(self.images.task, tuple(search.plain for search in self.searches))
+
+    def fit(self, parts: Sequence[int]) -> Decisions:
+        """The choice on some parts."""
+        return Decisions(self.images.task, tuple(search.fit(parts) for search in self.searches))
+
+    def choice(self, nested_over: str) -> Choice:
+        """The choice on all images, with its scores.
+
+        Args:
+            nested_over: what the parts are, for people.
+        """
+        fitted = [search.fitted(nested_over) for search in self.searches]
+        tried = [Tried(each, axes) for each, axes in zip(fitted, self.grids)]
+        task = self.images.task
+        if len(task.classes) == 1:
+            return Choice(tried[0], fitted[0].scores)
+        decisions = self.plain, Decisions(task, tuple(each.decision for each in fitted))
+        if self.by_class:
+            sums = _honest(self.images, decisions, self.fit, self.searches[0].parts)
+            return Choice(
+                None,
+                _scores(sums, self.images.metric, nested_over),
+                dict(zip(task.classes, tried)),
+                {name: each.scores for name, each in zip(task.classes, fitted)},
+            )
+        metric = _EachClass(class_metric(self.images.metric), len(task.classes))
+        sums = _honest(replace(self.images, metric=metric), decisions, self.fit, self.searches[0].parts)
+        class_scores = {
+            name: _scores([metric.part(each, index) for each in sums], metric.metric, nested_over)
+            for index, name in enumerate(task.classes)
+        }
+        return Choice(tried[0], fitted[0].scores, class_scores=class_scores)
 
 
-def _by_class(images: Images, grids: Sequence[Sequence[Axis]], nested_over: str, has_parts: bool) -> Choice:
-    task = images.task
-    searches = [
-        Search(images.of_class(index), axes, table, has_parts)
-        for index, (axes, table) in enumerate(zip(grids, class_tables(images, grids)))
-    ]
-    each = [search.fitted(nested_over) for search in searches]
-    plain = Decisions(task, tuple(search.plain for search in searches))
-    tuned = Decisions(task, tuple(fitted.decision for fitted in each))
-
-    def whole(parts: Sequence[int]) -> Decisions:
-        return Decisions(task, tuple(search.fit(parts) for search in searches))
-
-    sums = _honest(images, (plain, tuned), whole, searches[0].parts)
-    tried = [Tried(fitted, axes) for fitted, axes in zip(each, grids)]
-    return Choice(
-        None,
-        _scores(sums, images.metric, nested_over),
-        dict(zip(task.classes, tried)),
-        {name: fitted.scores for name, fitted in zip(task.classes, each)},
-    )
+def choose(images: Images, grid: Grid, nested_over: str, has_parts: bool = True) -> Choice:
+    """What turns a blend into masks; see ``Chooser``."""
+    return Chooser(images, grid, has_parts).choice(nested_over)
 
 
 def _honest(

@@ -9,6 +9,7 @@ from typing import Any, Literal
 from segfold.competition import Competition, load_competition
 from segfold.data.images import ImageSet
 from segfold.ensemble.blend import Blended, Member, OofMember, TestMember, blend, proportions
+from segfold.ensemble.combine import MEAN, Combination
 from segfold.ensemble.named_sets import EACH, GivenMember, given_member, sets_of_each
 from segfold.errors import SegfoldError
 from segfold.inference.stored import weights_names
@@ -112,10 +113,15 @@ class Predicted:
         return [done["score"] for done in self.entry.done.values()]
 
 
-def blend_members(members: Sequence[Predicted], split: Literal["oof", "test"], ids: Iterable[str]) -> Iterator[Blended]:
+def blend_members(
+    members: Sequence[Predicted],
+    split: Literal["oof", "test"],
+    ids: Iterable[str],
+    combination: Combination = MEAN,
+) -> Iterator[Blended]:
     """Weighted mean of runs, image by image; see ``segfold.ensemble.blend.blend``."""
     runs: Sequence[Member] = [member.oof if split == "oof" else member.test for member in members]
-    return blend(runs, [member.entry.weight for member in members], ids)
+    return blend(runs, [member.entry.weight for member in members], ids, combination)
 
 
 class UnusableRunError(SegfoldError):
