@@ -21,6 +21,10 @@ class Probabilities(Protocol):
     @property
     def shapes(self) -> npt.NDArray[np.int64]: ...
 
+    @property
+    def seconds_an_image(self) -> float | None:
+        """What predicting an image took by the clock; None where nobody measured it."""
+
     def __len__(self) -> int: ...
 
     def codes(self, row: int) -> npt.NDArray[np.uint16]:
@@ -64,6 +68,13 @@ class MeanStore:
     def code_rows(self, row: int, top: int, bottom: int) -> npt.NDArray[np.uint16]:
         """C×h×W codes of the rows from ``top`` to ``bottom``, rounded half up."""
         return self._mean(store.code_rows(row, top, bottom) for store in self.stores)
+
+    @property
+    def seconds_an_image(self) -> float | None:
+        """The sum over the stores; None where nobody measured one."""
+        found = [store.seconds_an_image for store in self.stores]
+        known = [seconds for seconds in found if seconds is not None]
+        return sum(known) if len(known) == len(found) else None
 
     def _mean(self, codes: Iterable[npt.NDArray[np.uint16]]) -> npt.NDArray[np.uint16]:
         first, *others = codes

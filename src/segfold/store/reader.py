@@ -5,6 +5,7 @@ A folder holds, for a split such as ``oof`` or ``test``::
     oof.u16        codes floor(65535 p + 1/2) of all images, one after the other, each C×H×W
     oof.csv        id, offset (in codes), channels, height, width
     oof.image.f32  image-level logits N×T, one for each of T views of an image; only of a network that gives them
+    oof.seconds.json   what an image took to predict; only where that was measured
     meta.json      what the codes were made with, by split; a split's entry is written last
 
 Images may differ in size. Nothing is held in memory but the table and the image-level logits.
@@ -25,6 +26,7 @@ import numpy.typing as npt
 from segfold.errors import SegfoldError
 from segfold.files import read_json
 from segfold.store.codes import to_codes, to_probability
+from segfold.store.cost import Cost, read_cost
 from segfold.store.table import StoreTable, shared_table
 
 _PIECES, _PIECE = 32, 4096  # number of pieces, and bytes of each
@@ -156,6 +158,16 @@ class ProbabilityStore:
     def probability(self, row: int) -> npt.NDArray[np.float32]:
         """C×H×W probabilities of one image."""
         return to_probability(self.codes(row))
+
+    @cached_property
+    def cost(self) -> Cost | None:
+        """What predicting an image took; None where nobody measured it."""
+        return read_cost(self.path.parent, self.path.stem)
+
+    @property
+    def seconds_an_image(self) -> float | None:
+        """What predicting an image took by the clock; None where nobody measured it."""
+        return None if self.cost is None else self.cost.seconds
 
     def nonempty(self, row: int) -> int | None:
         """Code of the probability that an image's mask is not empty, the mean over its views; None without an image head."""
