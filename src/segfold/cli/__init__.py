@@ -21,6 +21,7 @@ VERBS = {
     "submit": "blend finished runs into a checked submission CSV",
     "check-csv": "check a submission CSV",
     "score": "score a submission CSV against known masks",
+    "compare": "which of two runs or ensembles is better, and how sure that is",
     "explain": "what a setting does, what it may be, and its default",
     "demo": "the whole road on an embedded synthetic competition",
 }
