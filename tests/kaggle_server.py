@@ -19,6 +19,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from segfold.competition import Competition, load_competition
+from segfold.files import read_records
+from segfold.observer import Observer
 from small_project import make_project
 
 SERVICE = "/api/v1/competitions.CompetitionApiService/"
@@ -32,8 +35,9 @@ TAKEN = {
 """What each question may hold."""
 
 Fault = int | tuple[int, str] | str | Callable[[], None]
-"""A status, one with Kaggle's words, ``drop`` or ``hang`` before anything is done, ``drop after``, ``hang after`` or
-``page after`` when all is done and only the answer is missing; or what is called when all is done, before the answer."""
+"""A status, or one with Kaggle's words; ``drop`` or ``hang`` before anything is done; ``drop after``, ``hang after``,
+``error after`` or ``page after`` when all is done and only the answer is missing; ``cut`` in the middle of a file; or what
+is called when all is done, before the answer."""
 
 
 class KaggleServer(ThreadingHTTPServer):
@@ -53,6 +57,8 @@ class KaggleServer(ThreadingHTTPServer):
         self.score: dict[str, str] | None = {"status": "COMPLETE", "publicScore": "0.871"}
         """What becomes of a submission when it is listed for the second time."""
         self.limits: dict[str, Any] | None = {"numToday": 1, "numTotal": 7, "numAllowedNow": 4}
+        self.received = 0
+        """Bytes of files, over all tries."""
         self.released = threading.Event()
 
     def add(self, message: str, age: timedelta = timedelta(), **fields: Any) -> dict[str, Any]:
@@ -121,6 +127,8 @@ class _Handler(BaseHTTPRequestHandler):
             fault()
         if fault in ("drop after", "hang after"):
             return self._never(fault.split()[0])
+        if fault == "error after":
+            return self._refuse(502, "")
         if fault == "page after":
             return self._send(200, b"<html>sign in to the wireless network</html>", "text/html")
         status, content = answer
@@ -174,11 +182,16 @@ class _Handler(BaseHTTPRequestHandler):
             return None
         start = 0 if span is None else int(span.removeprefix("bytes ").partition("-")[0])
         assert start == len(files[key]) or start == 0
-        files[key] = files[key][:start] + self.rfile.read(length)
+        files[key] = files[key][:start] + self._read(length)
         return (200, {}) if len(files[key]) == expected else (400, {})
 
     def _take_half(self, key: str) -> None:
-        self.server.files[key] = self.rfile.read(int(self.headers["Content-Length"]) // 2)
+        self.server.files[key] = self._read(int(self.headers["Content-Length"]) // 2)
+
+    def _read(self, length: int) -> bytes:
+        content = self.rfile.read(length)
+        self.server.received += len(content)
+        return content
 
     def _CreateSubmission(self, given: Mapping[str, Any]) -> tuple[int, Mapping[str, Any]]:  # noqa: N802
         token = given["blobFileTokens"]
@@ -228,7 +241,7 @@ def kaggle_server(slug: str = "small-slug") -> Iterator[KaggleServer]:
 
 def interrupt() -> None:
     """Ctrl-C, as the terminal sends it."""
-    os.kill(os.getpid(), signal.SIGINT)
+    signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)  # type: ignore[arg-type]
 
 
 def lead_client(patch: Any, server: KaggleServer, home: Path) -> None:
@@ -256,3 +269,27 @@ def another(csv: Path) -> Path:
     made = csv.with_name("another.csv")
     made.write_text("\n".join([*lines, f"{last.partition(',')[0]},1 7"]) + "\n")
     return made
+
+
+class Heard(Observer):
+    """Keeps what is said."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+        self.waited: list[str] = []
+
+    def say(self, text: str) -> None:
+        self.lines.append(text)
+
+    def waiting(self, text: str) -> None:
+        self.waited.append(text)
+
+
+def small(**changes: Any) -> Competition:
+    """The competition of the project in the present folder."""
+    return load_competition("small").model_copy(update=changes)
+
+
+def events() -> list[str]:
+    """What the ledger of the present folder has noted, line by line."""
+    return [line["event"] for line in read_records("submissions/ledger.jsonl")]

@@ -3,37 +3,20 @@
 import hashlib
 import io
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
-from kaggle_server import KaggleServer, another, kaggle_server, lead_client, upload_project
-from segfold.competition import Competition, Leaderboard, load_competition
+from kaggle_server import Heard, KaggleServer, another, events, kaggle_server, lead_client, small, upload_project
+from segfold.competition import Leaderboard
 from segfold.errors import SegfoldError
-from segfold.files import read_records, write_json
-from segfold.leaderboard import Submission, UploadOptions, read_ledger, record_by_hand, upload
+from segfold.files import write_json
+from segfold.leaderboard import UploadOptions, read_ledger, record_by_hand, upload
 from segfold.leaderboard.ledger import checksum
-from segfold.observer import Observer
 
 QUICK = UploadOptions(wait=20, answer=5, settle=0.3, pause=0.02)
-
-Send = Callable[..., Submission]
-
-
-class Heard(Observer):
-    """Keeps what is said."""
-
-    def __init__(self) -> None:
-        self.lines: list[str] = []
-        self.waited: list[str] = []
-
-    def say(self, text: str) -> None:
-        self.lines.append(text)
-
-    def waiting(self, text: str) -> None:
-        self.waited.append(text)
 
 
 @pytest.fixture
@@ -48,14 +31,6 @@ def server(csv: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterat
     with kaggle_server() as made:
         lead_client(monkeypatch, made, tmp_path)
         yield made
-
-
-def small(**changes: object) -> Competition:
-    return load_competition("small").model_copy(update=changes)
-
-
-def events() -> list[str]:
-    return [line["event"] for line in read_records("submissions/ledger.jsonl")]
 
 
 def test_sent_scored_and_recorded(csv: Path, server: KaggleServer) -> None:

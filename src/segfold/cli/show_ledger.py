@@ -17,8 +17,11 @@ def ledger_table(submissions: Sequence[Submission]) -> None:
         print("the ledger is empty: python submit.py --ensemble runs/* writes a submission")
         return
     table = Table(title="submissions", title_justify="left")
-    for name in ("file", "CV", "± se", "public", "private", "sent (UTC)", "state"):
-        table.add_column(name, justify="right" if name in ("CV", "± se", "public", "private") else "left")
+    table.add_column("file", overflow="fold")
+    for name in ("CV", "± se", "public", "private"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("sent (UTC)", no_wrap=True)
+    table.add_column("state", overflow="fold")
     for each in submissions:
         sent = "" if each.sent is None else each.sent[:16].replace("T", " ")
         state = _STATES.get(each.state, each.state) + (f": {each.problem}" if each.problem else "")

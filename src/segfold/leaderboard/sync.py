@@ -58,7 +58,9 @@ def _bring_up(host: Host, home: Path, observer: Observer, options: UploadOptions
                 what = {"rejected": f"rejected ({now.problem})", "sent": "taken, not scored yet"}
                 observer.say(f"{now.file}: {what.get(now.state) or scores_line(now)}")
         elif known.state == "unknown" and unsettled(known, options.settle) > 0:
-            observer.say(f"{known.file}: not in Kaggle's list yet, and asked for only just now: try again in a minute")
+            observer.say(
+                f"{known.file}: not in Kaggle's list yet, and asked for only just now: try again in some minutes"
+            )
         elif known.state == "unknown":
             new += 1
             note(home, known.sha256, "refused", problem="Kaggle does not list it")

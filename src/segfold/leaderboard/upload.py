@@ -4,7 +4,7 @@ import contextlib
 import tempfile
 import time
 import zipfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -35,7 +35,7 @@ class UploadOptions:
 
     wait: float = 600.0
     answer: float = 60.0
-    settle: float = 60.0
+    settle: float = 150.0
     pause: float = 2.0
     large: int = 5 << 20
 
@@ -135,9 +135,13 @@ def _send(
 ) -> Submission:
     """Sends what the host does not list yet."""
     listed = host.listed()
-    if known.state == "unknown" and of_submission(known, listed) is None:
-        listed = _settled(known, host, observer, options)
-    if (taken := of_submission(known, listed)) is not None:
+    taken = of_submission(known, listed)
+    if taken is None and known.state == "unknown":
+        text = "an earlier try had no answer: waiting for Kaggle to list it"
+        _watch(known, host, observer, options, unsettled(known, options.settle), text)
+        listed = host.listed()
+        taken = of_submission(known, listed)
+    if taken is not None:
         observer.say(f"Kaggle has {csv} already, sent on {taken.date or 'an earlier day'}: it is not sent again")
         return take_over(home, known, taken, host.slug)
     if known.state == "unknown":
@@ -157,30 +161,20 @@ def _send(
     return note(home, known.sha256, "sent", slug=host.slug, message=message, ref=ref)
 
 
-def _settled(known: Submission, host: Host, observer: Observer, options: UploadOptions) -> list[Listed]:
-    """The host's list once a submission that it was asked to take, without an answer, must be in it."""
-    listed: list[Listed] = []
-    with _waiting(observer) as waiting:
-        while (left := unsettled(known, options.settle)) > 0 and of_submission(known, listed) is None:
-            waiting(f"an earlier try had no answer: waiting {left:.0f} s for Kaggle to list it")
-            time.sleep(min(options.pause, left))
-            listed = host.listed()
-    return listed or host.listed()
-
-
 def _after_no_answer(
     known: Submission, error: UnansweredError, host: Host, home: Path, observer: Observer, options: UploadOptions
 ) -> Submission:
     """Whether the host took it, as far as its list says so in time."""
     asked = find_submission(home, known.sha256)
     assert asked is not None
-    with contextlib.suppress(SegfoldError):
-        if (taken := of_submission(asked, _settled(asked, host, observer, options))) is not None:
-            observer.say("the answer was lost, and Kaggle lists it: it was taken")
-            return take_over(home, asked, taken, host.slug)
-    raise SegfoldError(
-        f"{error}; it is not known whether Kaggle took it: `make sync` finds out, and so does the same command again"
-    ) from error
+    text = "the answer was lost: waiting for Kaggle to list it"
+    taken, _ = _watch(asked, host, observer, options, unsettled(asked, options.settle), text)
+    if taken is None:
+        raise SegfoldError(
+            f"{error}; it is not known whether Kaggle took it: `make sync` finds out, and so does the same command again"
+        ) from error
+    observer.say("the answer was lost, and Kaggle lists it: it was taken")
+    return take_over(home, asked, taken, host.slug)
 
 
 def _refuse_over_limit(
@@ -225,39 +219,54 @@ def _packed(csv: Path, large: int) -> Iterator[Path]:
 
 
 def _await_score(known: Submission, host: Host, home: Path, observer: Observer, options: UploadOptions) -> Submission:
-    """Looks until the host has scored it, or the time is up; a look that fails is made again."""
-    began, pause, trouble = time.monotonic(), options.pause, ""
+    """Looks until the host has scored it, or the time is up."""
+    trouble = ""
     if known.state == "sent" and options.wait > 0:
         observer.say(f"sent; waiting up to {_span(options.wait)} for the score")
-    with _waiting(observer) as waiting:
-        while known.state == "sent" and (left := began + options.wait - time.monotonic()) > 0:
-            waiting(f"waiting for the score, {_span(options.wait - left)} of {_span(options.wait)}{trouble}")
-            time.sleep(min(pause, left))
-            pause = min(1.5 * pause, max(_LONGEST_PAUSE, options.pause))
-            try:
-                listed, trouble = host.listed(), ""
-            except SegfoldError as error:
-                trouble = f" ({error})"
-                continue
-            if (found := of_submission(known, listed)) is not None:
-                known = take_over(home, known, found, host.slug)
+        found, trouble = _watch(known, host, observer, options, options.wait, "waiting for the score", scored=True)
+        if found is not None:
+            known = take_over(home, known, found, host.slug)
     if known.state == "rejected":
         raise SegfoldError(f"Kaggle took {known.file} and could not score it ({known.problem}): mend it and send that")
-    if known.state == "sent":
-        observer.say(f"no score yet{trouble}: `make sync` fetches it")
-    else:
-        observer.say(scores_line(known))
+    observer.say(f"no score yet{trouble}: `make sync` fetches it" if known.state == "sent" else scores_line(known))
     return known
+
+
+def _watch(
+    known: Submission,
+    host: Host,
+    observer: Observer,
+    options: UploadOptions,
+    seconds: float,
+    text: str,
+    scored: bool = False,
+) -> tuple[Listed | None, str]:
+    """Looks into the host's list until the submission is there, or scored, or the time is up.
+
+    It looks once at least; a look that fails is made again.
+
+    Returns:
+        What was found, and what was wrong with the last look.
+    """
+    began, pause, trouble = time.monotonic(), options.pause, ""
+    found: Listed | None = None
+    try:
+        left = seconds
+        while found is None or (scored and found.state == "sent"):
+            observer.waiting(f"{text}, {_span(seconds - left)} of {_span(seconds)}{trouble}")
+            time.sleep(min(pause, max(left, 0.0)))
+            pause = min(1.5 * pause, max(_LONGEST_PAUSE, options.pause))
+            try:
+                found, trouble = of_submission(known, host.listed()), ""
+            except SegfoldError as error:
+                trouble = f" ({error})"
+            left = began + seconds - time.monotonic()
+            if left <= 0:
+                break
+    finally:
+        observer.waiting("")
+    return found, trouble
 
 
 def _span(seconds: float) -> str:
     return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min"
-
-
-@contextlib.contextmanager
-def _waiting(observer: Observer) -> Iterator[Callable[[str], None]]:
-    """What shows a line for as long as the block lasts."""
-    try:
-        yield observer.waiting
-    finally:
-        observer.waiting("")
