@@ -13,7 +13,7 @@ venv := .venv
 run := $(venv)/bin/python -m segfold
 export NO_ALBUMENTATIONS_UPDATE := 1
 
-.PHONY: help setup demo settings test test-slow check data folds look bench bench-full zoo train cv predict submit check-csv score compare clean
+.PHONY: help setup demo settings test test-slow check data folds look bench bench-full zoo train cv predict submit check-csv score compare upload sync record clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  \1 — /'
@@ -86,6 +86,15 @@ predict: setup ## what a submission of runs/* needs, or a share of it: make pred
 
 submit: setup ## blend runs/* into a checked CSV
 	@$(run) submit --ensemble runs/*
+
+upload: setup ## send a CSV to Kaggle: make upload csv=submissions/x.csv message="…"
+	@$(run) upload "$(csv)" --competition $(competition) $(if $(message),--message "$(message)") $(if $(wait),--wait $(wait))
+
+sync: setup ## scores from Kaggle of all that was sent; shows the ledger
+	@$(run) sync
+
+record: setup ## a score by hand: make record csv=submissions/x.csv public=0.871 private=0.868
+	@$(run) record "$(csv)" --competition $(competition) $(if $(public),--public $(public)) $(if $(private),--private $(private))
 
 check-csv: setup ## check a CSV: make check-csv csv=submissions/x.csv
 	@$(run) check-csv "$(csv)" --competition $(competition)
