@@ -13,7 +13,7 @@ venv := .venv
 run := $(venv)/bin/python -m segfold
 export NO_ALBUMENTATIONS_UPDATE := 1
 
-.PHONY: help setup demo settings test test-slow check data folds look bench bench-full zoo train cv predict submit check-csv score compare upload sync record clean
+.PHONY: help setup demo settings test test-slow check data folds look bench bench-full zoo train cv predict submit check-csv score compare upload sync record audit clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  \1 — /'
@@ -71,6 +71,9 @@ folds: setup ## folds/<competition>-5.csv
 
 look: setup ## a PNG sheet of augmented images with masks, before any training
 	@$(run) look --config $(config) $(set)
+
+audit: setup ## shift to the test set, near-duplicates and, with runs="runs/a runs/b", suspicious labels; files in audit/
+	@$(run) audit $(runs) $(if $(runs),,--competition $(competition)) $(if $(alike),--alike $(alike))
 
 train: setup ## one fold: make fold=0 train config=configs/quick.yaml
 	@$(run) train --config $(config) --fold $(fold) $(if $(name),--run $(name)) $(set)

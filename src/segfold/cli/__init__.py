@@ -14,6 +14,7 @@ from segfold.errors import SegfoldError
 VERBS = {
     "data": "bring a competition's data into data/ and check all of it",
     "folds": "write the fold file of a competition",
+    "audit": "shift to the test set, near-duplicates, suspicious labels",
     "look": "a PNG sheet of augmented images with masks, before any training",
     "train": "train one fold of an experiment, or go on with it",
     "cv": "mean and standard error over a run's folds",

@@ -6,6 +6,7 @@ steps on out-of-fold predictions, and writes submissions/NAME.csv with its manif
 
 import argparse
 
+from segfold.cli import difference
 from segfold.cli.shell import HOME, finite_number, whole_number
 from segfold.cli.upload import add_upload_arguments
 from segfold.errors import SegfoldError
@@ -49,6 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--steps", nargs="*", metavar="STEP", help="post steps that may be tried (default: all; without a name: none)"
     )
+    difference.add_arguments(parser)
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     parser.add_argument(
         "--mixed-folds", action="store_true", help="allow runs of different fold files; there is no nested score then"
@@ -58,6 +60,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
+    if arguments.diff is not None:
+        return difference.run(arguments)
     from dataclasses import fields
 
     from segfold import road
