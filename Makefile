@@ -13,7 +13,7 @@ venv := .venv
 run := $(venv)/bin/python -m segfold
 export NO_ALBUMENTATIONS_UPDATE := 1
 
-.PHONY: help setup demo settings test test-slow check data folds look bench bench-full zoo train cv predict submit check-csv score clean
+.PHONY: help setup demo settings test test-slow check data folds look bench bench-full zoo train cv predict submit bundle check-csv score clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  \1 — /'
@@ -86,6 +86,9 @@ predict: setup ## what a submission of runs/* needs, or a share of it: make pred
 
 submit: setup ## blend runs/* into a checked CSV
 	@$(run) submit --ensemble runs/*
+
+bundle: setup ## a recipe for a notebook without internet: make bundle recipe=submissions/x.recipe.yaml limit=9h
+	@$(run) bundle "$(recipe)" $(if $(limit),--limit $(limit)) $(if $(images),--images $(images))
 
 check-csv: setup ## check a CSV: make check-csv csv=submissions/x.csv
 	@$(run) check-csv "$(csv)" --competition $(competition)

@@ -19,6 +19,8 @@ VERBS = {
     "cv": "mean and standard error over a run's folds",
     "predict": "predict what a submission needs, or a share of it",
     "submit": "blend finished runs into a checked submission CSV",
+    "bundle": "pack what a recipe needs for a notebook without internet",
+    "host": "on such a host: apply a bundle's recipe to the mounted test images",
     "check-csv": "check a submission CSV",
     "score": "score a submission CSV against known masks",
     "explain": "what a setting does, what it may be, and its default",
