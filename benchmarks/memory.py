@@ -83,6 +83,7 @@ def main(folder: Path, members: int, images: int) -> None:
     """Blend the first ``members`` stores below ``folder`` and print memory before and at the peak."""
     import segfold.road  # noqa: F401  (what ``segfold submit`` has imported before it blends)
     from segfold.ensemble import TestMember, blend, common_ids
+    from segfold.ensemble.stored import read_codes
     from segfold.store.reader import open_store
 
     base = private_bytes()
@@ -97,7 +98,7 @@ def main(folder: Path, members: int, images: int) -> None:
         for image_id, codes, _ in blend(runs, None, ids):
             if seen < 8:
                 # Members take turns between two stores, so the mean of all is the mean of two, rounded half up.
-                parts = [run.code_sum(image_id) for run in runs[:DIFFERENT]]
+                parts = [read_codes(run.stored(image_id)[0]).astype(int) for run in runs[:DIFFERENT]]
                 assert np.array_equal(codes, (sum(parts) + 1) // 2), image_id
             seen += 1
         assert seen == images

@@ -11,8 +11,10 @@ from segfold.ensemble.members import (
     Entry,
     Predicted,
     UnusableRunError,
+    check_sets,
     check_usable,
     drop_changed,
+    drop_copies,
     find_entries,
     nothing_left,
     weighted,
@@ -77,7 +79,7 @@ def gather(
     """Finds the usable runs among some paths, or those of a recipe, and has them predict their held-out images.
 
     Args:
-        paths: run folders, and whatever else ``runs/*`` matches; none: those of the recipe.
+        paths: run folders, and whatever else ``runs/*`` matches, or ``RUN@SET``; none: those of the recipe.
         observer: told of each path that is left out, and why.
         oof: whether out-of-fold predictions are wanted; None: where there is no recipe yet.
 
@@ -114,10 +116,11 @@ def gather(
     skip(lines)
     if not entries or (recipe is not None and lines):
         raise nothing_left(paths, skipped)
+    check_sets(entries, options.use)
+    if recipe is None:
+        entries, lines = drop_copies(entries, options.use)
+        skip(lines)
     entries = weighted(entries, options.weights)
-    if options.use is not None:
-        for entry in entries:
-            entry.used(options.use)
     members = []
     for entry in entries:
         try:
@@ -129,7 +132,7 @@ def gather(
         except UnusableRunError as error:
             if recipe is not None:
                 raise
-            skip([f"skipped {entry.folder.path}: {error}"])
+            skip([f"skipped {entry.given}: {error}"])
     if not members:
         raise nothing_left(paths, skipped)
     return Gathered(competition, train, test, members, recipe, machine)

@@ -13,7 +13,16 @@ from torch import nn
 
 from segfold.data.images import ImageSet, load_split
 from segfold.disk import size_text
-from segfold.ensemble.members import Entry, UnusableRunError, check_usable, drop_changed, find_entries, nothing_left
+from segfold.ensemble.members import (
+    Entry,
+    UnusableRunError,
+    check_sets,
+    check_usable,
+    drop_changed,
+    drop_copies,
+    find_entries,
+    nothing_left,
+)
 from segfold.errors import SegfoldError, shown
 from segfold.inference.networks import build_network, image_channels, load_weights, weights_digest
 from segfold.inference.shards import WeightsFile, predict_missing
@@ -169,8 +178,9 @@ def predict_runs(
     sets = {split: load_split(competition, split, home, observer.say) for split in ("train", "test")}
     entries, lines = drop_changed(entries, sets["train"])
     skip(lines)
-    for entry in entries if options.use is not None else ():
-        entry.used(options.use)
+    check_sets(entries, options.use)
+    entries, lines = drop_copies(entries, options.use)
+    skip(lines)
     made: list[PredictedStore] = []
     for entry in entries:
         try:
@@ -178,7 +188,7 @@ def predict_runs(
                 if options.folds is None or fold in options.folds:
                     made += _predict_missing(entry, fold, digests, sets, options, machine, observer)
         except UnusableRunError as error:
-            skip([f"skipped {entry.folder.path}: {error}"])
+            skip([f"skipped {entry.given}: {error}"])
     if not made:
         raise nothing_left(paths, skipped)
     return made

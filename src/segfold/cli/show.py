@@ -94,9 +94,9 @@ def submission_tables(made: Submitted) -> None:
     runs = Table(title=f"ensemble for {competition.name}", title_justify="left")
     for name in ("run", "folds", "weight", "mean fold score"):
         runs.add_column(name, justify="left" if name == "run" else "right")
-    for entry in (member.entry for member in made.members):
-        scores = [done["score"] for done in entry.done.values()]
-        runs.add_row(entry.label, ",".join(map(str, sorted(entry.done))), f"{entry.weight:g}", f"{np.mean(scores):.4f}")
+    for entry, scores in ((member.entry, member.fold_scores) for member in made.members):
+        mean = f"{np.mean(scores):.4f}" if scores else "–"
+        runs.add_row(entry.label, ",".join(map(str, sorted(entry.done))), f"{entry.weight:g}", mean)
     console.print(runs)
     steps = _settings(recipe.threshold, recipe.steps)
     if recipe.scores is not None:

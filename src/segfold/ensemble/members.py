@@ -1,7 +1,7 @@
 """The members of an ensemble: finished runs of one competition, and what they have predicted."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -9,6 +9,8 @@ from typing import Any, Literal
 from segfold.competition import Competition, load_competition
 from segfold.data.images import ImageSet
 from segfold.ensemble.blend import Blended, Member, OofMember, TestMember, blend, proportions
+from segfold.ensemble.combine import MEAN, Combination
+from segfold.ensemble.named_sets import EACH, GivenMember, given_member, sets_of_each
 from segfold.errors import SegfoldError
 from segfold.inference.stored import weights_names
 from segfold.runs.folder import RunFolder, find_runs
@@ -20,7 +22,7 @@ from segfold.settings.views import views_of
 
 @dataclass(frozen=True)
 class Entry:
-    """One run of an ensemble and its finished folds."""
+    """One run of an ensemble, or one named set of its weights, and its finished folds."""
 
     folder: RunFolder
     experiment: Experiment
@@ -28,17 +30,36 @@ class Entry:
     done: dict[int, dict[str, Any]]
     """What each finished fold's ``done.json`` holds."""
     label: str
-    """The run's name; its path where another run has the same name."""
+    """The run's name; its path where another run has the same name; with ``@SET`` where one set alone is meant."""
     weight: float = 1.0
     """Its share in the blend, in any scale."""
     named: dict[int, dict[str, str]] | None = None
     """What a recipe names of it, as ``used`` gives it; None for all that is finished."""
+    set_name: str | None = None
+    """The set that ``RUN@SET`` asks of it, whatever is asked of the others; None where it says nothing."""
+
+    @property
+    def name(self) -> str:
+        """The folder's name, with its set."""
+        return self._with_set(self.folder.name)
+
+    @property
+    def given(self) -> str:
+        """Its path as it is given to a verb, for messages."""
+        return self._with_set(str(self.folder.path))
+
+    def _with_set(self, text: str) -> str:
+        return text if self.set_name is None else f"{text}@{self.set_name}"
+
+    def member(self, set_name: str) -> "Entry":
+        """One of its sets as a member of its own."""
+        return replace(self, label=f"{self.label}@{set_name}", set_name=set_name)
 
     def used(self, weights: Sequence[str] | None) -> dict[int, dict[str, str]]:
         """The named sets of weights that each fold predicts with, and the sha256 of each set's file.
 
         Args:
-            weights: what to use of every run; None for the run's ``predict.weights``.
+            weights: what to use of a run that names no set of its own; None for its ``predict.weights``.
 
         Raises:
             SegfoldError: a set that a fold's training did not make.
@@ -46,8 +67,9 @@ class Entry:
         if self.named is not None:
             return self.named
         found = {}
+        wanted = weights or self.experiment.predict.weights if self.set_name is None else [self.set_name]
         for number, done in self.done.items():
-            names = weights_names(weights or self.experiment.predict.weights, done["weights"], self.folder.fold(number))
+            names = weights_names(wanted, done["weights"], self.folder.fold(number))
             found[number] = {name: done["weights"][name] for name in names}
         return found
 
@@ -68,11 +90,26 @@ class Predicted:
         assert self.tests is not None, f"{self.entry.label} has not predicted the test set"
         return self.tests
 
+    @property
+    def fold_scores(self) -> list[float]:
+        """What each fold scored when it finished; none where that was with other sets of weights than it predicts with."""
+        plain = self.entry.experiment.predict.weights
+        for fold, done in self.entry.done.items():
+            scored = weights_names(done.get("predicted_with", plain), done["weights"], self.entry.folder.fold(fold))
+            if set(scored) != set(self.used[fold]):
+                return []
+        return [done["score"] for done in self.entry.done.values()]
 
-def blend_members(members: Sequence[Predicted], split: Literal["oof", "test"], ids: Iterable[str]) -> Iterator[Blended]:
+
+def blend_members(
+    members: Sequence[Predicted],
+    split: Literal["oof", "test"],
+    ids: Iterable[str],
+    combination: Combination = MEAN,
+) -> Iterator[Blended]:
     """Weighted mean of runs, image by image; see ``segfold.ensemble.blend.blend``."""
     runs: Sequence[Member] = [member.oof if split == "oof" else member.test for member in members]
-    return blend(runs, [member.entry.weight for member in members], ids)
+    return blend(runs, [member.entry.weight for member in members], ids, combination)
 
 
 class UnusableRunError(SegfoldError):
@@ -82,9 +119,11 @@ class UnusableRunError(SegfoldError):
 def find_entries(
     paths: Sequence[Path], name: str | None, home: Path, fast: bool = False
 ) -> tuple[list[Entry], list[str]]:
-    """The usable runs among ``paths``, which must be of one competition.
+    """The usable runs among ``paths``, which must be of one competition, and the named sets of theirs.
 
     Args:
+        paths: run folders, and whatever else ``runs/*`` matches; ``RUN@SET`` is a named set of a run's weights as a
+            member of its own, see ``segfold.ensemble.named_sets``.
         name: use the runs of this competition only.
         fast: take runs of ``fast=true`` along, which are else left out beside any other run.
 
@@ -94,11 +133,13 @@ def find_entries(
     Raises:
         SegfoldError: no usable run, or runs of several competitions and no ``name``.
     """
-    runs, left_out = find_runs(paths)
-    skipped = [f"skipped {path}: {reason}" for path, reason in left_out]
-    entries: list[Entry] = []
+    wanted = {given: given_member(given) for given in paths}
+    runs, left_out = find_runs(member.folder for member in wanted.values())
+    reasons = dict(left_out)
+    skipped = [f"skipped {path}: {reasons[each.folder]}" for path, each in wanted.items() if each.folder in reasons]
     competitions: dict[str, Competition] = {}
     labels = Counter(run.name for run in runs)
+    read: dict[Path, Entry] = {}
     for run in runs:
         try:
             entry = read_entry(run, home, run.name if labels[run.name] == 1 else str(run.path))
@@ -107,17 +148,18 @@ def find_entries(
         except SegfoldError as error:
             skipped.append(f"skipped {run.path}: {error}")
             continue
-        entries.append(entry)
+        read[run.path.resolve()] = entry
+    entries, lines = _named(wanted.values(), read)
+    skipped += lines
 
     def keep(wanted: Callable[[Entry], bool], reason: str) -> None:
-        skipped.extend(f"skipped {entry.folder.path}: {reason}" for entry in entries if not wanted(entry))
+        skipped.extend(f"skipped {entry.given}: {reason}" for entry in entries if not wanted(entry))
         entries[:] = filter(wanted, entries)
 
     if name is not None:
         keep(lambda entry: entry.competition.name == name, "of another competition")
     if not fast and not all(entry.experiment.fast for entry in entries):
         keep(lambda entry: not entry.experiment.fast, "a fast=true run of a few images; --fast takes it along")
-    skipped += _drop_copies(entries)
     if not entries:
         raise nothing_left(paths, skipped)
     groups: dict[str, list[str]] = {}
@@ -167,24 +209,67 @@ def read_entry(run: RunFolder, home: Path, label: str) -> Entry:
     return Entry(run, experiment, competition, done, label)
 
 
-def _drop_copies(entries: list[Entry]) -> list[str]:
-    """Takes out runs that add nothing to another one: the same weights of the same folds, predicting in the same way."""
-    lines = []
+def _named(wanted: Iterable[GivenMember], read: Mapping[Path, Entry]) -> tuple[list[Entry], list[str]]:
+    """The members that were asked for, each once.
+
+    Args:
+        read: runs by the folder that they are in.
+    """
+    found: dict[tuple[Path, str | None], Entry] = {}
+    lines: list[str] = []
+    for given in wanted:
+        folder = given.folder.resolve()
+        if (entry := read.get(folder)) is None:
+            continue
+        names: list[str | None] = [given.set_name]
+        if given.set_name == EACH:
+            names[:], lacking = sets_of_each(entry.done)
+            lines += [f"left out {entry.folder.path}@{line}" for line in lacking]
+        for name in names:
+            found.setdefault((folder, name), entry if name is None else entry.member(name))
+    return list(found.values()), lines
+
+
+def check_sets(entries: Iterable[Entry], weights: Sequence[str] | None) -> None:
+    """Refuses a set of weights that was asked for by its name, of one run or of all, and that a fold has not.
+
+    Raises:
+        SegfoldError: names the fold and what it has.
+    """
+    for entry in entries:
+        if weights is not None or entry.set_name is not None:
+            entry.used(weights)
+
+
+def drop_copies(entries: Sequence[Entry], weights: Sequence[str] | None) -> tuple[list[Entry], list[str]]:
+    """The runs that add something to the others, and a line for each that does not.
+
+    A copy predicts with the same weights of the same folds as another one, in the same way.
+
+    Args:
+        weights: see ``Entry.used``.
+    """
+    kept, lines = list(entries), []
+    predictors = {id(entry): set(_predictors(entry, weights)) for entry in entries}
     for entry in entries[::-1]:  # of two that are equal, the first stays
-        mine = set(_predictors(entry))
-        for other in entries:
-            if other is not entry and mine <= set(_predictors(other)):
-                lines.append(f"skipped {entry.folder.path}: a copy of {other.folder.path}, with the same weights")
-                entries.remove(entry)
+        mine = predictors[id(entry)]
+        for other in kept:
+            if mine and other is not entry and mine <= predictors[id(other)]:
+                lines.append(f"skipped {entry.given}: a copy of {other.given}, with the same weights")
+                kept.remove(entry)
                 break
-    return lines
+    return kept, lines
 
 
-def _predictors(entry: Entry) -> Iterator[tuple[Any, ...]]:
-    manner = entry.experiment.predict.model_dump_json(exclude={"batch_size"})
-    for number, done in entry.done.items():
-        weights = tuple(sorted(map(str, done["weights"].items())))
-        yield entry.competition.name, number, weights, manner
+def _predictors(entry: Entry, weights: Sequence[str] | None) -> Iterator[tuple[Any, ...]]:
+    """What predicts, fold by fold; nothing of a run that lacks what is asked of it."""
+    manner = entry.experiment.predict.model_dump_json(exclude={"batch_size", "weights"})
+    try:
+        used = entry.used(weights)
+    except SegfoldError:
+        return
+    for number, digests in used.items():
+        yield number, tuple(sorted(digests.values())), manner
 
 
 def weighted(entries: Sequence[Entry], weights: Sequence[float] | None) -> list[Entry]:
@@ -212,7 +297,7 @@ def drop_changed(entries: Sequence[Entry], images: ImageSet) -> tuple[list[Entry
         changed = {fold: changed_inputs(recorded_inputs(done), now) for fold, done in entry.done.items()}
         if parts := next(filter(None, changed.values()), None):
             skipped.append(
-                f"skipped {entry.folder.path}: trained on other {' and '.join(parts)} than data/{entry.competition.name} holds now; "
+                f"skipped {entry.given}: trained on other {' and '.join(parts)} than data/{entry.competition.name} holds now; "
                 "import the data that it was trained on"
             )
         else:

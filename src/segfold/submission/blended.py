@@ -191,7 +191,7 @@ def _stem(options: SubmissionOptions, members: Sequence[Predicted], suffix: str)
     elif options.recipe is not None:
         stem = options.recipe.name.removesuffix(".yaml").removesuffix(".recipe")
     else:
-        runs = [member.entry.folder.name for member in members]
+        runs = [member.entry.name for member in members]
         stem = "+".join(runs) if len(runs) <= RUNS_IN_A_NAME else f"{runs[0]}+{len(runs) - 1}-more"
         stem = stem.encode()[:LONGEST_NAME].decode(errors="ignore")
     if len(stem.rpartition("/")[2].encode()) > LONGEST_NAME:
@@ -202,6 +202,7 @@ def _stem(options: SubmissionOptions, members: Sequence[Predicted], suffix: str)
 def _member_record(member: Predicted) -> dict[str, Any]:
     entry = member.entry
     return {
+        "member": entry.label,
         "run": str(entry.folder.path),
         "folds": sorted(entry.done),
         "weight": entry.weight,

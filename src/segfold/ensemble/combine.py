@@ -1,0 +1,243 @@
+"""What is averaged of the members of an ensemble: probabilities, their logits or logarithms, their ranks, or votes.
+
+A member's stored codes become whole numbers, its values; a blend adds these up by weight and turns the mean back into
+codes. Sums of whole numbers do not depend on the order of members, and a member blended with itself is itself (but for
+votes, which know two codes).
+"""
+
+import base64
+import zlib
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
+from typing import Any
+
+import numba
+import numpy as np
+import numpy.typing as npt
+
+from segfold.ensemble.stored import Member, read_codes
+from segfold.errors import SegfoldError
+from segfold.store.codes import HALF, TOP
+from segfold.tasks import FOREGROUND, Task
+
+Codes = npt.NDArray[np.uint16]
+Values = npt.NDArray[np.int64]
+
+COMBINATIONS = ("mean", "logits", "geometric", "rank", "vote")
+ALL = "*"
+"""In ``Combination.fitted``: the distribution of all members together, which mean ranks are turned back by."""
+
+_BINS = TOP + 1
+_NAT = 1 << 26  # values of a logarithm of 1
+_PIXELS = 1 << 29  # of a distribution, once it is scaled: twice as many, times the weights, still add up in 64 bits
+FINEST = 1 << 40
+"""What weights of 16-bit codes may add up to: the sums still fit into 64 bits."""
+_FINEST = 1 << 32  # the same for values of 30 bits
+
+
+class Combination:
+    """How members are averaged.
+
+    Attributes:
+        name: ``mean`` of the probabilities; ``logits``, the mean of their logits; ``geometric``, their geometric mean;
+            ``rank``, the mean of a pixel's ranks among all that each member has predicted out of fold, turned back into a
+            probability by the distribution of all members together; ``vote``, the share of members that hold a pixel for
+            foreground (p ≥ .5). Of exclusive classes ``logits`` too averages logarithms of probabilities, and a vote is for
+            the most probable class.
+        fitted: what a recipe must keep to combine in the same way again, text by member; of ranks alone.
+        finest: the largest ``whole`` for which sums fit into 64 bits.
+    """
+
+    def __init__(self, name: str, task: Task = FOREGROUND, fitted: Mapping[str, str] | None = None) -> None:
+        """
+        Args:
+            name: one of ``COMBINATIONS``.
+            task: of the competition.
+            fitted: of an earlier one; ranks need it, see ``combination``.
+
+        Raises:
+            SegfoldError: an unknown name, or texts that say no distributions.
+        """
+        if name not in COMBINATIONS:
+            raise SegfoldError(f"combination {name!r}: expected one of {', '.join(COMBINATIONS)}")
+        self.name, self.task = name, task
+        self.fitted = dict(fitted or {}) if name == "rank" else {}
+        self.finest = FINEST if name in ("mean", "vote") else _FINEST
+        self._of_planes = name == "vote" and task.exclusive
+        self._places: dict[str, int] = {}
+        self._tables: Sequence[Values] = ()
+        self._edges: Values | None = None
+        if name == "rank":
+            if ALL not in self.fitted:
+                raise SegfoldError("the recipe lacks what a mean of ranks is fitted to; fit it anew")
+            starts = {member: _starts(_read(text, member)) for member, text in self.fitted.items()}
+            self._edges = starts.pop(ALL)
+            self._places = {member: place for place, member in enumerate(starts)}
+            # The rank of a code is that of the middle one of its pixels.
+            self._tables = [(each[:-1] + each[1:]) // 2 for each in starts.values()]
+        elif name == "vote":
+            self._tables = [np.where(np.arange(_BINS) >= HALF, TOP, 0)]
+        elif name != "mean":
+            values, self._edges = _logarithms(name == "logits" and not task.exclusive)
+            self._tables = [values]
+
+    def fitted_of(self, members: Iterable[str]) -> dict[str, str]:
+        """What a recipe of some of the members must keep."""
+        return {name: text for name, text in self.fitted.items() if name == ALL or name in set(members)}
+
+    def place(self, member: str) -> int:
+        """The number by which ``values`` knows a member.
+
+        Raises:
+            SegfoldError: it was not there when the ranks were fitted.
+        """
+        if self.name != "rank":
+            return 0
+        if member not in self._places:
+            raise SegfoldError(f"run {member} has no ranks in the recipe; fit it anew")
+        return self._places[member]
+
+    def values(self, member: int, codes: Codes) -> Values:
+        """What is added up of one stored prediction.
+
+        Args:
+            member: of ``place``.
+            codes: C×H×W.
+
+        Returns:
+            C×H×W whole numbers; they rise with the codes of their plane, but for votes of exclusive classes.
+        """
+        total = np.zeros(codes.shape, np.int64)
+        self.add(total, member, codes, 1)
+        return total
+
+    def add(self, total: Values, member: int, codes: Codes, weight: int) -> None:
+        """Adds ``weight`` times ``values(member, codes)`` to C×H×W ``total``."""
+        if self._of_planes:
+            total += (weight * TOP) * self.task.planes(self.task.decided(codes, ()))
+        elif self.name == "mean":
+            _add(total.reshape(-1), np.ascontiguousarray(codes).reshape(-1), weight)
+        else:
+            table = self._tables[member if self.name == "rank" else 0]
+            _add_looked_up(total.reshape(-1), np.ascontiguousarray(codes).reshape(-1), table, weight)
+
+    def codes(self, total: Values, whole: int) -> Codes:
+        """The codes of ``total / whole``, nearest where that lies between two.
+
+        Args:
+            total: sums of weighted values, of any shape.
+            whole: sum of the weights, at most ``finest``.
+        """
+        self._check(whole)
+        if self._edges is None:
+            return ((2 * total + whole) // (2 * whole)).astype(np.uint16)
+        return np.searchsorted(self._edges[1:_BINS] * whole, total, side="right").astype(np.uint16)
+
+    def bound(self, code: int, whole: int) -> int:
+        """The smallest total whose code is ``code`` or more, for codes from 1."""
+        self._check(whole)
+        if self._edges is None:
+            return ((2 * code - 1) * whole + 1) // 2
+        return int(self._edges[code]) * whole
+
+    def _check(self, whole: int) -> None:
+        if not 0 < whole <= self.finest:
+            raise ValueError(f"weights add up to {whole}: expected 1 to {self.finest}")
+
+
+MEAN = Combination("mean")
+
+
+def combination(
+    name: str,
+    members: Sequence[Member],
+    ids: Sequence[str],
+    task: Task = FOREGROUND,
+    fitted: Mapping[str, str] | None = None,
+) -> Combination:
+    """A combination of members; what it needs to know of them is read from their out-of-fold predictions.
+
+    Args:
+        name: see ``Combination``.
+        members: ``OofMember`` each; not read where nothing is to be fitted.
+        ids: of the images that ranks are among.
+        fitted: ``Combination.fitted`` of an earlier fit, which is taken as it is.
+
+    Raises:
+        SegfoldError: an unknown name.
+    """
+    if name == "rank" and fitted is None:
+        counts = {member.name: _counts(member, ids) for member in members}
+        together: Values = sum(counts.values(), np.zeros(_BINS, np.int64))
+        fitted = {each: _text(found) for each, found in {ALL: together, **counts}.items()}
+    return Combination(name, task, fitted)
+
+
+def _counts(member: Member, ids: Sequence[str]) -> Values:
+    """How often a member predicts each code, over all planes and pixels."""
+    found = np.zeros(_BINS, np.int64)
+    for image_id in ids:
+        for stored in member.stored(image_id):
+            _count(found, read_codes(stored).reshape(-1))
+    return found
+
+
+def _text(counts: Values) -> str:
+    # A byte of all numbers after the other packs best.
+    planes = counts.astype("<u8").view(np.uint8).reshape(-1, 8).T
+    return base64.b64encode(zlib.compress(planes.tobytes(), 9)).decode("ascii")
+
+
+def _read(text: str, member: str) -> Values:
+    try:
+        planes = np.frombuffer(zlib.decompress(base64.b64decode(text, validate=True)), np.uint8).reshape(8, _BINS)
+        counts = np.ascontiguousarray(planes.T).view("<u8").reshape(-1).astype(np.int64)
+    except (ValueError, zlib.error):
+        counts = np.zeros(_BINS, np.int64)
+    if counts.min() < 0 or not 0 < counts.sum() < 1 << 48:
+        raise SegfoldError(f"the ranks of run {member} in the recipe cannot be read; fit it anew")
+    return counts
+
+
+def _starts(counts: Values) -> Values:
+    """(65537,) twice the pixels below each code, and below the end, of ``_PIXELS``.
+
+    Each code has a pixel more than was counted, so that ranks of codes that were never seen differ too.
+    """
+    below = np.concatenate([[0], np.cumsum(counts, dtype=object)])
+    scaled = (below * (_PIXELS - _BINS) // below[-1]).astype(np.int64)
+    return np.asarray(2 * (scaled + np.arange(_BINS + 1)), np.int64)
+
+
+@cache
+def _logarithms(odds: bool) -> tuple[Values, Values]:
+    """Of each code the logarithm of its probability, or of its odds, and from which one the code is the nearest.
+
+    0 (of odds 1 too) is taken for a quarter of a code, as its logarithm has no end.
+    """
+    codes = np.arange(_BINS, dtype=np.float64)
+    from_ = np.maximum(codes - 0.5, 0.125)
+    centres = np.clip(codes, 0.25, TOP - 0.25) if odds else np.maximum(codes, 0.25)
+
+    def logarithm(of: npt.NDArray[np.float64]) -> Values:
+        return np.rint(_NAT * (np.log(of / TOP) - (np.log1p(-of / TOP) if odds else 0.0))).astype(np.int64)
+
+    return logarithm(centres), logarithm(from_)
+
+
+@numba.njit(nogil=True, cache=True)
+def _add(total: Any, codes: Any, weight: Any) -> None:
+    for place in range(codes.size):
+        total[place] += weight * codes[place]
+
+
+@numba.njit(nogil=True, cache=True)
+def _add_looked_up(total: Any, codes: Any, table: Any, weight: Any) -> None:
+    for place in range(codes.size):
+        total[place] += weight * table[codes[place]]
+
+
+@numba.njit(nogil=True, cache=True)
+def _count(found: Any, codes: Any) -> None:
+    for place in range(codes.size):
+        found[codes[place]] += 1

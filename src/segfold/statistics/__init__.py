@@ -1,0 +1,1 @@
+"""What the scores of images tell of systems: which of two is better, what a test set will say, and where they differ."""
