@@ -13,7 +13,7 @@ venv := .venv
 run := $(venv)/bin/python -m segfold
 export NO_ALBUMENTATIONS_UPDATE := 1
 
-.PHONY: help setup demo settings test test-slow check data folds look bench bench-full zoo train cv predict submit check-csv score compare upload sync record audit clean
+.PHONY: help setup demo settings test test-slow check data folds look bench bench-full zoo train cv predict submit check-csv score compare upload sync record audit bundle clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  \1 — /'
@@ -98,6 +98,8 @@ sync: setup ## scores from Kaggle of all that was sent; shows the ledger
 
 record: setup ## a score by hand: make record csv=submissions/x.csv public=0.871 private=0.868
 	@$(run) record "$(csv)" --competition $(competition) $(if $(public),--public $(public)) $(if $(private),--private $(private))
+bundle: setup ## a recipe for a notebook without internet: make bundle recipe=submissions/x.recipe.yaml limit=9h
+	@$(run) bundle "$(recipe)" $(if $(limit),--limit $(limit)) $(if $(images),--images $(images))
 
 check-csv: setup ## check a CSV: make check-csv csv=submissions/x.csv
 	@$(run) check-csv "$(csv)" --competition $(competition)

@@ -40,6 +40,8 @@ class ExtraTable(BaseModel):
         column: of the number.
         id_column: null where it is called as in the train table.
         key: what stands in the id column: ``{id}.tiff``.
+        range: the smallest and the largest number that networks were trained with, by which they are scaled; null: those
+            of the table. Another copy of the table, beside hidden test images say, may hold others.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -48,6 +50,7 @@ class ExtraTable(BaseModel):
     column: Text
     id_column: Text | None = None
     key: Template = "{id}"
+    range: tuple[float, float] | None = None
 
 
 Byte = Annotated[int, Field(ge=0, le=255)]

@@ -20,6 +20,7 @@ from segfold.ensemble.members import (
     weighted,
 )
 from segfold.ensemble.recipe import Recipe, members_of, read_recipe
+from segfold.errors import SegfoldError
 from segfold.observer import SILENT, Observer
 from segfold.paths import user_path
 from segfold.predicting import Split, machine_on, predict_fold
@@ -34,17 +35,29 @@ class Gathered:
     """Usable runs of one competition, and its data.
 
     Attributes:
+        given: the training images; None where a recipe is applied without them.
         members: the runs in the order given, with their weights; they have predicted out of fold, if that was asked for.
         recipe: the one that was given; None where one is to be fitted.
         machine: what the test set is predicted on.
     """
 
     competition: Competition
-    train: ImageSet
+    given: ImageSet | None
     test: ImageSet
     members: list[Predicted]
     recipe: Recipe | None
     machine: Machine
+
+    @property
+    def train(self) -> ImageSet:
+        """The training images.
+
+        Raises:
+            SegfoldError: they were left out.
+        """
+        if self.given is None:
+            raise SegfoldError("this needs the training images: leave out --without-train")
+        return self.given
 
     def with_tests(self, members: Sequence[Predicted], observer: Observer = SILENT) -> list[Predicted]:
         """The members with their test predictions; what is missing is predicted."""
@@ -95,8 +108,11 @@ def gather(
         recipe.decisions(entries[0].competition.task, str(options.recipe))  # refused before anything is predicted
     competition = entries[0].competition
     form_of(competition)  # what cannot be written is refused before anything is predicted
-    train, test = (load_split(competition, split, home, observer.say) for split in ("train", "test"))
-    entries, lines = drop_changed(entries, train)
+    train = None if options.without_train else load_split(competition, "train", home, observer.say)
+    test = load_split(competition, "test", home, observer.say)
+    lines = []
+    if train is not None:
+        entries, lines = drop_changed(entries, train)
     skip(lines)
     if not entries or (recipe is not None and lines):
         raise nothing_left(paths, skipped)
@@ -110,7 +126,7 @@ def gather(
         try:
             used = check_usable(entry, options.use, test)
             stores = {}
-            if oof or (oof is None and recipe is None):
+            if train is not None and (oof or (oof is None and recipe is None)):
                 stores = _stores(entry, used, train, "oof", machine, observer)
             members.append(Predicted(entry, used, OofMember(entry.label, stores)))
         except UnusableRunError as error:

@@ -196,4 +196,4 @@ def submit(
     if recipe is None:
         recipe = fit_recipe(members, gathered.competition, gathered.train, gathered.test, options, observer)
     members = gathered.with_tests(members, observer)
-    return write_blend(members, gathered.competition, gathered.train, gathered.test, recipe, options, home)
+    return write_blend(members, gathered.competition, gathered.given, gathered.test, recipe, options, home)

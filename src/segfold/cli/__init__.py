@@ -23,6 +23,8 @@ VERBS = {
     "upload": "send a submission CSV to Kaggle and wait for its score",
     "sync": "fetch the scores of what was sent to Kaggle, and show the ledger",
     "record": "record a leaderboard score by hand",
+    "bundle": "pack what a recipe needs for a notebook without internet",
+    "host": "on such a host: apply a bundle's recipe to the mounted test images",
     "check-csv": "check a submission CSV",
     "score": "score a submission CSV against known masks",
     "compare": "which of two runs or ensembles is better, and how sure that is",

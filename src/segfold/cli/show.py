@@ -116,7 +116,8 @@ def submission_tables(made: Submitted) -> None:
         for line in _edge_lines(each.scores, steps) if each.scores is not None else ():
             print(f"{name}: {line}")
     share = written.manifest["empty_share"]
-    print(f"empty masks: {share:.1%} predicted, {made.empty_truth:.1%} in the training set")
+    truth = "" if made.empty_truth is None else f", {made.empty_truth:.1%} in the training set"
+    print(f"empty masks: {share:.1%} predicted{truth}")
     print(
         f"{written.path}: "
         + ("the same as before, left as it is" if written.kept else "checked; manifest and recipe beside it")

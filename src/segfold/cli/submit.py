@@ -21,6 +21,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--recipe", type=user_path, metavar="FILE", help="apply a recipe.yaml to its runs instead of choosing anew"
     )
     parser.add_argument(
+        "--without-train",
+        action="store_true",
+        help="with --recipe: the training images are not there, or not to be read",
+    )
+    parser.add_argument(
         "--weights", nargs="+", type=finite_number, metavar="W", help="weight of each usable run, in the order shown"
     )
     parser.add_argument(

@@ -55,7 +55,7 @@ def numbers_of(
             named = shorten([f"{key} ({text[key]!r})" for key in bad])
             raise SegfoldError(f"{path}, column {table.column}: no number for {named}")
         columns[name] = values
-        limits[name] = float(finite.min()), float(finite.max())
+        limits[name] = table.range or (float(finite.min()), float(finite.max()))
     index = pd.Index(ids, name=competition.layout.table.id_column, dtype=object)
     return pd.DataFrame(columns, index=index, dtype=float), limits
 
@@ -74,3 +74,12 @@ def _lookup(values: pd.Series, path: Path, ids: np.ndarray) -> pd.Series:
     if missing:
         raise SegfoldError(f"{path} has no line for {shorten(missing)}: every image needs one")
     return values.loc[ids]
+
+
+def number_ranges(competition: Competition, root: Path) -> dict[str, tuple[float, float]]:
+    """The smallest and the largest number of each of the competition's tables, by which networks see them scaled.
+
+    Raises:
+        SegfoldError: see ``numbers_of``.
+    """
+    return numbers_of(competition, root, np.array([], dtype=object))[1]

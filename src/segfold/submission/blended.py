@@ -53,6 +53,8 @@ class SubmissionOptions:
         gate: probability of not being empty that an image needs; None to choose it.
         steps: names of the post steps that may be tried; None for all.
         recipe: a recipe file to apply; None to fit one.
+        without_train: apply the recipe where the training images are not, or are not to be read: nobody checks then
+            that the runs were trained on them.
         mixed_folds: allow runs of different fold files.
         device: to predict on, as ``machine.device``.
     """
@@ -68,16 +70,19 @@ class SubmissionOptions:
     gate: float | None = None
     steps: Sequence[str] | None = None
     recipe: Path | None = None
+    without_train: bool = False
     mixed_folds: bool = False
     device: str = "auto"
 
     def check(self) -> None:
-        """Refuses options beside a recipe that has decided them already.
+        """Refuses options beside a recipe that has decided them already, and those that need one.
 
         Raises:
             SegfoldError: names the options.
         """
         if self.recipe is None:
+            if self.without_train:
+                raise SegfoldError("--without-train applies a recipe: name it with --recipe FILE")
             return
         plain = SubmissionOptions()
         if given := [name for name in _DECIDED if getattr(self, name) != getattr(plain, name)]:
@@ -90,14 +95,14 @@ class Submitted:
     """A submission and what it was made of.
 
     Attributes:
-        empty_truth: share of empty masks in the training set, of every image and class.
+        empty_truth: share of empty masks in the training set, of every image and class; None without that set.
     """
 
     written: Written
     competition: Competition
     members: Sequence[Predicted]
     recipe: Recipe
-    empty_truth: float
+    empty_truth: float | None
 
 
 def fit_recipe(
@@ -125,13 +130,16 @@ def fit_recipe(
 def write_blend(
     members: Sequence[Predicted],
     competition: Competition,
-    train: ImageSet,
+    train: ImageSet | None,
     test: ImageSet,
     recipe: Recipe,
     options: SubmissionOptions,
     home: Path,
 ) -> Submitted:
     """Apply a recipe to the test blend of its members; the CSV, its manifest and the recipe are written.
+
+    Args:
+        train: None where it is not there; the members' own records say what they were trained on.
 
     Raises:
         SegfoldError: a name that is taken, a CSV that fails the check.
@@ -156,7 +164,7 @@ def write_blend(
             "asked": {name: str(value) if isinstance(value, Path) else value for name, value in asked.items()},
             "mixed_folds": options.mixed_folds and (scores is None or scores.nested is None),
             "pipeline": PIPELINE,
-            "data": {"train": train.fingerprint, "test": test.fingerprint},
+            "data": {"train": _trained_on(members) if train is None else train.fingerprint, "test": test.fingerprint},
             "metric": competition.metric,
             "cv": None if scores is None else asdict(scores),
             "cv_images": None if scores is None else scores.plain.images,
@@ -164,9 +172,17 @@ def write_blend(
         Taken.REPLACE if options.force else Taken.REFUSE if options.name else Taken.RENAME,
         lambda path: recipe_text(recipe, recipe_path(path).relative_to(home)),
     )
-    assert train.areas is not None
-    empty = train.areas[:, list(competition.task.rows)] == 0
-    return Submitted(written, competition, members, recipe, float(np.mean(empty)))
+    empty = None
+    if train is not None:
+        assert train.areas is not None
+        empty = float(np.mean(train.areas[:, list(competition.task.rows)] == 0))
+    return Submitted(written, competition, members, recipe, empty)
+
+
+def _trained_on(members: Sequence[Predicted]) -> str | None:
+    """Hash of the images that all folds of all members were trained on; None where they differ."""
+    found = {done["data_hash"] for member in members for done in member.entry.done.values()}
+    return str(found.pop()) if len(found) == 1 else None
 
 
 def _stem(options: SubmissionOptions, members: Sequence[Predicted], suffix: str) -> str:
