@@ -25,6 +25,8 @@ ROOMS = [
     "leaderboard",
     "predicting",
     "gathering",
+    "comparison",
+    "soup",
     "audit",
     "road",
     "bundling",

@@ -120,7 +120,7 @@ def gather(
     if recipe is None:
         entries, lines = drop_copies(entries, options.use)
         skip(lines)
-    entries = weighted(entries, options.weights)
+    entries = weighted(entries, None if isinstance(options.weights, str) else options.weights)
     members = []
     for entry in entries:
         try:

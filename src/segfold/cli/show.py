@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from segfold.cli.progress import duration
+from segfold.cli.show_weights import contribution_tables, strategy_table
 from segfold.competition import Competition
 from segfold.ensemble import Scores
 from segfold.ensemble.recipe import Recipe
@@ -98,6 +99,9 @@ def submission_tables(made: Submitted) -> None:
         mean = f"{np.mean(scores):.4f}" if scores else "–"
         runs.add_row(entry.label, ",".join(map(str, sorted(entry.done))), f"{entry.weight:g}", mean)
     console.print(runs)
+    strategy_table(console, recipe)
+    if made.contributions is not None:
+        contribution_tables(console, made.contributions)
     steps = _settings(recipe.threshold, recipe.steps)
     if recipe.scores is not None:
         _print_scores(console, recipe.scores, competition)
@@ -115,6 +119,9 @@ def submission_tables(made: Submitted) -> None:
         print(f"masks of {name}: " + ", ".join(_texts(steps)))
         for line in _edge_lines(each.scores, steps) if each.scores is not None else ():
             print(f"{name}: {line}")
+    if written is None:
+        print("a dry run: nothing is written")
+        return
     share = written.manifest["empty_share"]
     truth = "" if made.empty_truth is None else f", {made.empty_truth:.1%} in the training set"
     print(f"empty masks: {share:.1%} predicted{truth}")
