@@ -13,7 +13,7 @@ venv := .venv
 run := $(venv)/bin/python -m segfold
 export NO_ALBUMENTATIONS_UPDATE := 1
 
-.PHONY: help setup demo settings test test-slow check data folds look bench bench-full zoo train cv predict submit check-csv score compare clean
+.PHONY: help setup demo settings test test-slow check data folds look bench bench-full zoo train cv predict submit upload sync record check-csv score compare expect clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  \1 — /'
@@ -87,6 +87,15 @@ predict: setup ## what a submission of runs/* needs, or a share of it: make pred
 submit: setup ## blend runs/* into a checked CSV
 	@$(run) submit --ensemble runs/*
 
+upload: setup ## send a CSV to Kaggle: make upload csv=submissions/x.csv message="…"
+	@$(run) upload "$(csv)" --competition $(competition) $(if $(message),--message "$(message)") $(if $(wait),--wait $(wait))
+
+sync: setup ## scores from Kaggle of all that was sent; shows the ledger
+	@$(run) sync
+
+record: setup ## a score by hand: make record csv=submissions/x.csv public=0.871 private=0.868
+	@$(run) record "$(csv)" --competition $(competition) $(if $(public),--public $(public)) $(if $(private),--private $(private))
+
 check-csv: setup ## check a CSV: make check-csv csv=submissions/x.csv
 	@$(run) check-csv "$(csv)" --competition $(competition)
 
@@ -95,6 +104,9 @@ score: setup ## score a CSV against known masks: make score csv=… truth=…
 
 compare: setup ## which of two runs or recipes is better, how sure that is, and where: make compare a=runs/x b=runs/y
 	@$(run) compare "$(a)" "$(b)" $(if $(nested),--nested) $(if $(plain),--plain)
+
+expect: setup ## public and private score to be expected, with interval and medal lines: make expect csv=submissions/x.csv
+	@$(run) expect "$(csv)"
 
 clean: ## remove the environment and caches; data, folds, runs and submissions stay
 	rm -rf $(venv) .pytest_cache .mypy_cache .ruff_cache .hypothesis

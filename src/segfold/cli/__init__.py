@@ -19,9 +19,13 @@ VERBS = {
     "cv": "mean and standard error over a run's folds",
     "predict": "predict what a submission needs, or a share of it",
     "submit": "blend finished runs into a checked submission CSV",
+    "upload": "send a submission CSV to Kaggle and wait for its score",
+    "sync": "fetch the scores of what was sent to Kaggle, and show the ledger",
+    "record": "record a leaderboard score by hand",
     "check-csv": "check a submission CSV",
     "score": "score a submission CSV against known masks",
     "compare": "which of two runs or ensembles is better, and how sure that is",
+    "expect": "the public and private score that a submission is to be expected to have",
     "explain": "what a setting does, what it may be, and its default",
     "demo": "the whole road on an embedded synthetic competition",
 }

@@ -11,7 +11,7 @@ from pathlib import Path
 from segfold.errors import SegfoldError, one_line, shown
 from segfold.stopping import Interrupted
 
-__all__ = ["HOME", "Interrupted", "finite_number", "remark", "require_dependencies", "whole_number"]
+__all__ = ["HOME", "Interrupted", "finite_number", "remark", "require_dependencies", "time_span", "whole_number"]
 
 HOME = Path()
 """The working folder: all paths of all verbs lie under it."""
@@ -75,3 +75,11 @@ def finite_number(text: str) -> float:
     if not math.isfinite(number):
         raise argparse.ArgumentTypeError(f"{shown(text)} is no finite number")
     return number
+
+
+def time_span(text: str) -> float:
+    """An argument's ``type``: seconds of ``90s``, ``10m``, ``9h``, ``1h30m`` or ``0``."""
+    found = re.fullmatch("(?:([0-9]{1,4})h)?(?:([0-9]{1,5})m)?(?:([0-9]{1,6})s)?", text)
+    if text != "0" and (not text or found is None):
+        raise argparse.ArgumentTypeError(f"{shown(text)} is no time: expected 90s, 10m, 9h, 1h30m or 0")
+    return 0.0 if found is None else sum(int(part or 0) * unit for part, unit in zip(found.groups(), (3600, 60, 1.0)))

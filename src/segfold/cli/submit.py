@@ -7,6 +7,7 @@ steps on out-of-fold predictions, and writes submissions/NAME.csv with its manif
 import argparse
 
 from segfold.cli.shell import HOME, finite_number, whole_number
+from segfold.cli.upload import add_upload_arguments
 from segfold.errors import SegfoldError
 from segfold.paths import user_name, user_path
 
@@ -52,6 +53,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--mixed-folds", action="store_true", help="allow runs of different fold files; there is no nested score then"
     )
+    parser.add_argument("--upload", action="store_true", help="send it to Kaggle, and wait for its score")
+    add_upload_arguments(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -60,13 +63,22 @@ def run(arguments: argparse.Namespace) -> int:
     from segfold import road
     from segfold.cli.progress import Progress
     from segfold.cli.show import submission_tables
+    from segfold.leaderboard import UploadOptions, check_message, note_written, upload
     from segfold.stopping import Stopping
     from segfold.submission.blended import SubmissionOptions
 
     if not arguments.ensemble and arguments.recipe is None:
         raise SegfoldError("nothing to blend: give --ensemble runs/*, or --recipe FILE")
+    if not arguments.upload and not (arguments.message is None and arguments.wait is None):
+        raise SegfoldError("--message and --wait are of what is sent: add --upload, or leave them out")
+    check_message(arguments.message or "")
     options = SubmissionOptions(**{field.name: getattr(arguments, field.name) for field in fields(SubmissionOptions)})
     with Stopping().installed(), Progress() as progress:
         made = road.submit(arguments.ensemble, options, HOME, progress)
-    submission_tables(made)
+        submission_tables(made)
+        csv, competition = made.written.path, made.competition
+        note_written(HOME, csv, competition.name)
+        if arguments.upload:
+            terms = UploadOptions() if arguments.wait is None else UploadOptions(wait=arguments.wait)
+            upload(csv, competition, HOME, arguments.message or "", progress, terms)
     return 0
