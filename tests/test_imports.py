@@ -25,6 +25,7 @@ ROOMS = [
     "leaderboard",
     "predicting",
     "gathering",
+    "comparison",
     "audit",
     "road",
     "bundling",

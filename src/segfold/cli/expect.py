@@ -73,8 +73,12 @@ def show_expectation(found: "Expectation") -> None:
             )
     final = expected.private or expected.whole
     if lines := sorted(found.leaderboard.lines.items(), key=lambda item: -item[1]):
-        said = (f"{name} {line:.5f} ({_chance(final.chance(line))})" for name, line in lines)
-        print("private lines, and the probability of reaching them by this interval: " + ", ".join(said))
+        table = Table(title="lines of the private leaderboard", title_justify="left")
+        for column in ("", "score", "probability of reaching it"):
+            table.add_column(column, justify="right" if column else "left")
+        for name, line in lines:
+            table.add_row(name, f"{line:.5f}", _chance(final.chance(line)))
+        Console().print(table)
 
 
 def _offset(offset: "Offset | None") -> str:

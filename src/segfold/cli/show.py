@@ -59,7 +59,8 @@ def run_table(folder: RunFolder, present: int | None = None) -> str | None:
         table.add_row(str(number) + "*" * (number == present), *(_cell(values, name) for name in _COLUMNS))
     Console().print(table)
     if problem is None and len(found) > 1:
-        print(mean_line(*([values.get(name) for values in found.values()] for name in ("score", "standard_error"))))
+        folds = found.values()
+        print(mean_line([done["score"] for done in folds], [done.get("standard_error") for done in folds]))
     return problem
 
 

@@ -73,7 +73,7 @@ class Side:
             found: dict[str, Any] = identity(experiment)
             found |= dict(_flat({"predict": dump(experiment.predict)}))
             found["predict.weights"] = sorted({name for digests in member.used.values() for name in digests})
-            del found["predict.batch_size"]
+            found.pop("predict.batch_size", None)
         else:
             found = {f"members.{member.entry.label}": member.entry.weight for member in self.members}
             if self.recipe is not None:
