@@ -73,7 +73,7 @@ class Side:
             found: dict[str, Any] = identity(experiment)
             found |= dict(_flat({"predict": dump(experiment.predict)}))
             found["predict.weights"] = sorted({name for digests in member.used.values() for name in digests})
-            del found["predict.batch_size"]
+            found.pop("predict.batch_size", None)
         else:
             found = {f"members.{member.entry.label}": member.entry.weight for member in self.members}
             if self.recipe is not None:
@@ -107,10 +107,10 @@ def read_side(path: Path, home: Path = Path(), decided: Decided = "own", observe
 
 def _recipe_of(path: Path, home: Path) -> Path | None:
     """The recipe that a path stands for; None where it stands for a run."""
+    if path.suffix not in (".yaml", ".yml", ".csv", ".zip", ".json") or (home / path).is_dir():
+        return None
     if path.suffix in (".yaml", ".yml"):
         return path
-    if path.suffix not in (".csv", ".zip", ".json") or (home / path).is_dir():
-        return None
     recipe = recipe_path(path)
     if not (home / path).exists():
         raise SegfoldError(f"{path} does not exist; give a submission, a recipe or a run folder")
