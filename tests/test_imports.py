@@ -27,6 +27,7 @@ ROOMS = [
     "gathering",
     "audit",
     "road",
+    "soup",
     "bundling",
     "demo",
     "cli",

@@ -19,6 +19,7 @@ VERBS = {
     "cv": "mean and standard error over a run's folds",
     "predict": "predict what a submission needs, or a share of it",
     "submit": "blend finished runs into a checked submission CSV",
+    "soup": "average the weights of runs, fold by fold, into a run of its own",
     "check-csv": "check a submission CSV",
     "score": "score a submission CSV against known masks",
     "explain": "what a setting does, what it may be, and its default",
