@@ -13,7 +13,7 @@ venv := .venv
 run := $(venv)/bin/python -m segfold
 export NO_ALBUMENTATIONS_UPDATE := 1
 
-.PHONY: help setup demo settings test test-slow check data folds look bench bench-full zoo train cv predict submit check-csv score compare upload sync record audit bundle expect clean
+.PHONY: help setup demo settings test test-slow check data folds look bench bench-full zoo train cv predict submit check-csv score compare upload sync record audit bundle expect soup clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  \1 — /'
@@ -86,6 +86,9 @@ fold-%: setup
 
 predict: setup ## what a submission of runs/* needs, or a share of it: make predict shard=1/4 runs=runs/x
 	@$(run) predict $(or $(runs),runs/*) $(if $(shard),--shard $(shard))
+
+soup: setup ## average the weights of runs, fold by fold: make soup runs="runs/a runs/b" name=NAME
+	@$(run) soup $(runs) --run "$(name)"
 
 submit: setup ## blend runs/* into a checked CSV
 	@$(run) submit --ensemble runs/*

@@ -29,6 +29,7 @@ ROOMS = [
     "soup",
     "audit",
     "road",
+    "soup",
     "bundling",
     "demo",
     "cli",

@@ -25,6 +25,7 @@ VERBS = {
     "record": "record a leaderboard score by hand",
     "bundle": "pack what a recipe needs for a notebook without internet",
     "host": "on such a host: apply a bundle's recipe to the mounted test images",
+    "soup": "average the weights of runs, fold by fold, into a run of its own",
     "check-csv": "check a submission CSV",
     "score": "score a submission CSV against known masks",
     "compare": "which of two runs or ensembles is better, and how sure that is",
