@@ -13,6 +13,7 @@ from segfold.ensemble.blend import Member, common_ids
 from segfold.ensemble.choice import Chooser, Grid
 from segfold.ensemble.combine import Combination, combination
 from segfold.ensemble.evidence import Images
+from segfold.ensemble.kept import Kept
 from segfold.ensemble.members import Predicted, blend_members
 from segfold.ensemble.nested import parts_of
 from segfold.ensemble.wanted import GATE, Wanted
@@ -22,6 +23,7 @@ from segfold.post import POST, MaskSizes
 from segfold.tasks import Task
 
 Weights = tuple[float, ...]
+_KEPT = 1 << 27  # bytes in memory of a blend, of which there are some at a time
 _MOST = 4  # numbers of an image up to which the table of a fine grid stays small
 
 
@@ -79,7 +81,7 @@ class OofSource:
         position = dict(zip(ids, self.train.position(ids)))
         blended = self.members if members is None else members
         return Images(
-            lambda: blend_members(blended, "oof", ids, self.combination),
+            Kept(lambda: blend_members(blended, "oof", ids, self.combination), _KEPT),
             lambda name: masks[position[name]],
             lambda name: self.train.images[position[name]],
             dict(zip(ids, self.part.tolist())),
@@ -144,11 +146,14 @@ class Blends:
             wanted: what a user fixes, and what is to be tried.
         """
         self.source, self.test, self.wanted = source, test, wanted
+        self._images: dict[Weights, Images] = {}
         self._choosers: dict[tuple[Weights, bool], Chooser] = {}
 
     def images(self, weights: Weights) -> Images:
         """The blend by some weights."""
-        return self.source.images(self.source.weighed(weights))
+        if weights not in self._images:
+            self._images[weights] = self.source.images(self.source.weighed(weights))
+        return self._images[weights]
 
     def chooser(self, weights: Weights, few: bool = False) -> Chooser:
         """What may be chosen for the blend by some weights.
@@ -163,12 +168,13 @@ class Blends:
             wanted = replace(self.wanted, steps=self._cheap()) if few else self.wanted
             source, members = self.source, self.source.weighed(weights)
             grid = decision_grid(members, source.ids, source.competition, source.train, self.test, wanted)
-            self._choosers[weights, few] = Chooser(source.images(members), grid, source.has_parts)
+            self._choosers[weights, few] = Chooser(self.images(weights), grid, source.has_parts)
         return self._choosers[weights, few]
 
     def forget(self) -> None:
         """Lets go of what was kept for blends that were asked for."""
         self._choosers.clear()
+        self._images.clear()
 
     def _cheap(self) -> list[str]:
         asked = POST if self.wanted.steps is None else self.wanted.steps

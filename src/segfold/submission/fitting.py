@@ -83,7 +83,9 @@ def fit_recipe(
     if isinstance(options.weights, str):
         chosen = next((each for each in strategies if each.name == options.weights), None)
         if chosen is None:
-            raise SegfoldError(f"--weights {options.weights}: no ensemble of that kind fits --budget {options.budget:g}")
+            raise SegfoldError(
+                f"--weights {options.weights}: no ensemble of that kind fits --budget {options.budget:g}"
+            )
     blends.forget()
     observer.note("choosing threshold and post steps")
     choice = blends.chooser(chosen.weights).choice(source.nested_over)
