@@ -13,7 +13,7 @@ venv := .venv
 run := $(venv)/bin/python -m segfold
 export NO_ALBUMENTATIONS_UPDATE := 1
 
-.PHONY: help setup demo settings test test-slow check data folds look bench bench-full zoo train cv predict submit bundle check-csv score clean
+.PHONY: help setup demo settings test test-slow check data folds look bench bench-full zoo train cv predict submit check-csv score compare upload sync record audit bundle clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  \1 — /'
@@ -72,6 +72,9 @@ folds: setup ## folds/<competition>-5.csv
 look: setup ## a PNG sheet of augmented images with masks, before any training
 	@$(run) look --config $(config) $(set)
 
+audit: setup ## shift to the test set, near-duplicates and, with runs="runs/a runs/b", suspicious labels; files in audit/
+	@$(run) audit $(runs) $(if $(runs),,--competition $(competition)) $(if $(alike),--alike $(alike))
+
 train: setup ## one fold: make fold=0 train config=configs/quick.yaml
 	@$(run) train --config $(config) --fold $(fold) $(if $(name),--run $(name)) $(set)
 
@@ -87,6 +90,14 @@ predict: setup ## what a submission of runs/* needs, or a share of it: make pred
 submit: setup ## blend runs/* into a checked CSV
 	@$(run) submit --ensemble runs/*
 
+upload: setup ## send a CSV to Kaggle: make upload csv=submissions/x.csv message="…"
+	@$(run) upload "$(csv)" --competition $(competition) $(if $(message),--message "$(message)") $(if $(wait),--wait $(wait))
+
+sync: setup ## scores from Kaggle of all that was sent; shows the ledger
+	@$(run) sync
+
+record: setup ## a score by hand: make record csv=submissions/x.csv public=0.871 private=0.868
+	@$(run) record "$(csv)" --competition $(competition) $(if $(public),--public $(public)) $(if $(private),--private $(private))
 bundle: setup ## a recipe for a notebook without internet: make bundle recipe=submissions/x.recipe.yaml limit=9h
 	@$(run) bundle "$(recipe)" $(if $(limit),--limit $(limit)) $(if $(images),--images $(images))
 
@@ -95,6 +106,9 @@ check-csv: setup ## check a CSV: make check-csv csv=submissions/x.csv
 
 score: setup ## score a CSV against known masks: make score csv=… truth=…
 	@$(run) score "$(csv)" --truth "$(truth)" --competition $(competition)
+
+compare: setup ## which of two runs or recipes is better, how sure that is, and where: make compare a=runs/x b=runs/y
+	@$(run) compare "$(a)" "$(b)" $(if $(nested),--nested) $(if $(plain),--plain)
 
 clean: ## remove the environment and caches; data, folds, runs and submissions stay
 	rm -rf $(venv) .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -52,6 +52,7 @@ def outcome(home: Path, run: str) -> dict[str, Any]:
             path.is_dir()
             or path.name in ("last.pt", "lock")
             or path.suffix == ".lock"
+            or path.name.endswith(".seconds.json")
             or name.startswith("tensorboard")
         ):
             continue

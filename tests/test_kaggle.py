@@ -88,5 +88,5 @@ def test_what_kaggle_refuses(
 def test_client_is_not_installed(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "kaggle", None)
     monkeypatch.delitem(sys.modules, "kaggle.api.kaggle_api_extended", raising=False)
-    with pytest.raises(SegfoldError, match="pip install kaggle"):
+    with pytest.raises(SegfoldError, match=r"pip install .kaggle>=2\.2. six"):
         import_data(TINY, None, home)

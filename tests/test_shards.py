@@ -89,11 +89,11 @@ def count_every_image() -> None:
 
 
 def files(folder: Path) -> dict[str, bytes]:
-    """All below a folder but locks."""
+    """All below a folder but locks, and what a clock said."""
     return {
         str(path.relative_to(folder)): path.read_bytes()
         for path in folder.rglob("*")
-        if path.is_file() and path.suffix != ".lock"
+        if path.is_file() and path.suffix != ".lock" and not path.name.endswith(".seconds.json")
     }
 
 
@@ -106,6 +106,9 @@ def check_whole(home: Path, place: str = PLACE) -> None:
         made |= {f"meta.json {split}": json.dumps(entry).encode() for split, entry in entries.items()}
     assert [name for name in expected if found.get(name) != expected[name]] == []
     assert not (home / place / "shards").exists()
+    for split in UNITS:
+        store = open_store(home / place, split, None)
+        assert store is not None and store.cost is not None and 0 < store.cost.images <= len(store)
 
 
 def states(shown: str) -> dict[str, str]:

@@ -37,6 +37,11 @@ class Runtime:
         return nullcontext() if dtype is None else torch.autocast(self.device.type, dtype)
 
     @property
+    def device_name(self) -> str:
+        """The device, as its maker calls it."""
+        return _name(self.device)
+
+    @property
     def pinned(self) -> bool:
         return self.device.type == "cuda"
 
@@ -213,5 +218,8 @@ def cpu_has_bf16() -> bool:
 
 def device_name(machine: Machine) -> str:
     """The device that training would run on, as its maker calls it."""
-    device = _device(machine.device)
+    return _name(_device(machine.device))
+
+
+def _name(device: torch.device) -> str:
     return torch.cuda.get_device_name(device) if device.type == "cuda" else f"{device.type} ({platform.machine()})"

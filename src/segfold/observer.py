@@ -66,5 +66,8 @@ class Observer:
     def predicting(self, title: str, done: int, total: int) -> None:
         """Some of the images, or of the tiles, of a prediction are done."""
 
+    def waiting(self, text: str) -> None:
+        """What is waited for at the moment; nothing any more where the text is empty."""
+
 
 SILENT = Observer()

@@ -176,7 +176,9 @@ def train_session(
         written = pack_run(run, competition.name, working / ZIP) if run.config_path.is_file() else None
     if written is None:
         codes = ", ".join(map(str, crew.failed.values()))
-        reason = f"ended with exit code {codes}; their own lines above say why" if codes else "began in the time there was"
+        reason = (
+            f"ended with exit code {codes}; their own lines above say why" if codes else "began in the time there was"
+        )
         raise SegfoldError(f"no fold of {run.name} {reason}" if not codes else f"the folds of {run.name} {reason}")
     finished = {fold: read_done(run.fold(fold))["score"] for fold in manifest["folds"] if run.fold(fold).finished}
     return Session(written, finished, [fold for fold in manifest["folds"] if fold not in finished], crew.failed)

@@ -48,7 +48,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--slower", type=finite_number, default=1.0, metavar="X", help="the host takes X times as long as this machine"
     )
-    parser.add_argument("--device", default="auto", help="to measure on: auto, cpu, cuda or cuda:N")
+    parser.add_argument(
+        "--device", help="measure anew on auto, cpu, cuda or cuda:N (default: what the runs' own predictions took)"
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:

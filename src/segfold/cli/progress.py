@@ -6,8 +6,10 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, TaskID, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Bar
+from rich.status import Status
 
 from segfold.cli.remaining import TimeLeft
 from segfold.errors import one_line
@@ -45,12 +47,14 @@ class Progress(Observer):
         self._task = TaskID(0)
         self._prediction: tuple[str, Bar, TaskID] | None = None
         self._score: float | None = None
+        self._status: Status | None = None
 
     def __enter__(self) -> "Progress":
         return self
 
     def __exit__(self, *_: object) -> None:
         self._end_prediction()
+        self.waiting("")
         if self._bar is not None:
             self._bar.stop()
         self._bar = None
@@ -128,6 +132,17 @@ class Progress(Observer):
             bar.update(task, completed=done)
             if done == total:
                 self._end_prediction()
+
+    def waiting(self, text: str) -> None:
+        if not text:
+            if self._status is not None:
+                self._status.stop()
+            self._status = None
+        elif self._status is not None:
+            self._status.update(escape(one_line(text)))
+        elif self.bar_shown:
+            self._status = self.console.status(escape(one_line(text)))
+            self._status.start()
 
     def _end_prediction(self) -> None:
         if self._prediction is not None:

@@ -6,7 +6,9 @@ steps on out-of-fold predictions, and writes submissions/NAME.csv with its manif
 
 import argparse
 
+from segfold.cli import difference
 from segfold.cli.shell import HOME, finite_number, whole_number
+from segfold.cli.upload import add_upload_arguments
 from segfold.errors import SegfoldError
 from segfold.paths import user_name, user_path
 
@@ -53,25 +55,39 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--steps", nargs="*", metavar="STEP", help="post steps that may be tried (default: all; without a name: none)"
     )
+    difference.add_arguments(parser)
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     parser.add_argument(
         "--mixed-folds", action="store_true", help="allow runs of different fold files; there is no nested score then"
     )
+    parser.add_argument("--upload", action="store_true", help="send it to Kaggle, and wait for its score")
+    add_upload_arguments(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
+    if arguments.diff is not None:
+        return difference.run(arguments)
     from dataclasses import fields
 
     from segfold import road
     from segfold.cli.progress import Progress
     from segfold.cli.show import submission_tables
+    from segfold.leaderboard import UploadOptions, check_message, note_written, upload
     from segfold.stopping import Stopping
     from segfold.submission.blended import SubmissionOptions
 
     if not arguments.ensemble and arguments.recipe is None:
         raise SegfoldError("nothing to blend: give --ensemble runs/*, or --recipe FILE")
+    if not arguments.upload and not (arguments.message is None and arguments.wait is None):
+        raise SegfoldError("--message and --wait are of what is sent: add --upload, or leave them out")
+    check_message(arguments.message or "")
     options = SubmissionOptions(**{field.name: getattr(arguments, field.name) for field in fields(SubmissionOptions)})
     with Stopping().installed(), Progress() as progress:
         made = road.submit(arguments.ensemble, options, HOME, progress)
-    submission_tables(made)
+        submission_tables(made)
+        csv, competition = made.written.path, made.competition
+        note_written(HOME, csv, competition.name)
+        if arguments.upload:
+            terms = UploadOptions() if arguments.wait is None else UploadOptions(wait=arguments.wait)
+            upload(csv, competition, HOME, arguments.message or "", progress, terms)
     return 0

@@ -1,23 +1,26 @@
-"""Blending: folds are averaged within a run, then runs with each other, one image at a time.
+"""Blending: folds are averaged within a run, then runs with each other, a few images at a time.
 
 Sums are integers, so a blend does not depend on the order of its members, weights count only in proportion, and a member
 blended with itself is itself.
 """
 
 import math
+from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from fractions import Fraction
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
+from segfold.cores import cores
 from segfold.ensemble.combine import FINEST, MEAN, Combination
 from segfold.ensemble.stored import (
     CommonIds,
     Member,
     OofMember,
-    Rows,
     TestMember,
     check_same_folds,
     common_ids,
@@ -37,6 +40,7 @@ __all__ = [
     "proportions",
 ]
 
+_TOGETHER = 1 << 19  # codes of images that are read together, so that a store is opened once for all of them
 _CHUNK = 1 << 22  # codes that are added up at once: sums are four times as long
 
 
@@ -81,7 +85,7 @@ class Blended(NamedTuple):
 def blend(
     members: Sequence[Member], weights: Sequence[float] | None, ids: Iterable[str], combination: Combination = MEAN
 ) -> Iterator[Blended]:
-    """Weighted mean of the members, image by image; memory holds one image at a time.
+    """Weighted mean of the members, image by image; memory holds a few images at a time, threads share the work.
 
     Args:
         members: the runs, all ``OofMember`` or all ``TestMember``.
@@ -101,7 +105,7 @@ def blend(
         raise SegfoldError(f"{len(weights)} weights for {len(members)} runs ({names}); give one a run")
     shares = proportions(weights, [member.parts for member in members], combination.finest)
     used = [_Used(member, share, combination.place(member.name)) for member, share in zip(members, shares) if share]
-    return (Blended(image_id, _codes(used, image_id, combination), _nonempty(used, image_id)) for image_id in ids)
+    return _in_turn(_Blend(used, combination), ids)
 
 
 class _Used(NamedTuple):
@@ -112,23 +116,107 @@ class _Used(NamedTuple):
     place: int
 
 
-def _codes(used: Sequence[_Used], image_id: str, combination: Combination) -> npt.NDArray[np.uint16]:
-    shapes = [_predicted_shape(each.member, image_id) for each in used]
-    for each, shape in zip(used, shapes):
-        if shape != shapes[0]:
-            raise SegfoldError(
-                f"image {image_id}: run {each.member.name} predicts {shape}, another run {shapes[0]}; "
-                "predict both anew on the same data"
-            )
-    channels, height, width = shapes[0]
-    step = max(1, _CHUNK // max(channels * width, 1))
-    if height <= step:
-        return _mean(used, image_id, None, combination)
-    # Of a large image rows after rows, as sums take four times the memory of codes.
-    codes = np.empty(shapes[0], np.uint16)
-    for top in range(0, height, step):
-        codes[:, top : top + step] = _mean(used, image_id, (top, min(top + step, height)), combination)
-    return codes
+@dataclass(frozen=True)
+class _Batch:
+    """Images that are blended together, and the shape of each."""
+
+    ids: list[str]
+    shapes: list[tuple[int, ...]]
+
+
+def _in_turn(blend: "_Blend", ids: Iterable[str]) -> Iterator[Blended]:
+    """The images in order; the next ones are worked on while one is taken."""
+    threads = cores()
+    pool = ThreadPoolExecutor(threads)
+    waiting: deque[Future[list[Blended]]] = deque()
+    try:
+        for batch in blend.batches(ids):
+            waiting.append(pool.submit(blend.of, batch))
+            if len(waiting) > threads:
+                yield from waiting.popleft().result()
+        while waiting:
+            yield from waiting.popleft().result()
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+@dataclass(frozen=True)
+class _Blend:
+    """The members that are read, and what is averaged of them."""
+
+    used: Sequence[_Used]
+    combination: Combination
+
+    def batches(self, ids: Iterable[str]) -> Iterator[_Batch]:
+        """The images by as many as are read together."""
+        batch, codes = _Batch([], []), 0
+        for image_id in ids:
+            shape = _predicted_shape(self.used[0].member, image_id)
+            if batch.ids and codes + math.prod(shape) > _TOGETHER:
+                yield batch
+                batch, codes = _Batch([], []), 0
+            batch.ids.append(image_id)
+            batch.shapes.append(shape)
+            codes += math.prod(shape)
+        if batch.ids:
+            yield batch
+
+    def of(self, batch: _Batch) -> list[Blended]:
+        """The blends of some images."""
+        for member, _, _ in self.used[1:]:
+            for image_id, shape in zip(batch.ids, batch.shapes):
+                if (its_shape := _predicted_shape(member, image_id)) != shape:
+                    raise SegfoldError(
+                        f"image {image_id}: run {member.name} predicts {its_shape}, another run {shape}; "
+                        "predict both anew on the same data"
+                    )
+        codes = self._large(batch.ids[0], batch.shapes[0]) if len(batch.ids) == 1 else self._codes(batch)
+        return [Blended(name, each, _nonempty(self.used, name)) for name, each in zip(batch.ids, codes)]
+
+    @property
+    def _whole(self) -> int:
+        return sum(member.parts * weight for member, weight, _ in self.used)
+
+    def _codes(self, batch: _Batch) -> list[npt.NDArray[np.uint16]]:
+        ends = np.cumsum([0, *map(math.prod, batch.shapes)]).tolist()
+        total = np.zeros(ends[-1], np.int64)
+
+        def pieces(of: npt.NDArray[Any]) -> list[npt.NDArray[Any]]:
+            return [of[a:b].reshape(shape) for a, b, shape in zip(ends, ends[1:], batch.shapes)]
+
+        totals = pieces(total)
+        for member, weight, place in self.used:
+            for part in zip(*(member.stored(image_id) for image_id in batch.ids)):
+                rows_of: dict[int, list[int]] = {}
+                for number, (store, _) in enumerate(part):
+                    rows_of.setdefault(id(store), []).append(number)
+                for numbers in rows_of.values():
+                    codes = part[numbers[0]][0].codes_of([part[number][1] for number in numbers])
+                    if self.combination.by_pixel and len(numbers) == len(part):
+                        self.combination.add(total, place, codes, weight)
+                        continue
+                    begin = 0
+                    for number in numbers:
+                        end = begin + totals[number].size
+                        self.combination.add(
+                            totals[number], place, codes[begin:end].reshape(batch.shapes[number]), weight
+                        )
+                        begin = end
+        return pieces(self.combination.codes(total, self._whole))
+
+    def _large(self, image_id: str, shape: tuple[int, ...]) -> list[npt.NDArray[np.uint16]]:
+        """Of one image, rows after rows, as sums take four times the memory of codes."""
+        channels, height, width = shape
+        step = max(1, _CHUNK // max(channels * width, 1))
+        codes = np.empty(shape, np.uint16)
+        for top in range(0, height, step):
+            rows = (top, min(top + step, height)) if step < height else None
+            total = np.zeros((channels, min(step, height - top), width), np.int64)
+            for member, weight, place in self.used:
+                for stored in member.stored(image_id):
+                    self.combination.add(total, place, read_codes(stored, rows), weight)
+            codes[:, top : top + step] = self.combination.codes(total, self._whole)
+        return [codes]
 
 
 def _predicted_shape(member: Member, image_id: str) -> tuple[int, ...]:
@@ -136,18 +224,6 @@ def _predicted_shape(member: Member, image_id: str) -> tuple[int, ...]:
         return member.shape(image_id)
     except KeyError:
         raise SegfoldError(f"run {member.name} does not predict image {image_id}; predict it anew") from None
-
-
-def _mean(used: Sequence[_Used], image_id: str, rows: Rows | None, combination: Combination) -> npt.NDArray[np.uint16]:
-    total: npt.NDArray[np.int64] | None = None
-    for member, weight, place in used:
-        for stored in member.stored(image_id):
-            codes = read_codes(stored, rows)
-            if total is None:
-                total = np.zeros(codes.shape, np.int64)
-            combination.add(total, place, codes, weight)
-    assert total is not None
-    return combination.codes(total, sum(member.parts * weight for member, weight, _ in used))
 
 
 def _nonempty(used: Sequence[_Used], image_id: str) -> int | None:

@@ -91,6 +91,18 @@ class Predicted:
         return self.tests
 
     @property
+    def seconds_an_image(self) -> float | None:
+        """What predicting a test image takes by the clock: the sum over the networks of all folds.
+
+        As measured on the test set, or where that is not predicted yet, on each fold's held-out images; None where
+        nobody measured it.
+        """
+        stores = (self.oof if self.tests is None else self.tests).stores.values()
+        known = [store.seconds_an_image for store in stores]
+        found = [seconds for seconds in known if seconds is not None]
+        return sum(found) if found and len(found) == len(known) else None
+
+    @property
     def fold_scores(self) -> list[float]:
         """What each fold scored when it finished; none where that was with other sets of weights than it predicts with."""
         plain = self.entry.experiment.predict.weights

@@ -1,8 +1,6 @@
 """Bringing a competition's data in from Kaggle, a folder or a zip: checked first, then put in place whole."""
 
-import contextlib
 import filecmp
-import io
 import os
 import shutil
 from collections.abc import Callable, Iterator
@@ -13,6 +11,7 @@ from typing import get_args
 from segfold.competition import Competition, data_folder
 from segfold.errors import SegfoldError
 from segfold.importing.check import folder_problems
+from segfold.importing.client import failure, held, open_client, said, status_of
 from segfold.importing.find import find_files, named_files
 from segfold.layouts.base import Split
 from segfold.layouts.table import shorten
@@ -174,36 +173,19 @@ def _download(competition: Competition, folder: Path) -> None:
         )
     page = f"https://www.kaggle.com/c/{competition.slug}/data"
     by_hand = f"or fetch the zip from {page} and use `make data from=PATH`"
-    # Without a token the client prints a page of help, raises OSError or exits, depending on its version.
+    api = open_client(by_hand)
     try:
-        with contextlib.redirect_stdout(io.StringIO()):
-            from kaggle.api.kaggle_api_extended import KaggleApi
-
-            api = KaggleApi()
-            api.authenticate()
-    except ModuleNotFoundError as error:
-        raise SegfoldError(f"Kaggle's client is not installed: run `pip install kaggle`, {by_hand}") from error
-    except (OSError, ValueError, SystemExit) as error:
-        raise SegfoldError(
-            "no Kaggle token: make one on https://www.kaggle.com/settings and save it where the page says, "
-            f"as ~/.kaggle/kaggle.json for instance, {by_hand}"
-        ) from error
-    try:
-        api.competition_download_files(competition.slug, path=str(folder), quiet=False)
+        with held(quiet=False):
+            api.competition_download_files(competition.slug, path=str(folder), quiet=False)
     # The client's exceptions differ between its versions; what they have in common is the HTTP status.
     except (Exception, SystemExit) as error:
-        raise SegfoldError(f"{_reason(competition, error)}, {by_hand}") from error
+        raise SegfoldError(f"{_reason(competition.slug, error)}, {by_hand}") from error
 
 
-def _reason(competition: Competition, error: BaseException) -> str:
-    status = getattr(error, "status", None) or getattr(getattr(error, "response", None), "status_code", None)
-    if status == 401:
-        return "Kaggle refused the token (401): make a new one on https://www.kaggle.com/settings"
-    if status == 403:
+def _reason(slug: str, error: BaseException) -> str:
+    if status_of(error) == 403:
         return (
-            "Kaggle refused the download (403): accept the rules on "
-            f"https://www.kaggle.com/c/{competition.slug}/rules and try again"
+            f"Kaggle refused the download ({said(error)}): accept the rules on "
+            f"https://www.kaggle.com/c/{slug}/rules and try again"
         )
-    if status == 404:
-        return f"Kaggle knows no competition {competition.slug} (404): correct the slug in its competition file"
-    return f"the download from Kaggle failed ({' '.join(str(error).split())[:200]}): try again"
+    return failure(error, "the download from Kaggle", slug)

@@ -116,8 +116,7 @@ def predict_missing(
         with ExitStack() as stack:
             with held(wanted.place(name)):  # so that nobody who joins others takes this one for left over
                 writer = stack.enter_context(sharded.writer(shard, unit_starts(part, manner)))
-            write_predictions(writer, part, network, name, manner, observer)
-            writer.finish()
+            writer.finish(write_predictions(writer, part, network, name, manner, observer))
     # Who finished a shard at the same moment may have joined them all.
     if wanted.joined(digest, name, observer) is not None or wanted.stored(digest, name) is not None:
         return len(part.rows), JOINED

@@ -13,11 +13,13 @@ from segfold.data.images import ImageSet
 from segfold.errors import SegfoldError
 from segfold.inference.manner import PredictionSettings, units, view_counts
 from segfold.inference.predict import predict_strips
+from segfold.inference.stopwatch import Stopwatch
 from segfold.machine import Runtime
 from segfold.observer import SILENT, Observer
 from segfold.runs.folder import FoldFolder
 from segfold.settings import Experiment, Predict
 from segfold.store import (
+    Cost,
     MeanStore,
     Probabilities,
     ProbabilityStore,
@@ -171,8 +173,7 @@ def store_predictions(
     place, manner = wanted.place(weights), PredictionSettings.of(wanted.experiment, runtime)
     starts = unit_starts(wanted, manner)
     with StoreWriter(place, wanted.split, wanted.ids, wanted.shapes, wanted.meta(digest), starts=starts) as writer:
-        write_predictions(writer, wanted, network, weights, manner, observer)
-        store = writer.finish()
+        store = writer.finish(write_predictions(writer, wanted, network, weights, manner, observer))
     remove_shards(place, wanted.split)
     return store
 
@@ -189,20 +190,25 @@ def write_predictions(
     weights: str,
     manner: PredictionSettings,
     observer: Observer = SILENT,
-) -> None:
+) -> Cost | None:
     """Predict the images that a store still lacks into it.
 
     Args:
         writer: of the store of just these images.
+
+    Returns:
+        What an image took, of those that were predicted now; None if there were none.
     """
     title = f"{wanted.folder.path} {wanted.split} {weights} {tta_name(manner.tta)}"
 
     counts = view_counts(manner, wanted.images.images.shapes[wanted.rows])
     done, total = int(counts[: writer.count].sum()), int(counts.sum())
+    watch = Stopwatch()
 
     def progress(views: int) -> None:
         nonlocal done
         done += views
+        watch.mark(views)
         observer.predicting(title, done, total)
 
     images, rows = wanted.images, wanted.rows[writer.count :]
@@ -210,3 +216,7 @@ def write_predictions(
         writer.append_rows(strip.id, strip.top, strip.planes)
         if strip.last:
             writer.close_image(strip.id, strip.image_logits)
+    if not watch.views:
+        return None
+    images_measured = len(wanted.rows) * watch.views / total
+    return Cost(watch.seconds / images_measured, max(round(images_measured), 1), manner.runtime.device_name)

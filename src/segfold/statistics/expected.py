@@ -102,7 +102,8 @@ def expected_scores(
         if shift is not None:
             scores = scores + shift.drawn(draws, rng)
         scores = np.sort(scores.clip(0, 1))
-        low, high = np.quantile(scores, ((1 - level) / 2, (1 + level) / 2))
+        # Of D draws and one more, each place in their order is as likely.
+        low, high = np.quantile(scores, ((1 - level) / 2, (1 + level) / 2), method="weibull")
         middle = score if shift is None else min(max(score + shift.mean, 0.0), 1.0)
         return Interval(middle, float(low), float(high), images, level, scores)
 

@@ -31,7 +31,12 @@ class Group:
 
 
 def by_group(
-    names: Sequence[str], number: npt.NDArray[Any], a: npt.NDArray[Any], b: npt.NDArray[Any], metric: Metric
+    names: Sequence[str],
+    number: npt.NDArray[Any],
+    a: npt.NDArray[Any],
+    b: npt.NDArray[Any],
+    metric: Metric,
+    together: npt.NDArray[Any] | None = None,
 ) -> list[Group]:
     """The groups that have images, in order.
 
@@ -40,6 +45,7 @@ def by_group(
         number: (N,) index in ``names`` of each image's group.
         a: (N, K) features of system A.
         b: the same of system B.
+        together: (N,) names of what is drawn together, ``groups`` of ``paired``.
     """
     whole = a.sum(axis=0)
     score = float(metric.value(whole, len(a)))
@@ -50,7 +56,8 @@ def by_group(
             continue
         changed = whole + (b[inside] - a[inside]).sum(axis=0)
         adds = float(metric.value(changed, len(a))) - score
-        found.append(Group(name, paired(a[inside], b[inside], metric, _DRAWS), adds))
+        drawn = None if together is None else together[inside]
+        found.append(Group(name, paired(a[inside], b[inside], metric, _DRAWS, groups=drawn), adds))
     return found
 
 

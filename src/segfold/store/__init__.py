@@ -1,6 +1,7 @@
 """The probability store: what networks predict, by split and set of weights, one flat file each."""
 
 from segfold.store.codes import HALF, to_codes, to_probability
+from segfold.store.cost import Cost
 from segfold.store.mean import MeanStore, Probabilities
 from segfold.store.reader import ProbabilityStore, open_store
 from segfold.store.shards import Shard, join_shards, remove_shards
@@ -8,6 +9,7 @@ from segfold.store.writer import StoreWriter
 
 __all__ = [
     "HALF",
+    "Cost",
     "MeanStore",
     "Probabilities",
     "ProbabilityStore",

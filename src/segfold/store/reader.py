@@ -5,6 +5,7 @@ A folder holds, for a split such as ``oof`` or ``test``::
     oof.u16        codes floor(65535 p + 1/2) of all images, one after the other, each C×H×W
     oof.csv        id, offset (in codes), channels, height, width
     oof.image.f32  image-level logits N×T, one for each of T views of an image; only of a network that gives them
+    oof.seconds.json   what an image took to predict; only where that was measured
     meta.json      what the codes were made with, by split; a split's entry is written last
 
 Images may differ in size. Nothing is held in memory but the table and the image-level logits.
@@ -15,6 +16,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from io import FileIO
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +26,7 @@ import numpy.typing as npt
 from segfold.errors import SegfoldError
 from segfold.files import read_json
 from segfold.store.codes import to_codes, to_probability
+from segfold.store.cost import Cost, read_cost
 from segfold.store.table import StoreTable, shared_table
 
 _PIECES, _PIECE = 32, 4096  # number of pieces, and bytes of each
@@ -100,6 +103,23 @@ class ProbabilityStore:
         row = range(len(self))[row]
         return self._read(row, np.empty(self.shapes[row], "<u2"), [int(self.table.offsets[row])])
 
+    def codes_of(self, rows: Sequence[int]) -> npt.NDArray[np.uint16]:
+        """Codes of several images, one after the other in one array, with few calls where they are stored in this order.
+
+        Raises:
+            SegfoldError: the file is shorter than its table says.
+        """
+        places, sizes = self.table.offsets[rows], self.table.sizes[rows]
+        begins = np.flatnonzero(np.concatenate([[True], places[1:] != places[:-1] + sizes[:-1]]))
+        codes = np.empty(int(sizes.sum()), "<u2")
+        ends = np.add.reduceat(sizes, begins)
+        with self.path.open("rb", buffering=0) as file:
+            filled = 0
+            for first, place, size in zip(begins.tolist(), places[begins].tolist(), ends.tolist()):
+                self._fill(file, rows[first], codes[filled : filled + size], place)
+                filled += size
+        return codes.astype(np.uint16, copy=False)
+
     def code_rows(self, row: int, top: int, bottom: int) -> npt.NDArray[np.uint16]:
         """C×h×W codes of some rows of one image, a fresh array: ``codes(row)[:, top:bottom]``, and nothing else is read.
 
@@ -122,20 +142,32 @@ class ProbabilityStore:
         # Opened anew each time: a big ensemble has more stores than a process may hold open files.
         with self.path.open("rb", buffering=0) as file:
             for place, part in zip(places, codes.reshape(len(places), -1), strict=True):
-                file.seek(place * codes.itemsize)
-                view = part.view(np.uint8).data
-                while view.nbytes:
-                    count = file.readinto(view)
-                    if not count:
-                        raise SegfoldError(
-                            f"{self.path} ends inside image {self.ids[row]}; delete it to predict it anew"
-                        )
-                    view = view[count:]
+                self._fill(file, row, part, place)
         return codes.astype(np.uint16, copy=False)
+
+    def _fill(self, file: FileIO, row: int, codes: npt.NDArray[np.uint16], place: int) -> None:
+        """Reads what stands at a place; ``row`` is the image that it begins with."""
+        file.seek(place * codes.itemsize)
+        view = codes.view(np.uint8).data
+        while view.nbytes:
+            count = file.readinto(view)
+            if not count:
+                raise SegfoldError(f"{self.path} ends inside image {self.ids[row]}; delete it to predict it anew")
+            view = view[count:]
 
     def probability(self, row: int) -> npt.NDArray[np.float32]:
         """C×H×W probabilities of one image."""
         return to_probability(self.codes(row))
+
+    @cached_property
+    def cost(self) -> Cost | None:
+        """What predicting an image took; None where nobody measured it."""
+        return read_cost(self.path.parent, self.path.stem)
+
+    @property
+    def seconds_an_image(self) -> float | None:
+        """What predicting an image took by the clock; None where nobody measured it."""
+        return None if self.cost is None else self.cost.seconds
 
     def nonempty(self, row: int) -> int | None:
         """Code of the probability that an image's mask is not empty, the mean over its views; None without an image head."""

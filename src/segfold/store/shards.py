@@ -21,6 +21,7 @@ import numpy.typing as npt
 from segfold.errors import SegfoldError
 from segfold.locks import Lock, alone_in
 from segfold.observer import SILENT, Observer
+from segfold.store.cost import Cost
 from segfold.store.reader import ProbabilityStore, open_store
 from segfold.store.writer import StoreWriter
 
@@ -121,7 +122,7 @@ def join_shards(
             for store, row in images[writer.count :]:
                 _copy(store, row, writer)
                 observer.predicting(f"joining {place} {split}", writer.count, len(ids))
-            joined = writer.finish()
+            joined = writer.finish(Cost.joined(store.cost for store in stores))
         _remove(place, split)
         return joined
 

@@ -20,6 +20,7 @@ from segfold.faults import fault
 from segfold.files import read_json, write_atomic, write_json
 from segfold.locks import Lock, alone_in
 from segfold.store.codes import to_codes
+from segfold.store.cost import Cost, write_cost
 from segfold.store.reader import ProbabilityStore, image_path, open_store, plain_meta, read_entries, sampled_digest
 from segfold.store.table import table_offsets, table_text
 
@@ -235,8 +236,12 @@ class StoreWriter:
             file.write(data)
         return hashlib.sha256(data).hexdigest()
 
-    def finish(self) -> ProbabilityStore:
-        """Puts the store in place of any older one and opens it."""
+    def finish(self, cost: Cost | None = None) -> ProbabilityStore:
+        """Puts the store in place of any older one and opens it.
+
+        Args:
+            cost: what predicting an image took, where that was measured.
+        """
         if self._file is None or self.count != len(self.ids):
             raise ValueError(f"{self.count} of {len(self.ids)} images written")
         self._sync()
@@ -262,6 +267,7 @@ class StoreWriter:
             entry |= {"images": len(self.ids), "image": self._write_image_logits(image)}
         else:
             image.unlink(missing_ok=True)
+        write_cost(self.folder, self.split, cost)
         # Before the entry, for what is finished is not written again, and so not tidied.
         self._progress.unlink(missing_ok=True)
         self._image_part.unlink(missing_ok=True)

@@ -1,8 +1,7 @@
 """Scores a submission against known masks as the host does."""
 
 import zipfile
-from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,20 +10,16 @@ import numpy.typing as npt
 from segfold.competition import Competition
 from segfold.errors import SegfoldError
 from segfold.layouts.ids import one_form
-from segfold.layouts.rle import decode_batch, decode_objects
-from segfold.layouts.table import read_table
 from segfold.metrics import CountMetric, Counts, MeanScore, ObjectMetric, ScoreSums, overlap
-from segfold.resize import Shape
 from segfold.submission.check import check_submission
 from segfold.submission.findings import some
-from segfold.submission.forms import Pictures, Row, Shapes, Table, form_of, member_name
+from segfold.submission.forms import Pictures, Shapes, Table, form_of, member_name
 from segfold.submission.pictures_check import Files, values_of
 from segfold.submission.table_check import of_one_shape
-from segfold.tasks import Mask
+from segfold.submission.tables import masks_of, objects_of, planes_of, texts_of
 from segfold.tasks.scoring import features
 
 Features = npt.NDArray[np.float64]
-Texts = Mapping[Row, Sequence[str]]
 
 
 def score_submission(path: Path | str, truth_path: Path | str, competition: Competition, shapes: Shapes) -> MeanScore:
@@ -66,7 +61,7 @@ def _of_tables(
 ) -> Iterator[Features]:
     """The N×K features of some images at a time."""
     sizes = {one_form(image_id): table.shape(shape) for image_id, shape in shapes.items()}
-    pred, truth = (_texts(each, table, list(sizes)) for each in (path, truth_path))
+    pred, truth = (texts_of(each, table, list(sizes)) for each in (path, truth_path))
     if missing := [row for row in table.rows(sizes) if row not in truth]:
         noun = "row" if table.says_class else "id"
         names = some([", ".join(table.key(row)) for row in missing], noun)
@@ -80,73 +75,21 @@ def _of_tables(
     for ids, shape in of_one_shape(list(sizes), sizes):
         if isinstance(metric, ObjectMetric) and table.by_object:
             # Objects that touch are told apart by their rows, and would be one in a mask.
-            pairs = ([_objects(name, shape, table, each) for each in (pred, truth)] for name in ids)
+            pairs = ([objects_of(name, shape, table, each) for each in (pred, truth)] for name in ids)
             yield np.stack([metric.of_objects(*pair) for pair in pairs])
             continue
-        found, known = _planes(ids, shape, table, pred), _planes(ids, shape, table, truth)
+        found, known = planes_of(ids, shape, table, pred), planes_of(ids, shape, table, truth)
         if isinstance(metric, CountMetric) and not task.exclusive:
             yield metric.of(_counts(found, known))
             continue
-        masks = zip(_masks(found, table), _masks(known, table))
+        masks = zip(masks_of(found, table), masks_of(known, table))
         yield np.stack([features(task, metric, one, other) for one, other in masks])
-
-
-def _texts(path: Path, table: Table, ids: Sequence[str]) -> Texts:
-    """The run lengths of each row; rows of other images are left out."""
-    targets = {tuple(map(one_form, key)): row for key, row in table.targets(ids).items()}
-    lines = read_table(
-        path, [*table.key_columns, table.form.mask_column], unique=len(table.key_columns) == 1 and not table.by_object
-    )
-    found: dict[Row, list[str]] = defaultdict(list)
-    for *key, text in lines.itertuples(index=False, name=None):
-        row = targets.get(tuple(map(one_form, key)))
-        if row is None:
-            continue
-        if row in found and not table.by_object:
-            raise SegfoldError(f"{path} has {', '.join(key)} more than once: expected one line of it")
-        found[row].append(table.plain(text))
-    return found
-
-
-def _planes(ids: Sequence[str], shape: Shape, table: Table, texts: Texts) -> list[npt.NDArray[np.uint8]]:
-    """N×H×W pixels of each class that has rows."""
-    order, relative = table.form.order, table.form.relative
-    if table.by_object:
-        return [
-            np.stack(
-                [decode_objects(_filled(texts[Row(name, label)]), shape, order, relative) > 0 for name in ids]
-            ).view(np.uint8)
-            for label in table.task.rows
-        ]
-    return [
-        decode_batch([texts[Row(name, label)][0] for name in ids], shape, order, relative) for label in table.task.rows
-    ]
-
-
-def _filled(texts: Iterable[str]) -> list[str]:
-    return [text for text in texts if text.strip()]
 
 
 def _counts(found: Sequence[npt.NDArray[np.uint8]], known: Sequence[npt.NDArray[np.uint8]]) -> Counts:
     """Arrays N×C of classes that do not exclude each other."""
     each = [overlap(one, other) for one, other in zip(found, known)]
     return Counts(*(np.stack(column, axis=-1) for column in zip(*each)))
-
-
-def _masks(planes: Sequence[npt.NDArray[np.uint8]], table: Table) -> Iterator[Mask]:
-    """The masks of images of which only some classes have rows."""
-    every: list[npt.NDArray[np.uint8]] = [np.zeros_like(planes[0])] * len(table.task.classes)
-    for label, plane in zip(table.task.rows, planes):
-        every[label] = plane
-    return (table.task.mask(np.stack(each)) for each in zip(*every))
-
-
-def _objects(name: str, shape: Shape, table: Table, texts: Texts) -> list[npt.NDArray[np.int32]]:
-    """H×W numbers of the objects of an image, of each class by itself."""
-    return [
-        decode_objects(_filled(texts[Row(name, label)]), shape, table.form.order, table.form.relative)
-        for label in table.task.rows
-    ]
 
 
 def _of_pictures(
