@@ -14,9 +14,11 @@ from bundled import make_recipe, mount, run_notebook, same_host
 from segfold import road
 from segfold.bundling.applying import apply
 from segfold.bundling.making import BundleOptions, TimeLimit, bundle_recipe
+from segfold.bundling.pace import Pace
 from segfold.bundling.packing import MANIFEST, check_files, read_manifest
 from segfold.ensemble.recipe import read_recipe
 from segfold.errors import SegfoldError
+from segfold.files import write_json
 from segfold.submission.blended import SubmissionOptions
 from tiny_competition import write_image
 
@@ -133,8 +135,13 @@ def test_what_will_not_fit_is_refused_before_anything_is_written(home: Path, opt
     with pytest.raises(SegfoldError, match=r"^9,000,000 images through 2 networks take [0-9.]+ h at .* s an image"):
         bundle_recipe(RECIPE, late, home, TimeLimit(3600, 9_000_000))
     assert not (home / "bundles/late.zip").exists()
-    made = bundle_recipe(RECIPE, late, home, TimeLimit(36000))
+    made = bundle_recipe(RECIPE, late, home, TimeLimit(36000, device="cpu"))
     assert made.images == 6 and made.pace is not None and made.needed == 6 * made.pace.seconds
+    for fold in (0, 1):
+        place = home / f"runs/small/fold{fold}/pred/model-identity+hflip"
+        write_json(place / "test.seconds.json", {"seconds": 0.25, "images": 6, "device": "T4"})
+    made = bundle_recipe(RECIPE, BundleOptions("late", host=options.host, force=True), home, TimeLimit(36000, 8))
+    assert made.pace is not None and made.pace == Pace(0.5, 2, "T4") and made.needed == 4.0
 
 
 def test_a_damaged_weight_is_named(home: Path, bundle: Path, tmp_path: Path) -> None:

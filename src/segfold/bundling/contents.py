@@ -124,11 +124,8 @@ def competition_files(entries: Sequence[Entry], home: Path) -> Files:
     files: Files = {}
     for entry in entries:
         named = entry.experiment.competition
-        path = user_path(named)
-        if path.suffix not in (".yaml", ".yml"):
-            path = Path("configs", "competitions", f"{named}.yaml")
-        if not (path.is_absolute() or ".." in path.parts):
-            files[path.as_posix()] = _competition_text(competition).encode()
+        if found := competition_file(named, competition):
+            files |= found
         elif competition != entry.competition or not entry.folder.record_path.is_file():
             raise SegfoldError(
                 f"{entry.folder.config_path} names its competition by {named}, which another machine has not: put that "
@@ -137,8 +134,16 @@ def competition_files(entries: Sequence[Entry], home: Path) -> Files:
     return files
 
 
-def _competition_text(competition: Competition) -> str:
-    return yaml_text(competition.model_dump(mode="json", by_alias=True))
+def competition_file(named: str, competition: Competition) -> Files:
+    """A competition's file where it is looked for by the name, or the path, that settings hold; none for a path that leads
+    out of the working folder, which no other machine has.
+    """
+    path = user_path(named)
+    if path.suffix not in (".yaml", ".yml"):
+        path = Path("configs", "competitions", f"{named}.yaml")
+    if path.is_absolute() or ".." in path.parts:
+        return {}
+    return {path.as_posix(): yaml_text(competition.model_dump(mode="json", by_alias=True)).encode()}
 
 
 def code_files() -> Files:

@@ -10,7 +10,7 @@ from typing import Any
 from segfold.bundling.contents import Files, code_files, read_applied, recipe_files
 from segfold.bundling.host import KAGGLE, lacking, read_host
 from segfold.bundling.notebook import dataset_metadata, kernel_metadata, recipe_notebook
-from segfold.bundling.pace import Pace, check_fits, measured_pace
+from segfold.bundling.pace import Pace, check_fits, measured_pace, stored_pace
 from segfold.bundling.packing import Written, write_folder, write_zip
 from segfold.bundling.wheels import choose, fetch
 from segfold.competition import Competition
@@ -51,13 +51,13 @@ class TimeLimit:
         seconds: for the whole notebook.
         images: how many it will have; None for as many as there are test images here.
         slower: how many times longer it takes than this machine.
-        device: to measure on, as ``machine.device``.
+        device: to measure on, as ``machine.device``; None to take what the runs' own predictions took, where all have that.
     """
 
     seconds: float
     images: int | None = None
     slower: float = 1.0
-    device: str = "auto"
+    device: str | None = None
 
 
 @dataclass(frozen=True)
@@ -101,7 +101,8 @@ def bundle_recipe(
     applied = read_applied(recipe, home)
     pace, images, needed = None, None, None
     if limit is not None:
-        pace = measured_pace(applied.entries, home, limit.device, observer)
+        pace = stored_pace(applied.entries) if limit.device is None else None
+        pace = pace or measured_pace(applied.entries, home, limit.device or "auto", observer)
         images = limit.images
         if images is None:
             images = len(load_split(applied.competition, "test", home, observer.say))

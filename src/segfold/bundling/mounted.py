@@ -36,8 +36,12 @@ def find_sample(competition: Competition, inputs: Path) -> Path | None:
 
 def _folders(competition: Competition, inputs: Path) -> list[Path]:
     names = (competition.slug, competition.name)
-    found = list(_walk(inputs, _DEPTH))
-    return sorted(found, key=lambda path: (path.name not in names, len(path.parts), path))
+    return sorted(folders(inputs), key=lambda path: (path.name not in names, len(path.parts), path))
+
+
+def folders(inputs: Path) -> list[Path]:
+    """The mounted folder and those some levels below it, without those in bundles."""
+    return sorted(_walk(inputs, _DEPTH))
 
 
 def _walk(folder: Path, depth: int) -> Iterator[Path]:
@@ -53,7 +57,8 @@ def lay_out(bundle: Path, home: Path) -> None:
     """Makes a working folder of a bundle: its files as links, in folders that can be written."""
     for path in sorted(bundle.rglob("*")):
         inside = path.relative_to(bundle)
-        if path.is_file() and len(inside.parts) > 1 - (inside.suffix == ".yaml") and inside.parts[0] not in _CODE:
+        on_top = len(inside.parts) == 1 and inside.suffix != ".yaml"  # what describes the bundle
+        if path.is_file() and not on_top and inside.parts[0] not in _CODE:
             place = home / inside
             place.parent.mkdir(parents=True, exist_ok=True)
             place.unlink(missing_ok=True)

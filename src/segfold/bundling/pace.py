@@ -14,9 +14,11 @@ from segfold.errors import SegfoldError
 from segfold.inference.manner import PredictionSettings
 from segfold.inference.networks import build_network, image_channels
 from segfold.inference.predict import predict_strips
+from segfold.inference.stored import tta_name
 from segfold.machine import device_name, resolve
 from segfold.observer import SILENT, Observer
 from segfold.predicting import machine_on
+from segfold.store import Cost, open_store
 
 ENOUGH = 3.0
 """Seconds of measuring a network, loading its first images apart."""
@@ -38,6 +40,29 @@ class Pace:
     seconds: float
     networks: int
     measured: str
+
+
+def stored_pace(entries: Sequence[Entry]) -> Pace | None:
+    """Seconds that an image took through the networks of some runs when they predicted; None unless all of them say so."""
+    costs = [
+        _stored_cost(entry, fold, name, digest)
+        for entry in entries
+        for fold, sets in entry.used(None).items()
+        for name, digest in sets.items()
+    ]
+    known = [cost for cost in costs if cost is not None]
+    if len(known) < len(costs):
+        return None
+    devices = dict.fromkeys(cost.device for cost in known)
+    return Pace(sum(cost.seconds for cost in known), len(known), ", ".join(devices))
+
+
+def _stored_cost(entry: Entry, fold: int, name: str, digest: str) -> Cost | None:
+    place = entry.folder.fold(fold).predictions(name, tta_name(entry.experiment.predict.tta))
+    stores = (open_store(place, split, None) for split in ("test", "oof"))
+    return next(
+        (each.cost for each in stores if each is not None and each.meta["weights"] == digest and each.cost), None
+    )
 
 
 def measured_pace(entries: Sequence[Entry], home: Path, device: str = "auto", observer: Observer = SILENT) -> Pace:

@@ -140,8 +140,8 @@ def check_files(root: Path, manifest: Mapping[str, Any], name: str) -> None:
 
 @contextmanager
 def fresh_folder(parent: Path, name: str) -> Iterator[Path]:
-    """A hidden folder of this process beside others, which is gone afterwards."""
-    part = parent / f".{name}.{os.getpid()}.part"
+    """A hidden folder for a process that is alone in ``parent``; it is gone afterwards, or after the next call."""
+    part = parent / f".{name}.part"
     with disk_errors(part):
         shutil.rmtree(part, ignore_errors=True)
         part.mkdir(parents=True)
