@@ -24,8 +24,6 @@ VERBS = {
     "upload": "send a submission CSV to Kaggle and wait for its score",
     "sync": "fetch the scores of what was sent to Kaggle, and show the ledger",
     "record": "record a leaderboard score by hand",
-    "bundle": "pack what a recipe needs for a notebook without internet",
-    "host": "on such a host: apply a bundle's recipe to the mounted test images",
     "soup": "average the weights of runs, fold by fold, into a run of its own",
     "bundle": "pack what a recipe, or a training, needs for a notebook on another host",
     "host": "on that host: apply a bundle's recipe to the mounted test images, or train its folds",

@@ -79,13 +79,7 @@ def fit_recipe(
         parts if len(parts) > 1 else [],
     )
     strategies = judge.strategies(names, observer)
-    chosen = best_of(strategies)
-    if isinstance(options.weights, str):
-        chosen = next((each for each in strategies if each.name == options.weights), None)
-        if chosen is None:
-            raise SegfoldError(
-                f"--weights {options.weights}: no ensemble of that kind fits --budget {options.budget:g}"
-            )
+    chosen = best_of(strategies) if options.weights is None else _asked(strategies, options)
     blends.forget()
     observer.note("choosing threshold and post steps")
     choice = blends.chooser(chosen.weights).choice(source.nested_over)
@@ -96,6 +90,16 @@ def fit_recipe(
         choice = replace(choice, scores=scores)
     fitted = _fitted(source, chosen.weights, choice, strategies, chosen)
     return replace(fitted, contributions=_contributions(disputed, source, chosen.weights, options.dry_run))
+
+
+def _asked(strategies: Sequence[Strategy], options: SubmissionOptions) -> Strategy:
+    """The way that a user names."""
+    found = [each for each in strategies if each.name == options.weights]
+    if not found:
+        raise SegfoldError(
+            f"--weights {options.weights}: no such ensemble keeps --budget {options.budget:g}; allow more"
+        )
+    return found[0]
 
 
 def _contributions(disputed: Disputed, source: OofSource, weights: Sequence[float], whole: bool) -> Contributions:
