@@ -13,22 +13,18 @@ def strategy_table(console: Console, recipe: Recipe) -> None:
     """Each way to weigh the runs: at one half, tuned, nested, and its gain over the best run alone; the chosen one in bold."""
     if not recipe.strategies:
         return
+    timed = any(tried.seconds is not None for tried in recipe.strategies.values())
     table = Table(title="ways to weigh the runs, out of fold", title_justify="left")
-    for name in ("", "weights", "at 0.50", "as tuned", "nested ± se", "over the best run", "predicts in"):
-        table.add_column(name, justify="left" if name in ("", "weights") else "right")
+    table.add_column("", no_wrap=True)
+    table.add_column("weights", overflow="fold")
+    for name in ("at 0.50", "tuned", "nested ± se", "over the best run", "p", *(["predicts in"] if timed else [])):
+        table.add_column(name, justify="right", no_wrap=name not in ("over the best run", "predicts in"))
     chosen = (recipe.weighed or "").partition(":")[0]
     for name, tried in recipe.strategies.items():
         nested = "–" if tried.nested is None else str(tried.nested)
-        seconds = "not measured" if tried.seconds is None else duration(tried.seconds)
-        row = (
-            name,
-            weights_text(tried),
-            f"{tried.plain.mean:.4f}",
-            f"{tried.tuned.mean:.4f}",
-            nested,
-            _gain(tried),
-            seconds,
-        )
+        row = [name, weights_text(tried), f"{tried.plain.mean:.4f}", f"{tried.tuned.mean:.4f}", nested, *_gain(tried)]
+        if timed:
+            row.append("not measured" if tried.seconds is None else duration(tried.seconds))
         table.add_row(*row, style="bold" if name == chosen else "")
     console.print(table)
     if chosen:
@@ -66,11 +62,12 @@ def weights_text(tried: RecipeStrategy) -> str:
     return ", ".join(f"{label} {weight / whole:.2f}" for label, weight in ordered)
 
 
-def _gain(tried: RecipeStrategy) -> str:
+def _gain(tried: RecipeStrategy) -> tuple[str, str]:
+    """Of the nested masks over those of the best run alone, and the probability that it is one."""
     if tried.gain is None:
-        return ""
+        return "", ""
     difference, error, probability = tried.gain
-    return f"{difference:+.4f} ± {error:.4f}, p {probability:.2f}"
+    return f"{difference:+.4f} ± {error:.4f}", f"{probability:.2f}"
 
 
 def _why(recipe: Recipe, chosen: str) -> str:
