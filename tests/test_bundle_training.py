@@ -38,6 +38,7 @@ def bundle(home: Path) -> Path:
     return bundle_training(Path(home / "configs/small.yaml"), SHORT, options, home, 1200).written.path
 
 
+@pytest.mark.slow
 def test_a_session_goes_on_and_what_comes_home_is_what_training_there_gives(
     home: Path, bundle: Path, tmp_path: Path
 ) -> None:
@@ -65,7 +66,7 @@ def test_a_session_without_time_leaves_what_it_was_given(home: Path, bundle: Pat
     shutil.copytree(home / "data/small", inputs / "small-slug", ignore=shutil.ignore_patterns("cache"))
     scratch.mkdir()
     manifest = json.loads((bundle / "bundle.json").read_text())
-    with pytest.raises(SegfoldError, match="^no fold of small began in the time there was"):
+    with pytest.raises(SegfoldError, match=r"^no fold of small began in the time there was"):
         train_session(bundle, manifest, inputs, tmp_path, scratch, 0)
     pack_run(RunFolder(home / "runs/small"), "small", inputs / "runs.zip")
     made = train_session(bundle, manifest, inputs, tmp_path, scratch, 0)
