@@ -13,6 +13,7 @@ from segfold.cli import main
 from segfold.ensemble.nested import parts_of
 from segfold.files import read_json
 from segfold.metrics.precision import score
+from segfold.store.cost import Cost, write_cost
 from segfold.yaml_file import read_yaml
 from small_project import fold_job, make_project, segfold
 
@@ -171,3 +172,38 @@ def test_runs_of_other_fold_files_are_blended_alike_without_a_nested_score(
     made = recipe(home, "mixed")
     assert set(made["members"]) == {"one", "apart"} and made["strategies"]["equal"].get("nested") is None
     assert "no nested score" in capsys.readouterr().out
+
+
+def measured(home: Path, **seconds: float) -> None:
+    """Notes what an image of each run takes, of all its folds together."""
+    for run, each in seconds.items():
+        for store in home.glob(f"runs/{run}/fold*/pred/*/oof.u16"):
+            write_cost(store.parent, "oof", Cost(each / 3, 20, "cpu"))
+
+
+def test_a_budget_leaves_out_what_takes_too_long_and_refuses_what_never_fits(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The test set has six images."""
+    measured(home, one=1.0, two=2.0, three=4.0)
+    assert submit(*THREE, "--budget", "19", "--name", "short", *PLAIN) == 0
+    made = recipe(home, "short")
+    assert set(made["members"]) == {"one", "two"} and "equal" not in made["strategies"]
+    assert made["strategies"]["greedy"]["seconds"] == pytest.approx(18)
+    assert all(tried["seconds"] <= 19 for tried in made["strategies"].values())
+    assert submit(*THREE, "--budget", "42.1", "--name", "long", *PLAIN) == 0
+    assert set(recipe(home, "long")["members"]) == {"one", "two", "three"}
+    capsys.readouterr()
+    assert submit(*THREE, "--budget", "5", "--name", "none") == 2
+    assert "no run predicts the test set in so many seconds; the fastest takes 6 s" in capsys.readouterr().err
+    assert submit(*THREE, "--budget", "19", "--weights", "1", "1", "1", "--name", "none") == 2
+    assert "the given runs takes 42 s" in capsys.readouterr().err
+    assert submit(*THREE, "--budget", "19", "--weights", "equal", "--name", "none") == 2
+    assert "no such ensemble keeps --budget 19" in capsys.readouterr().err
+    assert not (home / "submissions/none.csv").exists()
+
+
+def test_a_run_that_was_not_measured_is_not_taken_for_fast(home: Path) -> None:
+    measured(home, one=1.0)
+    assert submit("runs/one", "runs/two", "--budget", "1000", "--name", "known", *PLAIN) == 0
+    assert list(recipe(home, "known")["members"]) == ["one"]

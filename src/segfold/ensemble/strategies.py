@@ -235,7 +235,7 @@ class Judge:
     def _nothing_fits(self) -> SegfoldError:
         costs = self.weighing.costs
         measured = [seconds for seconds in costs.seconds if seconds is not None]
-        cheapest = f"the cheapest takes {min(measured):.0f} s" if measured else "none was measured: predict them anew"
+        cheapest = f"the fastest takes {min(measured):.0f} s" if measured else "none was measured: predict them anew"
         return SegfoldError(f"--budget {costs.budget:g}: no run predicts the test set in so many seconds; {cheapest}")
 
 

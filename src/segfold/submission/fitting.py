@@ -157,7 +157,7 @@ def _recorded(strategy: Strategy, labels: Sequence[str]) -> RecipeStrategy:
 
 def _beyond(costs: Costs, weights: Sequence[float]) -> SegfoldError:
     taken = costs.of(weights)
-    what = "was not measured: predict the runs anew" if taken is None else f"takes {taken:.0f} s"
+    what = "was not measured: predict them anew" if taken is None else f"takes {taken:.0f} s"
     return SegfoldError(
         f"--budget {costs.budget:g}: predicting the test set with the given runs {what}; leave some out"
     )
