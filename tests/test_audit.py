@@ -68,7 +68,7 @@ def test_what_is_wrong_is_found_and_grouped(home: Path, audit: Audit) -> None:
     folder = home / "audit" / "small"
     assert [row["id"] for row in rows(folder / "constant.csv")] == ["im001t"]
     alike = {row["id"]: row for row in rows(folder / "alike.csv")}
-    assert alike.keys() == {"1e004t", "im005t", "im010t", "im002t"} or len(alike) == 4
+    assert alike.keys() == {"1e004t", "im005t", "im010t", "im002t"}
     assert alike["im005t"]["nearest"] == "1e004t" and alike["im005t"]["flip"] == "hflip"
     assert float(alike["im005t"]["correlation"]) > 0.99
     groups = {row["id"]: row["group"] for row in rows(folder / "groups.csv")}
@@ -78,8 +78,7 @@ def test_what_is_wrong_is_found_and_grouped(home: Path, audit: Audit) -> None:
     assert figures["alike"]["test_like_train"] == 1 and figures["labels"] is None
     assert "1 training, none with a mask; 0 test" in out and "in 2 groups of up to 2" in out
     assert "1 of 6 test images have one in the training set" in out
-    for name in ("alike",):
-        assert cv2.imread(str(folder / f"{name}.png")).ndim == 3
+    assert cv2.imread(str(folder / "alike.png")).ndim == 3
     assert not (folder / "labels.csv").exists()
 
 
