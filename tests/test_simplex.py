@@ -27,7 +27,7 @@ SETS = [
 @pytest.mark.parametrize("seed", range(2))
 @pytest.mark.parametrize(("task", "metric", "name", "noise"), SETS)
 def test_it_is_as_good_as_a_grid(tmp_path: Path, task, metric, name, noise, seed) -> None:  # type: ignore[no-untyped-def]
-    made = oof_set(tmp_path, task, metric, 3, 24, noise.__getitem__, seed, [(24, 24)])
+    made = oof_set(tmp_path, task, metric, 3, 60, noise.__getitem__, seed, [(16, 16)])
     averaged = combination(name, made.members, made.ids, task)
     scored = Disputed.of(made.members, made.ids, made.images, averaged)
     found = simplex(scored, seed=seed)
@@ -36,7 +36,7 @@ def test_it_is_as_good_as_a_grid(tmp_path: Path, task, metric, name, noise, seed
 
 
 def test_many_members_gain_on_every_start_and_the_search_finds_the_same_again(tmp_path: Path) -> None:
-    made = oof_set(tmp_path, members=8, noise=lambda member: 0.5 + member / 20, sides=[(24, 24)])
+    made = oof_set(tmp_path, metric="iou", members=8, noise=lambda member: 0.5 + member / 20, sides=[(24, 24)])
     scored = Disputed.of(made.members, made.ids, made.images)
     found = simplex(scored)
     starts = [np.ones(8), *np.eye(8), greedy(scored)]

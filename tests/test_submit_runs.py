@@ -39,11 +39,12 @@ def home(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def submit(home: Path, capsys: pytest.CaptureFixture[str]) -> Submit:
-    """Runs ``segfold submit`` and returns exit code, standard output and error."""
+    """Runs ``segfold submit``, with all usable runs alike, and returns exit code, standard output and error."""
 
     def run(*arguments: str) -> tuple[int, str, str]:
         capsys.readouterr()
-        code = main(["submit", "--ensemble", *arguments])
+        alike = [] if "--weights" in arguments else ["--weights", "equal"]
+        code = main(["submit", "--ensemble", *arguments, *alike])
         return code, *capsys.readouterr()
 
     return run

@@ -82,12 +82,14 @@ def correlation(members: Sequence[OofMember], ids: Sequence[str]) -> Floats:
     """
     size = len(members)
     count, sums, products = 0, np.zeros(size), np.zeros((size, size))
+    low, high = np.full(size, np.inf), np.full(size, -np.inf)
     for codes in _bands(members, ids):
         count += codes.shape[1]
         sums += codes.sum(axis=1)
         products += codes @ codes.T
+        low, high = np.minimum(low, codes.min(axis=1)), np.maximum(high, codes.max(axis=1))
     covariance = products - np.outer(sums, sums) / max(count, 1)
-    spread = np.sqrt(np.maximum(covariance.diagonal(), 0))
+    spread = np.where(high > low, np.sqrt(np.maximum(covariance.diagonal(), 0)), 0)
     scale = np.outer(spread, spread)
     found = np.divide(covariance, scale, out=np.zeros_like(scale), where=scale > 0)
     np.fill_diagonal(found, 1.0)

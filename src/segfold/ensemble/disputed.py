@@ -124,7 +124,7 @@ class Disputed:
             weights: (M,) integers of 0 or more.
             giver: member that gives; None for nobody, so that weight is added, one step alone.
             takers: (J,) members that may get it.
-            steps: (S,) how much, at most what the giver has.
+            steps: (S,) how much, rising, at most what the giver has.
             rows: images to score; None for all.
 
         Returns:

@@ -101,9 +101,13 @@ def add_all(block: Any, tables: Any, weights: Any, total: Any) -> None:
 @numba.njit(nogil=True, cache=True)
 def direction(block: Any, tables: Any, giver: int, taker: int, change: Any) -> None:
     """Sets to what a total changes by where one unit of weight goes from a giver, or -1 from nobody, to a taker."""
-    change[:] = 0
     size = change.size
-    add(block[taker * size : (taker + 1) * size], tables[taker], 1, change)
+    gets = block[taker * size : (taker + 1) * size]
+    if tables.shape[1]:
+        for place in range(size):
+            change[place] = tables[taker, gets[place]]
+    else:
+        change[:] = gets
     if giver >= 0:
         add(block[giver * size : (giver + 1) * size], tables[giver], -1, change)
 
@@ -168,7 +172,7 @@ def count_planes(
         weights: (members,) integers.
         giver: -1 for nobody.
         takers: (J,) members.
-        steps: (S,) units of weight.
+        steps: (S,) rising units of weight.
         bounds: (C,) smallest total that is foreground.
         found: n × J × S × C × 2, to be set: right, and predicted.
     """
@@ -178,17 +182,40 @@ def count_planes(
             start, end = starts[rows[number] * classes + index], starts[rows[number] * classes + index + 1]
             true, size, bound = truth[start:end], end - start, bounds[index]
             block = codes[members * start : members * end]
-            total, change = np.empty(size, np.int64), np.empty(size, np.int64)
-            add_all(block, tables, weights, total)
+            beyond, change = np.empty(size, np.int64), np.empty(size, np.int64)
+            add_all(block, tables, weights, beyond)
+            beyond -= bound
             for j in range(takers.size):
                 direction(block, tables, giver, takers[j], change)
-                for s in range(steps.size):
-                    area, inter = np.int64(0), np.int64(0)
-                    for place in range(size):
-                        hit = np.int64(total[place] + steps[s] * change[place] >= bound)
-                        area += hit
-                        inter += hit & true[place]
-                    found[number, j, s, index, 0], found[number, j, s, index, 1] = inter, area
+                _count_line(beyond, change, steps, true, found[number, j, :, index])
+
+
+@numba.njit(nogil=True, cache=True)
+def _count_line(beyond: Any, change: Any, steps: Any, true: Any, found: Any) -> None:
+    """Counts where ``beyond`` plus a change times each step is not below 0: S × 2, right and all."""
+    area, inter, last = np.int64(0), np.int64(0), steps.size - 1
+    found[:] = 0
+    if last == 0:
+        for place in range(beyond.size):
+            hit = np.int64(beyond[place] + steps[0] * change[place] >= 0)
+            area += hit
+            inter += hit & true[place]
+    else:
+        for place in range(beyond.size):
+            first = beyond[place] + steps[0] * change[place] >= 0
+            area += first
+            inter += first & true[place]
+            # A pixel crosses the bound once; few do.
+            if first != (beyond[place] + steps[last] * change[place] >= 0):
+                s = 1
+                while first == (beyond[place] + steps[s] * change[place] >= 0):
+                    s += 1
+                more = -1 if first else 1
+                found[s, 0] += more * true[place]
+                found[s, 1] += more
+    found[0, 0], found[0, 1] = inter, area
+    for s in range(1, steps.size):
+        found[s] += found[s - 1]
 
 
 @numba.njit(nogil=True, cache=True)

@@ -12,9 +12,13 @@ WHOLE = 100
 """Weights are hundredths."""
 PATTERN = (1, 2, 4, 8, 16, 32, 64)
 """How many of them one member may give to another, beside all that it has."""
+FEW = 4
+"""Members up to which it may give any number of them: polls are cheap, and narrow peaks are seen."""
 FINALISTS = 4
-_FEW = 5  # members of a random point at most
 _DRAWN = 16  # random points that are scored for each that is searched from
+_MEMBERS = 5  # of a random point at most
+_KICKS = 4  # for each restart of a few members; one of more
+_EXCHANGES, _FARTHEST = 3, 8  # of a kick, and hundredths of each at most
 
 
 class _Point(NamedTuple):
@@ -37,14 +41,18 @@ def simplex(
 
     A blend's score is piecewise constant in the weights, so no slope leads uphill. The search polls instead: each member in
     turn offers 1, 2, 4, … 64 hundredths, and all of its weight, to each other member, and the best exchange is taken if it
-    scores more; it ends where no exchange does. It starts from equal weights, each single member, what ``greedy`` selects,
-    and random points of a few members each. Every start is searched from for one round, the four best ones to the end.
-    Of equal scores it takes the fewest members, then the weights most alike, so it ends and finds the same again.
+    scores more; it ends where no exchange does. Up to four members offer any number of hundredths.
+
+    It starts from equal weights, each single member, what ``greedy`` selects, and random points of a few members each.
+    Every start is searched from for one round, the four best ones to the end. From the best one that is found a few random
+    exchanges lead away, as often as there are restarts (four times as often for up to four members), and the search goes
+    on from there: a kick that ends higher is kept. Of equal scores it takes the fewest members, then the weights most
+    alike, so the search ends, and finds the same again.
 
     Args:
         rows: images to choose on; None for all.
-        restarts: random points that are searched from, the best of 16 times as many; 0 for none.
-        seed: of the random points.
+        restarts: random points that are searched from, the best of 16 times as many; 0 for nothing random.
+        seed: of the random points and kicks.
         among: members that may weigh anything; None for all.
 
     Returns:
@@ -52,12 +60,13 @@ def simplex(
 
     Reference:
         Hooke and Jeeves, "Direct search" solution of numerical and statistical problems, J. ACM 1961; Kolda, Lewis and
-        Torczon, Optimization by direct search, SIAM Review 2003.
+        Torczon, Optimization by direct search, SIAM Review 2003; kicks: Lourenço, Martin and Stützle, Iterated local
+        search, 2003.
     """
     count = len(disputed.names)
     members = list(range(count)) if among is None else sorted(among)
-    search = _Search(disputed, rows, members)
-    drawn = _distinct(_random(members, count, _DRAWN * restarts, seed))
+    search, rng = _Search(disputed, rows, members), np.random.default_rng(seed)
+    drawn = _distinct(_random(members, count, _DRAWN * restarts, rng))
     random = sorted((search.point(weights) for weights in drawn), reverse=True)[:restarts]
     alone = np.eye(count)[members]
     price = 1 - alone.sum(axis=0)
@@ -66,6 +75,9 @@ def simplex(
     starts = [*(search.point(weights) for weights in _distinct(fixed)), *random]
     begun = sorted({search.round(start) for start in starts}, reverse=True)
     best = max(search.climb(point) for point in begun[:FINALISTS])
+    few = len(members) <= FEW
+    for _ in range(0 if len(members) == 1 else restarts * _KICKS if few else restarts):
+        best = max(best, search.climb(search.point(_kicked(best.weights, members, rng))))
     return search.simplest(best)
 
 
@@ -74,6 +86,7 @@ class _Search:
 
     def __init__(self, disputed: Disputed, rows: Numbers | None, members: Sequence[int]) -> None:
         self.disputed, self.rows, self.members = disputed, rows, members
+        self._known: dict[tuple[tuple[int, ...], int], _Point] = {}  # rounds and starts meet again
 
     def point(self, weights: Sequence[int]) -> _Point:
         return _point(self.disputed.score(weights, self.rows), weights)
@@ -82,7 +95,10 @@ class _Search:
         """Every member has offered of its weight once, in their order."""
         for giver in range(len(point.weights)):
             if point.weights[giver]:
-                point = max(point, self._exchange(point, giver))
+                asked = point.weights, giver
+                if asked not in self._known:
+                    self._known[asked] = self._exchange(point, giver)
+                point = max(point, self._known[asked])
         return point
 
     def climb(self, point: _Point) -> _Point:
@@ -94,7 +110,8 @@ class _Search:
     def _exchange(self, point: _Point, giver: int) -> _Point:
         """The best that comes of one member's offers."""
         has = point.weights[giver]
-        steps = [*(step for step in PATTERN if step < has), has]
+        pattern = range(1, has) if len(self.members) <= FEW else PATTERN
+        steps = [*(step for step in pattern if step < has), has]
         takers = [member for member in self.members if member != giver]
         if not takers:
             return point
@@ -132,15 +149,25 @@ def _rounded(weights: Iterable[float]) -> tuple[int, ...]:
     return tuple(found.tolist())
 
 
-def _random(members: Sequence[int], size: int, count: int, seed: int) -> list[tuple[int, ...]]:
+def _random(members: Sequence[int], size: int, count: int, rng: np.random.Generator) -> list[tuple[int, ...]]:
     """Points of two members or a few, spread evenly over the simplex of these."""
-    rng = np.random.default_rng(seed)
     found = []
     for _ in range(count):
         weights = np.zeros(size)
-        used = rng.choice(members, min(len(members), int(rng.integers(2, _FEW + 1))), replace=False)
+        used = rng.choice(members, min(len(members), int(rng.integers(2, _MEMBERS + 1))), replace=False)
         weights[used] = rng.dirichlet(np.ones(len(used)))
         found.append(_rounded(weights))
+    return found
+
+
+def _kicked(weights: Sequence[int], members: Sequence[int], rng: np.random.Generator) -> list[int]:
+    """A point near by."""
+    found = list(weights)
+    for _ in range(_EXCHANGES):
+        giver, taker = int(rng.choice(np.flatnonzero(found))), int(rng.choice(members))
+        step = int(rng.integers(1, min(_FARTHEST, found[giver]) + 1))
+        found[giver] -= step
+        found[taker] += step
     return found
 
 

@@ -116,7 +116,7 @@ def _ways(members: Sequence[Predicted], options: SubmissionOptions) -> list[str]
     if isinstance(options.weights, str):
         if options.weights not in METHODS:
             raise SegfoldError(f"--weights {options.weights}: expected numbers, or one of {', '.join(METHODS)}")
-        return list(dict.fromkeys([SINGLE, options.weights]))
+        return list(dict.fromkeys([SINGLE, options.weights])) if len(members) > 1 else []
     if options.weights is not None or len(members) == 1:
         return []
     return [SINGLE, EQUAL] if options.mixed_folds else list(METHODS)
