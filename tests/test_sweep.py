@@ -80,3 +80,10 @@ def test_narrow_images(shape):
         expected_inter, expected_area = by_hand(codes, truth, [50, 50_000], [0, 3]) if codes.size else (0, 0)
         assert np.array_equal(inter, np.broadcast_to(expected_inter, inter.shape))
         assert np.array_equal(area, np.broadcast_to(expected_area, area.shape))
+
+
+def test_every_code_may_be_a_threshold():
+    codes, truth = smooth(1), (smooth(2) > HALF).astype(np.uint8)
+    inter, area, _ = Sweep(range(65536), [0])(codes, truth)
+    for found, of in ((area, codes.ravel()), (inter, codes[truth > 0])):
+        assert np.array_equal(found[:, 0], np.bincount(of, minlength=65536)[::-1].cumsum()[::-1])

@@ -159,7 +159,7 @@ class Sweep:
         if not pixels.size or (np.diff(pixels) <= 0).any() or pixels[0] < 0:
             raise ValueError(f"areas {areas}: expected increasing numbers of pixels")
         self.shape = (codes.size, pixels.size)
-        self._reach = np.searchsorted(codes, np.arange(65536), side="right").astype(np.uint16)
+        self._reach = np.searchsorted(codes, np.arange(65536), side="right").astype(np.int32)
         # Class of a component: the largest minimum area that it reaches; the last class if it reaches none.
         # Of the smallest type, for the table is as long as the largest area.
         classes = np.arange(-1, pixels.size).astype(np.min_scalar_type(pixels.size))
