@@ -13,7 +13,7 @@ venv := .venv
 run := $(venv)/bin/python -m segfold
 export NO_ALBUMENTATIONS_UPDATE := 1
 
-.PHONY: help setup demo settings test test-slow check data folds look bench bench-full zoo train cv predict submit check-csv score compare upload sync record audit bundle clean
+.PHONY: help setup demo settings test test-slow check data folds look bench bench-full zoo train cv predict submit check-csv score compare upload sync record audit bundle expect soup clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  \1 — /'
@@ -87,6 +87,9 @@ fold-%: setup
 predict: setup ## what a submission of runs/* needs, or a share of it: make predict shard=1/4 runs=runs/x
 	@$(run) predict $(or $(runs),runs/*) $(if $(shard),--shard $(shard))
 
+soup: setup ## average the weights of runs, fold by fold: make soup runs="runs/a runs/b" name=NAME
+	@$(run) soup $(runs) --run "$(name)"
+
 submit: setup ## blend runs/* into a checked CSV
 	@$(run) submit --ensemble runs/*
 
@@ -109,6 +112,9 @@ score: setup ## score a CSV against known masks: make score csv=… truth=…
 
 compare: setup ## which of two runs or recipes is better, how sure that is, and where: make compare a=runs/x b=runs/y
 	@$(run) compare "$(a)" "$(b)" $(if $(nested),--nested) $(if $(plain),--plain)
+
+expect: setup ## public and private score to be expected, with interval and medal lines: make expect csv=submissions/x.csv
+	@$(run) expect "$(csv)"
 
 clean: ## remove the environment and caches; data, folds, runs and submissions stay
 	rm -rf $(venv) .pytest_cache .mypy_cache .ruff_cache .hypothesis

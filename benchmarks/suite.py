@@ -18,6 +18,7 @@ BENCHMARKS: dict[str, tuple[str, ...]] = {
     "borders": ("borders",),
     "rle": ("rle-encode-101", "rle-decode-101", "rle-encode-1024", "rle-decode-1024"),
     "metric": ("metric",),
+    "ensembling": ("ensembling", "ensembling-speed", "ensembling-memory", "ensembling-growth"),
     "prediction": ("prediction", "prediction-default"),
     "memory": ("memory", "memory-growth"),
     "tiles": ("tiles", "tiles-cache"),

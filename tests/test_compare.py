@@ -144,6 +144,18 @@ def test_ensembles_differ_in_members_and_weights(home: Path, run: Compare) -> No
     assert ("members.good", 1.0, 3.0) in found.differing and ("members.shy", None, 1.0) in found.differing
 
 
+def test_blend_is_combined_as_its_recipe_says(home: Path, run: Compare) -> None:
+    """A mean of .9 and .1 is foreground at .45, the geometric one is not."""
+    equal = "--weights", "1", "1", "--threshold", "0.45", "--steps"
+    assert run("submit", "--ensemble", "runs/good", "runs/shy", "--name", "m", *equal)[0] == 0
+    text = (home / "submissions/m.recipe.yaml").read_text()
+    (home / "geometric.yaml").write_text(text.replace("combine: mean", "combine: geometric"))
+    found = compare(Path("geometric.yaml"), Path("submissions/m.recipe.yaml"), home, draws=50)
+    good, other = by_hand(truth(home))
+    assert (found.b.features[:, 0] == good).all() and (found.a.features[:, 0] == other).all()
+    assert ("combine", "geometric", "mean") in found.differing
+
+
 def test_what_cannot_be_compared_is_refused_by_name(home: Path, run: Compare) -> None:
     for path, word in (("runs/none", "runs/none"), ("submissions/x.csv", "submissions/x.csv does not exist")):
         code, out, error = run("compare", "runs/good", path)

@@ -49,8 +49,7 @@ def test_parts_are_the_folds_where_there_are_enough() -> None:
     part, named = parts_of(ids, np.arange(60) % 3 + 4)
     assert named == "3 folds" and part.tolist() == [0, 1, 2] * 20
     part, named = parts_of(ids, np.arange(60) % 2)
-    assert named == "6 parts of 2 folds" and sorted(set(part.tolist())) == list(range(6))
-    assert all(len({i % 2 for i in np.flatnonzero(part == number)}) == 1 for number in range(6))
+    assert named == "5 parts of 2 folds" and np.bincount(part, minlength=5).min() >= 5
     part, named = parts_of(ids, np.full(60, 3))
     assert named == "5 parts of one fold" and np.bincount(part).min() >= 5
 

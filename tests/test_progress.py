@@ -74,3 +74,21 @@ def test_a_loss_that_ramps_in_is_averaged_over_its_own_samples() -> None:
         totals.add({name: torch.tensor(value) for name, value in batch.items()}, samples)
         totals = Totals.from_state(totals.state(), torch.device("cpu"))  # as a stop after each step leaves it
     assert totals.means() == {"bce": 2.0, "lovasz": 6.0}
+
+
+def test_a_terminal_shows_what_is_waited_for() -> None:
+    import io
+
+    from rich.console import Console
+
+    from segfold.cli.progress import Progress
+
+    for shown in (True, False):
+        console = Console(file=io.StringIO(), force_terminal=True, width=200)
+        with Progress(shown, console) as progress:
+            for text in ("waiting, 1 s", "waiting, 2 s [bold]", "", ""):
+                progress.waiting(text)
+            progress.waiting("to the end")
+        written = console.file.getvalue()  # type: ignore[attr-defined]
+        assert ("waiting, 2 s [bold]" in written and "to the end" in written) is shown and (written == "") is not shown
+        assert written.count("\x1b[?25l") == written.count("\x1b[?25h")  # the cursor is back

@@ -1,5 +1,6 @@
 """The commands as they are typed in a plain shell."""
 
+import argparse
 import os
 import shutil
 import subprocess
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from segfold.cli import VERBS
+from segfold.cli.shell import time_span
 from small_project import ROOT
 
 
@@ -57,6 +59,19 @@ def test_scripts_work_where_the_dependencies_are(tmp_path: Path) -> None:
     assert done.returncode == 2 and "no usable run" in done.stderr
 
 
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("90s", 90), ("10m", 600), ("9h", 32_400), ("1h30m", 5_400), ("1h0m5s", 3_605), ("0", 0)]
+)
+def test_spans_of_time(text: str, seconds: float) -> None:
+    assert time_span(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "10", "m", "5m1h", "1.5h", "-1s", "10 m", "1d", "٣s", "9" * 9 + "s"])
+def test_what_is_no_span_of_time(text: str) -> None:
+    with pytest.raises(argparse.ArgumentTypeError, match="expected 90s, 10m, 9h, 1h30m or 0"):
+        time_span(text)
+
+
 def test_make_lists_its_targets() -> None:
     listed = run("make", "help").stdout
     for target in (
@@ -70,6 +85,9 @@ def test_make_lists_its_targets() -> None:
         "cv",
         "predict",
         "submit",
+        "upload",
+        "sync",
+        "record",
         "check-csv",
         "score",
     ):

@@ -283,7 +283,7 @@ def test_a_choice_at_the_end_of_what_is_tried_is_said_and_recorded(home: Path, s
     code, out, _ = submit("runs/noisy", "--name", "inside", "--threshold", "0.85")
     cv = read_json(home / "submissions/inside.json")["cv"]
     assert code == 0 and "was tried" not in out and cv["at_edge"] == []
-    assert cv["tuned"]["mean"] == cv["nested"]["mean"] == 1 and cv["nested_over"] == "6 parts of 2 folds"
+    assert cv["tuned"]["mean"] == cv["nested"]["mean"] == 1 and cv["nested_over"] == "5 parts of 2 folds"
 
 
 def test_small_components_are_removed_up_to_the_size_of_the_masks(

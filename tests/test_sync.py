@@ -141,6 +141,9 @@ def test_events_fold_by_checksum(csv: Path) -> None:
     assert note_written(Path(), csv, "small") == first and events() == ["written"]
     other = note_written(Path(), another(csv), "small")
     assert [each.file for each in read_ledger()] == ["submissions/a.csv", "submissions/another.csv"]
+    copy = Path("submissions/copy.csv")
+    copy.write_bytes(csv.read_bytes())
+    assert note_written(Path(), copy, "small") == first and events() == ["written", "written"]
     renamed = csv.rename("submissions/c.csv")
     assert note_written(Path(), renamed, "small").file == "submissions/c.csv"
     assert [each.sha256 for each in read_ledger()] == [first.sha256, other.sha256]

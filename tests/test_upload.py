@@ -168,6 +168,8 @@ def test_the_manifest_goes_into_the_ledger(csv: Path, server: KaggleServer) -> N
     made = upload(csv, small(), observer=heard, options=QUICK)
     assert (made.cv, made.cv_error, made.members) == (0.8655, 0.0058, ("runs/a", "runs/b"))
     assert heard.lines[-1].endswith("(out of fold 0.8655 ± 0.0058)")
+    with pytest.raises(SegfoldError, match="is for small, not for other: say --competition small"):
+        upload(csv, small(name="other"), options=QUICK)
     another(csv).replace(csv)  # of which the manifest says nothing
     assert upload(csv, small(), options=QUICK).cv is None
     assert [each.cv for each in read_ledger()] == [0.8655, None]

@@ -70,7 +70,7 @@ def goes_on(csv: Path, server: KaggleServer) -> None:
         (
             "CreateSubmission",
             400,
-            r"refused the submission \(400\), most likely because the day's submissions are used up",
+            r"refused the submission \(400\), most likely because the competition is over and takes no late",
         ),
         (
             "CreateSubmission",
@@ -102,6 +102,12 @@ def test_what_the_host_did_not_take(csv: Path, server: KaggleServer, step: str, 
     assert server.submissions == [] and state() == "written"
     assert events() == ["written", *(["sending", "refused"] if step == "CreateSubmission" else [])]
     goes_on(csv, server)
+
+
+def test_a_bare_400_where_the_limit_is_not_known(csv: Path, server: KaggleServer) -> None:
+    server.limits, server.faults["CreateSubmission"] = None, [400]
+    with pytest.raises(SegfoldError, match=r"\(400\), most likely because the day's submissions are used up, "):
+        upload(csv, small(), options=QUICK)
 
 
 @pytest.mark.parametrize("fault", ["drop after", "hang after", "error after", "page after"])

@@ -7,6 +7,7 @@ from pathlib import Path
 from segfold.competition import Competition
 from segfold.data.images import ImageSet, load_split
 from segfold.ensemble.blend import OofMember, TestMember
+from segfold.ensemble.copies import drop_copies
 from segfold.ensemble.members import (
     Entry,
     Predicted,
@@ -14,7 +15,6 @@ from segfold.ensemble.members import (
     check_sets,
     check_usable,
     drop_changed,
-    drop_copies,
     find_entries,
     nothing_left,
     weighted,
@@ -120,7 +120,7 @@ def gather(
     if recipe is None:
         entries, lines = drop_copies(entries, options.use)
         skip(lines)
-    entries = weighted(entries, options.weights)
+    entries = weighted(entries, None if isinstance(options.weights, str) else options.weights)
     members = []
     for entry in entries:
         try:

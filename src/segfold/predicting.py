@@ -13,13 +13,13 @@ from torch import nn
 
 from segfold.data.images import ImageSet, load_split
 from segfold.disk import size_text
+from segfold.ensemble.copies import drop_copies
 from segfold.ensemble.members import (
     Entry,
     UnusableRunError,
     check_sets,
     check_usable,
     drop_changed,
-    drop_copies,
     find_entries,
     nothing_left,
 )

@@ -6,7 +6,7 @@ shows what they return.
 
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +32,8 @@ from segfold.runs.record import read_done
 from segfold.settings import Experiment
 from segfold.settings.views import views_of
 from segfold.stopping import Stopping
-from segfold.submission.blended import SubmissionOptions, Submitted, fit_recipe, write_blend
+from segfold.submission.blended import SubmissionOptions, Submitted, empty_share, write_blend
+from segfold.submission.fitting import fit_recipe
 from segfold.training import FoldJob
 from segfold.training import train_fold as train
 from segfold.training.learner import record_run
@@ -192,8 +193,13 @@ def submit(
             there, a CSV that fails the check.
     """
     gathered = gather(paths, options, home, observer)
-    recipe, members = gathered.recipe, gathered.members
+    recipe, members, adds = gathered.recipe, gathered.members, None
+    competition, test = gathered.competition, gathered.test
     if recipe is None:
-        recipe = fit_recipe(members, gathered.competition, gathered.train, gathered.test, options, observer)
+        fitted = fit_recipe(members, competition, gathered.train, test, options, observer)
+        recipe, members, adds = fitted.recipe, fitted.members, fitted.contributions
+    if options.dry_run:
+        return Submitted(None, competition, members, recipe, empty_share(gathered.given, competition), adds)
     members = gathered.with_tests(members, observer)
-    return write_blend(members, gathered.competition, gathered.given, gathered.test, recipe, options, home)
+    made = write_blend(members, competition, gathered.given, test, recipe, options, home)
+    return replace(made, contributions=adds)

@@ -101,7 +101,7 @@ def find_alike(
     """
     count = len(small)
     fine = _parts(small)
-    coarse = _parts(small.reshape(count, small.shape[1] // 2, 2, -1, 2).mean(axis=(2, 4)))
+    coarse = _parts(small.reshape(count, small.shape[1] // 2, 2, small.shape[2] // 2, 2).mean(axis=(2, 4)))
     nearest, across = _Best(count), [_Best(count) for _ in places]
     label = np.arange(count, dtype=np.int64)
     pairs = 0
@@ -135,7 +135,8 @@ def _blocks(count: int) -> Iterator[tuple[slice, slice]]:
 def _parts(small: Floats) -> Floats:
     """4×N×(S²/4): of each picture, without its mean and of length 1, what is even or odd across and down."""
     count, side = small.shape[0], small.shape[1]
-    flat = small.reshape(count, -1) - small.reshape(count, -1).mean(axis=1, keepdims=True)
+    flat = small.reshape(count, side * side)
+    flat = flat - flat.mean(axis=1, keepdims=True)
     length = np.linalg.norm(flat, axis=1, keepdims=True)
     # What rounding leaves of a picture of one value is no picture.
     flat = np.where(length > 1e-5 * side, flat / np.maximum(length, 1e-12), 0).astype(np.float32)
@@ -146,7 +147,7 @@ def _parts(small: Floats) -> Floats:
         upright = whole[:, :half] + down * whole[:, ::-1][:, :half]
         for across in (1, -1):
             part = upright[:, :, :half] + across * upright[:, :, ::-1][:, :, :half]
-            parts.append(part.reshape(count, -1) / 2)
+            parts.append(part.reshape(count, half * half) / 2)
     return np.ascontiguousarray(parts)
 
 

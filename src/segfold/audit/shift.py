@@ -6,12 +6,14 @@ training images are most like it.
 """
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from segfold.audit.measures import Measures
+from segfold.cores import cores
 
 Floats = npt.NDArray[np.float64]
 
@@ -140,8 +142,8 @@ def _out_of_fold(
     """Probabilities of being a test image, and S×(N + M) those where each number in turn is shuffled within the fold."""
     from sklearn.ensemble import HistGradientBoostingClassifier
     from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
+    from threadpoolctl import threadpool_limits  # which scikit-learn needs
 
-    rng = np.random.default_rng(seed)
     count = min(FOLDS, len(np.unique(groups)))
     splitter = StratifiedGroupKFold(count, shuffle=True, random_state=seed) if count > 1 else None
     parts = [] if splitter is None else list(splitter.split(values, is_test, groups))
@@ -149,22 +151,25 @@ def _out_of_fold(
         # Too few groups to learn from the others: then by image.
         parts = list(StratifiedKFold(FOLDS, shuffle=True, random_state=seed).split(values, is_test))
     probability, shuffled = np.empty(len(values)), np.empty((values.shape[1], len(values)))
-    for rows, held_out in parts:
+
+    def work(part: int) -> None:
+        rows, held_out = parts[part]
+        rng = np.random.default_rng([seed, part])
         model = HistGradientBoostingClassifier(
-            max_iter=60,
-            max_leaf_nodes=15,
-            min_samples_leaf=10,
-            learning_rate=0.1,
-            early_stopping=False,
-            random_state=seed,
+            max_iter=60, max_leaf_nodes=15, min_samples_leaf=10, early_stopping=False, random_state=seed
         )
-        model.fit(values[rows], is_test[rows])
-        inside = values[held_out]
-        probability[held_out] = model.predict_proba(inside)[:, 1]
-        for column in range(values.shape[1]):
-            changed = inside.copy()
-            changed[:, column] = rng.permutation(changed[:, column])
-            shuffled[column, held_out] = model.predict_proba(changed)[:, 1]
+        # A fold a thread: the classifier's own threads wait for each other at every step of work this small.
+        with threadpool_limits(1, "openmp"):
+            model.fit(values[rows], is_test[rows])
+            inside = values[held_out]
+            probability[held_out] = model.predict_proba(inside)[:, 1]
+            for column in range(values.shape[1]):
+                changed = inside.copy()
+                changed[:, column] = rng.permutation(changed[:, column])
+                shuffled[column, held_out] = model.predict_proba(changed)[:, 1]
+
+    with ThreadPoolExecutor(cores()) as pool:
+        list(pool.map(work, range(len(parts))))
     return probability, shuffled
 
 

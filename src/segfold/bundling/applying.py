@@ -83,6 +83,7 @@ def apply(bundle: Path, inputs: Path, working: Path, scratch: Path, observer: Ob
         link_data(competition, root, scratch, {sample: _blank_rows(order_here, form)})
     _predict_on_all(bundle, applied, scratch, observer)
     written = submit((), _OPTIONS, scratch, observer).written
+    assert written is not None  # what a dry run leaves out
     content = written.path.read_bytes()
     blank = len(named - there)
     if isinstance(form, Table) and blank:

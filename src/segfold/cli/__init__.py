@@ -24,11 +24,13 @@ VERBS = {
     "upload": "send a submission CSV to Kaggle and wait for its score",
     "sync": "fetch the scores of what was sent to Kaggle, and show the ledger",
     "record": "record a leaderboard score by hand",
+    "soup": "average the weights of runs, fold by fold, into a run of its own",
     "bundle": "pack what a recipe, or a training, needs for a notebook on another host",
     "host": "on that host: apply a bundle's recipe to the mounted test images, or train its folds",
     "check-csv": "check a submission CSV",
     "score": "score a submission CSV against known masks",
     "compare": "which of two runs or ensembles is better, and how sure that is",
+    "expect": "the public and private score that a submission is to be expected to have",
     "explain": "what a setting does, what it may be, and its default",
     "demo": "the whole road on an embedded synthetic competition",
 }

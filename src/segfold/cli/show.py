@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from segfold.cli.progress import duration
+from segfold.cli.show_weights import contribution_tables, strategy_table
 from segfold.competition import Competition
 from segfold.ensemble import Scores
 from segfold.ensemble.recipe import Recipe
@@ -59,7 +60,8 @@ def run_table(folder: RunFolder, present: int | None = None) -> str | None:
         table.add_row(str(number) + "*" * (number == present), *(_cell(values, name) for name in _COLUMNS))
     Console().print(table)
     if problem is None and len(found) > 1:
-        print(mean_line([values["score"] for values in found.values()]))
+        folds = found.values()
+        print(mean_line([done["score"] for done in folds], [done.get("standard_error") for done in folds]))
     return problem
 
 
@@ -70,11 +72,21 @@ def _cell(done: Mapping[str, Any], column: str) -> str:
         return "–"  # another version did not record it
 
 
-def mean_line(scores: list[float]) -> str:
-    """Mean over folds and its standard error, as a line of text."""
-    mean = sum(scores) / len(scores)
-    spread = math.sqrt(sum((score - mean) ** 2 for score in scores) / (len(scores) - 1)) if len(scores) > 1 else 0.0
-    return f"mean over {len(scores)} folds: {mean:.4f} ± {spread / math.sqrt(len(scores)):.4f}"
+def mean_line(scores: Sequence[float], errors: Sequence[float | None] = ()) -> str:
+    """Mean over folds and its standard errors, as a line of text.
+
+    Args:
+        scores: of the folds.
+        errors: their standard errors over images, from which that of the mean follows; None where one was not recorded.
+    """
+    count = len(scores)
+    mean = sum(scores) / count
+    spread = math.sqrt(sum((score - mean) ** 2 for score in scores) / (count - 1)) if count > 1 else 0.0
+    line = f"mean over {count} folds: {mean:.4f} ± {spread / math.sqrt(count):.4f}"
+    known = [error for error in errors if error]
+    if len(known) < count:
+        return line
+    return f"{line} over the folds, ± {math.hypot(*known) / count:.4f} over their images"
 
 
 def prediction_table(made: Sequence[PredictedStore]) -> None:
@@ -98,6 +110,9 @@ def submission_tables(made: Submitted) -> None:
         mean = f"{np.mean(scores):.4f}" if scores else "–"
         runs.add_row(entry.label, ",".join(map(str, sorted(entry.done))), f"{entry.weight:g}", mean)
     console.print(runs)
+    strategy_table(console, recipe)
+    if made.contributions is not None:
+        contribution_tables(console, made.contributions)
     steps = _settings(recipe.threshold, recipe.steps)
     if recipe.scores is not None:
         _print_scores(console, recipe.scores, competition)
@@ -115,6 +130,9 @@ def submission_tables(made: Submitted) -> None:
         print(f"masks of {name}: " + ", ".join(_texts(steps)))
         for line in _edge_lines(each.scores, steps) if each.scores is not None else ():
             print(f"{name}: {line}")
+    if written is None:
+        print("a dry run: nothing is written")
+        return
     share = written.manifest["empty_share"]
     truth = "" if made.empty_truth is None else f", {made.empty_truth:.1%} in the training set"
     print(f"empty masks: {share:.1%} predicted{truth}")

@@ -5,6 +5,7 @@ steps on out-of-fold predictions, and writes submissions/NAME.csv with its manif
 """
 
 import argparse
+from collections.abc import Sequence
 
 from segfold.cli import difference
 from segfold.cli.shell import HOME, finite_number, whole_number
@@ -26,8 +27,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="with --recipe: the training images are not there, or not to be read",
     )
     parser.add_argument(
-        "--weights", nargs="+", type=finite_number, metavar="W", help="weight of each usable run, in the order shown"
+        "--weights",
+        nargs="+",
+        metavar="W",
+        help="weight of each usable run, in the order shown, or one of single, equal, greedy, simplex "
+        "(default: which of these four has the best nested score)",
     )
+    parser.add_argument(
+        "--combine",
+        default="mean",
+        help="what is averaged: mean (of probabilities), logits, geometric, rank or vote (default: mean)",
+    )
+    parser.add_argument(
+        "--budget",
+        type=finite_number,
+        metavar="SECONDS",
+        help="take only runs that predict the test set in so many seconds",
+    )
+    parser.add_argument("--dry-run", action="store_true", help="show the tables; predict no test image, write nothing")
     parser.add_argument(
         "--use",
         nargs="+",
@@ -80,14 +97,31 @@ def run(arguments: argparse.Namespace) -> int:
         raise SegfoldError("nothing to blend: give --ensemble runs/*, or --recipe FILE")
     if not arguments.upload and not (arguments.message is None and arguments.wait is None):
         raise SegfoldError("--message and --wait are of what is sent: add --upload, or leave them out")
+    if arguments.upload and arguments.dry_run:
+        raise SegfoldError("--dry-run writes nothing that --upload could send; leave one of them out")
     check_message(arguments.message or "")
-    options = SubmissionOptions(**{field.name: getattr(arguments, field.name) for field in fields(SubmissionOptions)})
+    given = {field.name: getattr(arguments, field.name) for field in fields(SubmissionOptions)}
+    options = SubmissionOptions(**given | {"weights": _weights(arguments.weights)})
     with Stopping().installed(), Progress() as progress:
         made = road.submit(arguments.ensemble, options, HOME, progress)
         submission_tables(made)
+        if made.written is None:
+            return 0
         csv, competition = made.written.path, made.competition
         note_written(HOME, csv, competition.name)
         if arguments.upload:
             terms = UploadOptions() if arguments.wait is None else UploadOptions(wait=arguments.wait)
             upload(csv, competition, HOME, arguments.message or "", progress, terms)
     return 0
+
+
+def _weights(words: Sequence[str] | None) -> list[float] | str | None:
+    """Numbers, or how to find them."""
+    if words is None:
+        return None
+    if len(words) == 1 and words[0].isalpha():
+        return words[0]
+    try:
+        return [finite_number(word) for word in words]
+    except argparse.ArgumentTypeError as error:
+        raise SegfoldError(f"--weights {' '.join(words)}: {error}, or a way to find them") from None

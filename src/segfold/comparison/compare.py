@@ -98,17 +98,17 @@ def compare(
         raise SegfoldError(f"no image is predicted out of fold by both {a} and {b}; finish a fold that both have")
     rows = train.position(ids)
     groups = None if train.groups is None else train.groups[rows]
-    metric, features = competition.scorer, [_of(side, ids) for side in (one, other)]
+    metric, first, second = competition.scorer, _of(one, ids), _of(other, ids)
 
     def table(title: str, names: Sequence[str], number: np.ndarray) -> Table:
-        return Table(title, by_group(names, number, *features, metric, groups))
+        return Table(title, by_group(names, number, first, second, metric, groups))
 
     tables = [table("coverage", *coverage_groups(train.coverage[rows]))]
     tables += [table(name, *number_groups(train.extra.loc[ids, name].to_numpy())) for name in train.extra.columns]
     return Comparison(
         one,
         other,
-        paired(*features, metric, draws, groups=groups),
+        paired(first, second, metric, draws, groups=groups),
         tables,
         differing(one, other),
         _remarks((one, other), ids, groups, decided),

@@ -12,7 +12,7 @@ from segfold.config import dump, identity
 from segfold.ensemble.blend import check_same_folds
 from segfold.ensemble.choice import Chooser
 from segfold.ensemble.evidence import image_features, part_features
-from segfold.ensemble.fit import OofEvidence, decision_grid, oof_evidence
+from segfold.ensemble.fit import OofSource, decision_grid, oof_source
 from segfold.ensemble.members import Predicted
 from segfold.ensemble.recipe import Recipe
 from segfold.ensemble.wanted import Wanted
@@ -27,8 +27,8 @@ Decided = Literal["own", "plain", "nested"]
 """What turns a side's probabilities into masks: a recipe's own threshold and steps, and for a run one half without steps;
 one half without steps for both; or what is chosen for each part of the images on the other parts."""
 
-_HOW = ("format", "competition", "members", "threshold", "steps", "classes", "tried", "scores", "scored")
-"""What of a recipe's keys does not say how its members are combined."""
+_COMBINED = ("combine", "weighed")
+"""The recipe's keys that say how its members are combined."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,11 +73,12 @@ class Side:
             found: dict[str, Any] = identity(experiment)
             found |= dict(_flat({"predict": dump(experiment.predict)}))
             found["predict.weights"] = sorted({name for digests in member.used.values() for name in digests})
-            del found["predict.batch_size"]
+            found.pop("predict.batch_size", None)
         else:
             found = {f"members.{member.entry.label}": member.entry.weight for member in self.members}
+            found["combine"] = "mean"
             if self.recipe is not None:
-                found |= dict(_flat({key: value for key, value in self.recipe.model_dump().items() if key not in _HOW}))
+                found |= {key: getattr(self.recipe, key) for key in _COMBINED}
         return found | {"masks": self.masks}
 
 
@@ -89,28 +90,31 @@ def read_side(path: Path, home: Path = Path(), decided: Decided = "own", observe
         home: the working folder.
 
     Raises:
-        SegfoldError: no such run or recipe, or what ``gather`` and ``oof_evidence`` refuse.
+        SegfoldError: no such run or recipe, or what ``gather`` and ``oof_source`` refuse.
     """
-    recipe = _recipe_of(path, home)
-    options = SubmissionOptions(recipe=recipe, fast=recipe is None)
-    gathered = gather([path] if recipe is None else [], options, home, observer, oof=True)
+    file = _recipe_of(path, home)
+    options = SubmissionOptions(recipe=file, fast=file is None)
+    gathered = gather([path] if file is None else [], options, home, observer, oof=True)
     members = gathered.members
-    evidence = oof_evidence(members, gathered.competition, gathered.train, _mixed_folds(members), observer)
+    recipe = gathered.recipe
+    combine, fitted = ("mean", None) if recipe is None else (recipe.combine, recipe.fitted)
+    data = gathered.competition, gathered.train
+    source = oof_source(members, *data, _mixed_folds(members), observer, combine, fitted)
     decisions = _fixed(gathered, decided)
     if decisions is not None:
-        features, masks = image_features(evidence.images, decisions), _text(decisions)
+        features, masks = image_features(source.images(), decisions), _text(decisions)
     else:
-        features, masks = _nested(gathered, evidence, path), f"chosen on the other parts ({evidence.nested_over})"
-    name = members[0].entry.label if recipe is None else recipe.name.removesuffix(".yaml").removesuffix(".recipe")
-    return Side(name, gathered, gathered.recipe, evidence.ids, features, masks)
+        features, masks = _nested(gathered, source, path), f"chosen on the other parts ({source.nested_over})"
+    name = members[0].entry.label if file is None else file.name.removesuffix(".yaml").removesuffix(".recipe")
+    return Side(name, gathered, recipe, source.ids, features, masks)
 
 
 def _recipe_of(path: Path, home: Path) -> Path | None:
     """The recipe that a path stands for; None where it stands for a run."""
+    if path.suffix not in (".yaml", ".yml", ".csv", ".zip", ".json") or (home / path).is_dir():
+        return None
     if path.suffix in (".yaml", ".yml"):
         return path
-    if path.suffix not in (".csv", ".zip", ".json") or (home / path).is_dir():
-        return None
     recipe = recipe_path(path)
     if not (home / path).exists():
         raise SegfoldError(f"{path} does not exist; give a submission, a recipe or a run folder")
@@ -136,13 +140,12 @@ def _mixed_folds(members: Sequence[Predicted]) -> bool:
     return False
 
 
-def _nested(gathered: Gathered, evidence: OofEvidence, source: Path) -> npt.NDArray[np.float64]:
-    images = evidence.images
-    if not evidence.has_parts or images.parts < 2:
-        raise SegfoldError(f"{source}: nothing can be chosen on other parts, there are none; leave out --nested")
+def _nested(gathered: Gathered, source: OofSource, path: Path) -> npt.NDArray[np.float64]:
+    images = source.images()
+    if not source.has_parts or images.parts < 2:
+        raise SegfoldError(f"{path}: nothing can be chosen on other parts, there are none; leave out --nested")
     data = gathered.competition, gathered.train, gathered.test
-    grid = decision_grid(gathered.members, evidence.ids, *data, Wanted())
-    chooser = Chooser(images, grid)
+    chooser = Chooser(images, decision_grid(gathered.members, source.ids, *data, Wanted()))
     parts = range(images.parts)
     return part_features(images, {part: chooser.fit([other for other in parts if other != part]) for part in parts})
 

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +19,7 @@ from segfold.cores import cores
 from segfold.ensemble.combine import FINEST, MEAN, Combination
 from segfold.ensemble.stored import (
     CommonIds,
+    Group,
     Member,
     OofMember,
     TestMember,
@@ -116,12 +117,16 @@ class _Used(NamedTuple):
     place: int
 
 
+_Groups = tuple[_Used, list[Group]]
+"""A member, and where it has some images."""
+
+
 @dataclass(frozen=True)
 class _Batch:
-    """Images that are blended together, and the shape of each."""
+    """Images that are blended together, and (N, 3) channels, height and width of each."""
 
     ids: list[str]
-    shapes: list[tuple[int, ...]]
+    shapes: npt.NDArray[np.int64]
 
 
 def _in_turn(blend: "_Blend", ids: Iterable[str]) -> Iterator[Blended]:
@@ -149,66 +154,79 @@ class _Blend:
 
     def batches(self, ids: Iterable[str]) -> Iterator[_Batch]:
         """The images by as many as are read together."""
-        batch, codes = _Batch([], []), 0
+        names: list[str] = []
+        shapes: list[tuple[int, ...]] = []
+        codes = 0
         for image_id in ids:
             shape = _predicted_shape(self.used[0].member, image_id)
-            if batch.ids and codes + math.prod(shape) > _TOGETHER:
-                yield batch
-                batch, codes = _Batch([], []), 0
-            batch.ids.append(image_id)
-            batch.shapes.append(shape)
+            if names and codes + math.prod(shape) > _TOGETHER:
+                yield _Batch(names, np.array(shapes))
+                names, shapes, codes = [], [], 0
+            names.append(image_id)
+            shapes.append(shape)
             codes += math.prod(shape)
-        if batch.ids:
-            yield batch
+        if names:
+            yield _Batch(names, np.array(shapes))
 
     def of(self, batch: _Batch) -> list[Blended]:
         """The blends of some images."""
-        for member, _, _ in self.used[1:]:
-            for image_id, shape in zip(batch.ids, batch.shapes):
-                if (its_shape := _predicted_shape(member, image_id)) != shape:
-                    raise SegfoldError(
-                        f"image {image_id}: run {member.name} predicts {its_shape}, another run {shape}; "
-                        "predict both anew on the same data"
-                    )
-        codes = self._large(batch.ids[0], batch.shapes[0]) if len(batch.ids) == 1 else self._codes(batch)
-        return [Blended(name, each, _nonempty(self.used, name)) for name, each in zip(batch.ids, codes)]
+        alone = len(batch.ids) == 1
+        groups = [(each, list(self._groups(each, batch))) for each in self.used]
+        codes = [self._rows(batch)] if alone else self._codes(groups, batch)
+        return list(map(Blended, batch.ids, codes, _nonempty(groups, len(batch.ids))))
+
+    def _groups(self, used: _Used, batch: _Batch) -> Iterator[Group]:
+        """Raises SegfoldError where a member predicts an image in another size than the first one does."""
+        try:
+            groups = list(used.member.groups(batch.ids))
+        except KeyError as error:
+            raise _unpredicted(used.member, error) from None
+        for group in groups:
+            shapes = group.store.shapes[group.rows]
+            expected = batch.shapes[group.places]
+            if not np.array_equal(shapes, expected):
+                wrong = int(np.flatnonzero((shapes != expected).any(axis=1))[0])
+                image_id = batch.ids[group.places[wrong]]
+                _predicted_shape(used.member, image_id)
+                raise SegfoldError(
+                    f"image {image_id}: run {used.member.name} predicts {tuple(shapes[wrong].tolist())}, "
+                    f"another run {tuple(expected[wrong].tolist())}; predict both anew on the same data"
+                )
+            yield group
 
     @property
     def _whole(self) -> int:
         return sum(member.parts * weight for member, weight, _ in self.used)
 
-    def _codes(self, batch: _Batch) -> list[npt.NDArray[np.uint16]]:
-        ends = np.cumsum([0, *map(math.prod, batch.shapes)]).tolist()
+    def _codes(self, groups: Sequence[_Groups], batch: _Batch) -> list[npt.NDArray[np.uint16]]:
+        shapes = batch.shapes.tolist()
+        ends = np.cumsum([0, *map(math.prod, shapes)]).tolist()
         total = np.zeros(ends[-1], np.int64)
+        for (_, weight, place), its_groups in groups:
+            for store, rows, places in its_groups:
+                codes = store.codes_of(rows)
+                if self.combination.by_pixel and len(places) == len(shapes):
+                    self.combination.add(total, place, codes, weight)
+                    continue
+                begin = 0
+                for number in places:
+                    size = ends[number + 1] - ends[number]
+                    self.combination.add(
+                        total[ends[number] : ends[number + 1]].reshape(shapes[number]),
+                        place,
+                        codes[begin : begin + size].reshape(shapes[number]),
+                        weight,
+                    )
+                    begin += size
+        codes = self.combination.codes(total, self._whole)
+        return [codes[a:b].reshape(shape) for a, b, shape in zip(ends, ends[1:], shapes)]
 
-        def pieces(of: npt.NDArray[Any]) -> list[npt.NDArray[Any]]:
-            return [of[a:b].reshape(shape) for a, b, shape in zip(ends, ends[1:], batch.shapes)]
-
-        totals = pieces(total)
-        for member, weight, place in self.used:
-            for part in zip(*(member.stored(image_id) for image_id in batch.ids)):
-                rows_of: dict[int, list[int]] = {}
-                for number, (store, _) in enumerate(part):
-                    rows_of.setdefault(id(store), []).append(number)
-                for numbers in rows_of.values():
-                    codes = part[numbers[0]][0].codes_of([part[number][1] for number in numbers])
-                    if self.combination.by_pixel and len(numbers) == len(part):
-                        self.combination.add(total, place, codes, weight)
-                        continue
-                    begin = 0
-                    for number in numbers:
-                        end = begin + totals[number].size
-                        self.combination.add(
-                            totals[number], place, codes[begin:end].reshape(batch.shapes[number]), weight
-                        )
-                        begin = end
-        return pieces(self.combination.codes(total, self._whole))
-
-    def _large(self, image_id: str, shape: tuple[int, ...]) -> list[npt.NDArray[np.uint16]]:
-        """Of one image, rows after rows, as sums take four times the memory of codes."""
-        channels, height, width = shape
+    def _rows(self, batch: _Batch) -> npt.NDArray[np.uint16]:
+        """Of one image, which may be large: rows after rows, as sums take four times the memory of codes."""
+        (image_id,) = batch.ids
+        channels, height, width = batch.shapes[0].tolist()
         step = max(1, _CHUNK // max(channels * width, 1))
-        codes = np.empty(shape, np.uint16)
+        codes = np.empty((channels, height, width), np.uint16)
         for top in range(0, height, step):
             rows = (top, min(top + step, height)) if step < height else None
             total = np.zeros((channels, min(step, height - top), width), np.int64)
@@ -216,21 +234,30 @@ class _Blend:
                 for stored in member.stored(image_id):
                     self.combination.add(total, place, read_codes(stored, rows), weight)
             codes[:, top : top + step] = self.combination.codes(total, self._whole)
-        return [codes]
+        return codes
 
 
 def _predicted_shape(member: Member, image_id: str) -> tuple[int, ...]:
     try:
         return member.shape(image_id)
-    except KeyError:
-        raise SegfoldError(f"run {member.name} does not predict image {image_id}; predict it anew") from None
+    except KeyError as error:
+        raise _unpredicted(member, error) from None
 
 
-def _nonempty(used: Sequence[_Used], image_id: str) -> int | None:
-    total = whole = 0
-    for member, weight, _ in used:
-        part = member.nonempty_sum(image_id)
-        if part is not None:
-            total += weight * part
-            whole += weight * member.parts
-    return (2 * total + whole) // (2 * whole) if whole else None
+def _unpredicted(member: Member, error: KeyError) -> SegfoldError:
+    return SegfoldError(f"run {member.name} does not predict image {error.args[0]}; predict it anew")
+
+
+def _nonempty(groups: Sequence[_Groups], images: int) -> list[int | None]:
+    """Rounded mean of each image over the members with an image head."""
+    total, whole = [0] * images, [0] * images
+    for (_, weight, _), its_groups in groups:
+        without = {place for store, rows, places in its_groups if store.nonempty(rows[0]) is None for place in places}
+        if len(without) == images:
+            continue
+        for store, rows, places in its_groups:
+            for row, place in zip(rows, places):
+                if place not in without and (code := store.nonempty(row)) is not None:
+                    total[place] += weight * code
+                    whole[place] += weight
+    return [(2 * mine + of) // (2 * of) if of else None for mine, of in zip(total, whole)]

@@ -9,7 +9,7 @@ from segfold.ensemble.axes import Axis
 from segfold.ensemble.evidence import Floats, Images, whole_sums
 from segfold.ensemble.search import Fitted, Scores, Search
 from segfold.ensemble.table import class_tables, score_table
-from segfold.metrics import METRICS, CountMetric, Counts, MaskMetric, Metric, ScoreSums, Truth
+from segfold.metrics import METRICS, CountMetric, Counts, MaskMetric, MeanScore, Metric, ScoreSums, Truth
 from segfold.post import Decisions
 
 Grid = Callable[[int | None], Sequence[Axis]]
@@ -79,6 +79,12 @@ class Chooser:
     def fit(self, parts: Sequence[int]) -> Decisions:
         """The choice on some parts."""
         return Decisions(self.images.task, tuple(search.fit(parts) for search in self.searches))
+
+    def scores(self, parts: Sequence[int]) -> tuple[MeanScore, MeanScore]:
+        """Of the plain decisions and of those chosen on some parts, both on all images; of one and the same the latter flatters."""
+        found = whole_sums(self.images, [self.plain, self.fit(parts)])
+        plain, tuned = (sum(sums, ScoreSums()).score(self.images.metric) for sums in found)
+        return plain, tuned
 
     def choice(self, nested_over: str) -> Choice:
         """The choice on all images, with its scores.

@@ -153,6 +153,13 @@ class Combination:
             return ((2 * code - 1) * whole + 1) // 2
         return int(self._edges[code]) * whole
 
+    def bounds(self, whole: int) -> Values:
+        """(65536,) the same of every code."""
+        self._check(whole)
+        if self._edges is None:
+            return ((2 * np.arange(_BINS) - 1) * whole + 1) // 2
+        return self._edges[:_BINS] * whole
+
     def _check(self, whole: int) -> None:
         if not 0 < whole <= self.finest:
             raise ValueError(f"weights add up to {whole}: expected 1 to {self.finest}")

@@ -7,6 +7,7 @@ way is decided so by every blend of them. Such pixels are counted once; weights 
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -24,6 +25,7 @@ from segfold.store.codes import HALF
 
 MOST_BYTES = 1 << 29
 """Of disputed codes held in memory; more go to a temporary file."""
+_DIGITS = 10
 _CELLS = 1 << 17  # counts that are made and scored at once by a thread
 _IMAGES = 64  # the same of images, so that every thread gets some
 
@@ -101,15 +103,12 @@ class Disputed:
         Raises:
             SegfoldError: a weight that is negative or no number, or none above 0.
         """
-        whole = self._integers(weights)
-        nobody = np.zeros(1, np.int64)
-        found = [each[:, 0, 0] for each in self._each(whole, -1, nobody, nobody, rows)]
-        return np.concatenate(found) if found else np.zeros((0, self._size))
+        return rounded(self._features(weights, rows))
 
     def score(self, weights: Sequence[float], rows: Numbers | None = None) -> float:
-        """The metric's value for a blend; see ``features``."""
-        features = self.features(weights, rows)
-        return float(self.images.metric.value(features.sum(axis=0), len(features)))
+        """The metric's value for a blend, to ten digits: equal scores are equal, however they were added up."""
+        features = self._features(weights, rows)
+        return float(np.round(self.images.metric.value(features.sum(axis=0), len(features)), _DIGITS))
 
     def exchanged(
         self,
@@ -129,37 +128,38 @@ class Disputed:
             rows: images to score; None for all.
 
         Returns:
-            (J, S) values of the metric.
+            (J, S) as ``score`` has them.
         """
         count = len(self.ids) if rows is None else len(rows)
         total = np.zeros((len(takers), len(steps), self._size))
-        giving = -1 if giver is None else giver
-        for found in self._each(np.array(weights), giving, np.array(takers), np.array(steps), rows):
+        at, to, by = (np.array(each, np.int64) for each in (weights, takers, steps))
+        moves = _Moves(at, -1 if giver is None else giver, to, by)
+        for found in self._each(moves, rows):
             total += found.sum(axis=0)
-        return self.images.metric.value(total, count)
+        return np.round(self.images.metric.value(total, count), _DIGITS)
 
     @property
     def _size(self) -> int:
         return self.images.metric.size(len(self.images.task.classes))
 
-    def _integers(self, weights: Sequence[float]) -> npt.NDArray[np.int64]:
-        return np.array(proportions(weights, [1] * len(self.names), self.combination.finest), np.int64)
+    def _features(self, weights: Sequence[float], rows: Numbers | None) -> Floats:
+        """(n, K) that are not rounded yet."""
+        whole = np.array(proportions(weights, [1] * len(self.names), self.combination.finest), np.int64)
+        moves = _Moves(whole, -1, np.zeros(1, np.int64), np.zeros(1, np.int64))
+        found = [each[:, 0, 0] for each in self._each(moves, rows)]
+        return np.concatenate(found) if found else np.zeros((0, self._size))
 
-    def _each(
-        self, weights: Numbers, giver: int, takers: Numbers, steps: Numbers, rows: Numbers | None
-    ) -> Iterator[npt.NDArray[np.float64]]:
+    def _each(self, moves: "_Moves", rows: Numbers | None) -> Iterator[Floats]:
         """n × J × S × K features, some images after the others; threads share the work."""
         rows = np.arange(len(self.ids)) if rows is None else np.asarray(rows, np.int64)
-        # Weights that are exchanged keep their sum.
-        whole = int(weights.sum() + (steps[0] if giver < 0 else 0))
         of = self._counted if isinstance(self.images.metric, CountMetric) else self._seen
-        cells = max(takers.size * steps.size * len(self.images.task.classes), 1)
+        cells = max(moves.takers.size * moves.steps.size * len(self.images.task.classes), 1)
         step = max(1, min(_CELLS // cells, _IMAGES))
         pieces = [rows[first : first + step] for first in range(0, len(rows), step)]
-        bounds = self.bounds(whole)
+        bounds = self.bounds(moves.whole)
 
-        def work(piece: Numbers) -> npt.NDArray[np.float64]:
-            return rounded(of(piece, weights, giver, takers, steps, bounds))
+        def work(piece: Numbers) -> Floats:
+            return of(piece, moves, bounds)
 
         threads = min(cores(), len(pieces))
         if threads <= 1:
@@ -170,45 +170,52 @@ class Disputed:
 
     def bounds(self, whole: int) -> Numbers:
         """Smallest totals that are foreground, of each class; of exclusive classes those of each code."""
-        codes = range(1 << 16) if self.images.task.exclusive else self.thresholds
-        return np.array([self.combination.bound(code, whole) for code in codes], np.int64)
+        if self.images.task.exclusive:
+            return self.combination.bounds(whole)
+        return np.array([self.combination.bound(code, whole) for code in self.thresholds], np.int64)
 
-    def _counted(
-        self, rows: Numbers, weights: Numbers, giver: int, takers: Numbers, steps: Numbers, bounds: Numbers
-    ) -> Floats:
+    def _counted(self, rows: Numbers, moves: "_Moves", bounds: Numbers) -> Floats:
         """n × J × S × K features of a metric that counts pixels."""
         metric, classes, pixels = self.images.metric, len(self.images.task.classes), self.pixels
         assert isinstance(metric, CountMetric)
-        found = np.zeros((len(rows), takers.size, steps.size, classes, 2), np.int64)
-        count = count_classes if self.images.task.exclusive else count_planes
-        count(
-            pixels.codes,
-            pixels.starts,
-            pixels.truth,
-            pixels.tables,
-            rows,
-            weights,
-            giver,
-            takers,
-            steps,
-            bounds,
-            found,
-        )
+        found = np.zeros((len(rows), moves.takers.size, moves.steps.size, classes, 2), np.int64)
+        kept = pixels.codes, pixels.starts, pixels.truth, pixels.tables, rows
+        if self.images.task.exclusive:
+            count_classes(*kept, *moves, bounds, pixels.far * moves.whole, found)
+        else:
+            count_planes(*kept, *moves, bounds, found)
         inter, predicted, true = np.moveaxis(pixels.counts[rows], 1, 0)[:, :, None, None]
         inter, predicted = inter + found[..., 0], predicted + found[..., 1]
         return metric.of(Counts(inter, predicted + true - inter, predicted, np.broadcast_to(true, inter.shape)))
 
-    def _seen(
-        self, rows: Numbers, weights: Numbers, giver: int, takers: Numbers, steps: Numbers, bounds: Numbers
-    ) -> Floats:
+    def _seen(self, rows: Numbers, moves: "_Moves", bounds: Numbers) -> Floats:
         """The same of a metric that must see the mask."""
-        trials = []
-        for taker in takers:
-            for step in steps:
-                trial = weights.copy()
-                trial[taker] += step
-                if giver >= 0:
-                    trial[giver] -= step
-                trials.append(trial)
+        trials = moves.trials()
         found = [image_features(self.pixels, self.images, row, self.ids[row], trials, bounds) for row in rows]
-        return np.array(found).reshape(len(rows), takers.size, steps.size, -1)
+        return np.array(found).reshape(len(rows), moves.takers.size, moves.steps.size, self._size)
+
+
+class _Moves(NamedTuple):
+    """Weights, and what they may change to: from a giver, or -1 for nobody, to each of J takers go each of S steps."""
+
+    weights: Numbers
+    giver: int
+    takers: Numbers
+    steps: Numbers
+
+    @property
+    def whole(self) -> int:
+        """What the weights add up to afterwards."""
+        return int(self.weights.sum() + (self.steps[0] if self.giver < 0 else 0))
+
+    def trials(self) -> list[Numbers]:
+        """(M,) weights for every taker and step."""
+        found = []
+        for taker in self.takers:
+            for step in self.steps:
+                trial = self.weights.copy()
+                trial[taker] += step
+                if self.giver >= 0:
+                    trial[self.giver] -= step
+                found.append(trial)
+        return found

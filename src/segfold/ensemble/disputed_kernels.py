@@ -109,12 +109,13 @@ def direction(block: Any, tables: Any, giver: int, taker: int, change: Any) -> N
 
 
 @numba.njit(nogil=True, cache=True)
-def classes_of(total: Any, planes: int, bounds: Any, found: Any) -> None:
+def classes_of(total: Any, planes: int, bounds: Any, far: int, found: Any) -> None:
     """The class with the highest code, the first one of equals.
 
     Args:
         total: of planes one after the other.
         bounds: (65536,) smallest total of each code or more.
+        far: totals so far apart or farther differ in their codes.
         found: of as many pixels as a plane has, to be set.
     """
     size = total.size // planes
@@ -126,7 +127,7 @@ def classes_of(total: Any, planes: int, bounds: Any, found: Any) -> None:
             value = total[plane * size + place]
             if value > top:
                 below, best, top = top, np.int64(plane), value
-        if best:
+        if best and top - below < far:
             # Two totals may round to one code, and then the first of these classes counts.
             low, high = 0, bounds.size
             while high - low > 1:
@@ -202,9 +203,10 @@ def count_classes(
     takers: Any,
     steps: Any,
     bounds: Any,
+    far: int,
     found: Any,
 ) -> None:
-    """The same of classes that exclude each other; ``truth`` is a pixel's class, ``bounds`` as ``classes_of`` takes them."""
+    """The same of classes that exclude each other; ``truth`` is a pixel's class, ``bounds`` and ``far`` as in ``classes_of``."""
     classes, members = found.shape[3], weights.size
     for number in range(rows.size):
         start, end = starts[rows[number]], starts[rows[number] + 1]
@@ -219,7 +221,7 @@ def count_classes(
                 found[number, j, s] = 0
                 for place in range(total.size):
                     moved[place] = total[place] + steps[s] * change[place]
-                classes_of(moved, classes, bounds, decided)
+                classes_of(moved, classes, bounds, far, decided)
                 for place in range(size):
                     found[number, j, s, decided[place], 1] += 1
                     found[number, j, s, decided[place], 0] += decided[place] == true[place]

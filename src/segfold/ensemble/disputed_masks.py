@@ -31,7 +31,7 @@ def decided(pixels: Pixels, images: Images, row: int, weights: Numbers, bounds: 
         add_all(pixels.codes[members * planes * start : members * planes * end], pixels.tables, weights, total)
         if images.task.exclusive:
             classes = np.empty(end - start, np.uint8)
-            classes_of(total, planes, bounds, classes)
+            classes_of(total, planes, bounds, pixels.far * int(weights.sum()), classes)
             found.append(classes)
         else:
             found.append((total >= bounds[index]).view(np.uint8))

@@ -40,6 +40,7 @@ class Pixels:
         masks: flat, what all members agree on, nothing of any class elsewhere.
         places: flat, where in its image each disputed pixel is; none where the metric counts pixels.
         tables: M × 65536 values of the codes of each member; M × 0 where the codes are their own values.
+        far: how far apart totals of weight 1 always differ in their codes.
     """
 
     starts: Numbers
@@ -51,6 +52,7 @@ class Pixels:
     masks: npt.NDArray[Any]
     places: npt.NDArray[np.int32]
     tables: Numbers
+    far: int
 
     @property
     def groups(self) -> int:
@@ -118,6 +120,7 @@ def collect(
         masks.whole(),
         places.whole(),
         find.tables,
+        int(find.apart[0]),
     )
 
 
@@ -145,9 +148,8 @@ class _Finder:
             self.tables = np.zeros((len(members), 0), np.int64)
         else:
             self.tables = np.stack([combination.values(place, _ALL[None, None])[0, 0] for place in places])
-        if self.task.exclusive:
-            self.alone, self.apart = _apart(self.tables, combination)
-        else:
+        self.alone, self.apart = _apart(self.tables, combination)
+        if not self.task.exclusive:
             bounds = np.array([combination.bound(code, 1) for code in thresholds], np.int64)
             # Of each member and class the code from which the member alone holds a pixel for foreground.
             self.least = np.array(
@@ -223,7 +225,7 @@ class _Finder:
 
 def _apart(tables: Numbers, combination: Combination) -> tuple[Codes, Numbers]:
     """What ``split_classes`` takes: the code that each value of a member stands for, and the widest code from each one on."""
-    bounds = np.array([combination.bound(code, 1) for code in range(len(_ALL))], np.int64)
+    bounds = combination.bounds(1)
     end = int(tables.max()) + 1 if tables.size else len(_ALL)
     widths = np.diff(bounds, append=max(end, int(bounds[-1]) + 1))
     apart = np.maximum.accumulate(widths[::-1])[::-1]

@@ -1,7 +1,7 @@
 """The members of an ensemble: finished runs of one competition, and what they have predicted."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -73,6 +73,13 @@ class Entry:
             found[number] = {name: done["weights"][name] for name in names}
         return found
 
+    def fold_score(self, fold: int, names: Collection[str]) -> float | None:
+        """What a fold scored when it finished; None where that was with other sets of weights than ``names``."""
+        done = self.done[fold]
+        scored = done.get("predicted_with", self.experiment.predict.weights)
+        same = set(weights_names(scored, done["weights"], self.folder.fold(fold))) == set(names)
+        return float(done["score"]) if same else None
+
 
 @dataclass(frozen=True)
 class Predicted:
@@ -105,12 +112,9 @@ class Predicted:
     @property
     def fold_scores(self) -> list[float]:
         """What each fold scored when it finished; none where that was with other sets of weights than it predicts with."""
-        plain = self.entry.experiment.predict.weights
-        for fold, done in self.entry.done.items():
-            scored = weights_names(done.get("predicted_with", plain), done["weights"], self.entry.folder.fold(fold))
-            if set(scored) != set(self.used[fold]):
-                return []
-        return [done["score"] for done in self.entry.done.values()]
+        found = [self.entry.fold_score(fold, names) for fold, names in self.used.items()]
+        known = [score for score in found if score is not None]
+        return known if len(known) == len(found) else []
 
 
 def blend_members(
@@ -251,37 +255,6 @@ def check_sets(entries: Iterable[Entry], weights: Sequence[str] | None) -> None:
     for entry in entries:
         if weights is not None or entry.set_name is not None:
             entry.used(weights)
-
-
-def drop_copies(entries: Sequence[Entry], weights: Sequence[str] | None) -> tuple[list[Entry], list[str]]:
-    """The runs that add something to the others, and a line for each that does not.
-
-    A copy predicts with the same weights of the same folds as another one, in the same way.
-
-    Args:
-        weights: see ``Entry.used``.
-    """
-    kept, lines = list(entries), []
-    predictors = {id(entry): set(_predictors(entry, weights)) for entry in entries}
-    for entry in entries[::-1]:  # of two that are equal, the first stays
-        mine = predictors[id(entry)]
-        for other in kept:
-            if mine and other is not entry and mine <= predictors[id(other)]:
-                lines.append(f"skipped {entry.given}: a copy of {other.given}, with the same weights")
-                kept.remove(entry)
-                break
-    return kept, lines
-
-
-def _predictors(entry: Entry, weights: Sequence[str] | None) -> Iterator[tuple[Any, ...]]:
-    """What predicts, fold by fold; nothing of a run that lacks what is asked of it."""
-    manner = entry.experiment.predict.model_dump_json(exclude={"batch_size", "weights"})
-    try:
-        used = entry.used(weights)
-    except SegfoldError:
-        return
-    for number, digests in used.items():
-        yield number, tuple(sorted(digests.values())), manner
 
 
 def weighted(entries: Sequence[Entry], weights: Sequence[float] | None) -> list[Entry]:

@@ -12,6 +12,9 @@ from typing import TypeVar
 import numpy as np
 import numpy.typing as npt
 
+PIECES = 5
+"""Parts that images of fewer than three folds are cut into."""
+
 Part = TypeVar("Part")
 Choice = TypeVar("Choice")
 Score = TypeVar("Score")
@@ -43,8 +46,8 @@ def nested(
 def parts_of(ids: Sequence[str], folds: npt.ArrayLike) -> tuple[npt.NDArray[np.int64], str]:
     """The part of the nested estimate that each image belongs to, and what the parts are, for people.
 
-    The parts are the folds. Of fewer than three folds, each is cut by a hash of the id, which no order of the images
-    can change: into five parts where there is one, into three each where there are two.
+    The parts are the folds. Of fewer than three folds the ids are cut into five parts by a hash, which no order of the
+    images can change.
 
     Args:
         ids: (N,) ids.
@@ -57,10 +60,9 @@ def parts_of(ids: Sequence[str], folds: npt.ArrayLike) -> tuple[npt.NDArray[np.i
     count = int(by_fold.max()) + 1
     if count > 2:
         return by_fold, f"{count} folds"
-    pieces = 5 if count == 1 else 3
     digests = (hashlib.sha256(image_id.encode()).digest() for image_id in ids)
-    cut = np.array([int.from_bytes(digest[:4], "big") % pieces for digest in digests])
-    _, part = np.unique(by_fold * pieces + cut, return_inverse=True)
+    cut = [int.from_bytes(digest[:4], "big") % PIECES for digest in digests]
+    part = np.unique(np.array(cut, np.int64), return_inverse=True)[1]
     part, found = part.reshape(-1), int(part.max()) + 1
     if found < 2:
         return part, "too few images"

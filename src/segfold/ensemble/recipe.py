@@ -9,19 +9,22 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from annotated_types import Ge, Gt, Le, MinLen
-from pydantic import BeforeValidator, ValidationError, model_validator
+from pydantic import AfterValidator, BeforeValidator, StringConstraints, ValidationError, model_validator
 
 from segfold.ensemble.axes import Axis
 from segfold.ensemble.choice import Choice
+from segfold.ensemble.combine import ALL, COMBINATIONS, MEAN, Combination
 from segfold.ensemble.members import Entry, Predicted
 from segfold.ensemble.search import Scores
 from segfold.ensemble.wanted import NO_EMPTY, NO_THRESHOLD, can_be_taken
 from segfold.errors import SegfoldError
+from segfold.metrics import MeanScore
 from segfold.post import POST, Decision, Decisions
 from segfold.schema import Settings, Weight, named_map, problems
 from segfold.tasks import Task
 from segfold.yaml_file import read_yaml, yaml_text
 
+_LONG = 1 << 22  # characters of a distribution
 _STEPS = named_map("steps", POST)
 _HEAD = """\
 # What turns the stored predictions of some runs into masks, fitted on what they predicted out of fold:
@@ -54,6 +57,13 @@ def _known(values: Any) -> Any:
     return {name: checked[name].model_dump() for name in values if name in checked}
 
 
+def _combined(name: str) -> str:
+    if name not in COMBINATIONS:
+        near = difflib.get_close_matches(name, COMBINATIONS, n=1, cutoff=0.0)[0]
+        raise ValueError(f"expected one of {', '.join(COMBINATIONS)} (nearest: {near})")
+    return name
+
+
 Threshold = Annotated[float, Gt(0), Le(1)]
 Steps = Annotated[dict[str, dict[str, Any]], BeforeValidator(_known)]
 
@@ -80,6 +90,26 @@ class RecipeClass(Settings):
         return self
 
 
+class RecipeStrategy(Settings):
+    """A way to weigh the runs that was tried for a recipe.
+
+    Attributes:
+        weights: of each run that it takes.
+        plain: score at a threshold of one half.
+        tuned: with the threshold and what costs nothing beside it chosen on the images that they are scored on.
+        nested: weights and choice made on the other parts, scored on each part.
+        gain: of the nested masks over those of the best run alone, its standard error, and the probability that it is one.
+        seconds: that predicting the test set takes.
+    """
+
+    weights: dict[str, float]
+    plain: MeanScore
+    tuned: MeanScore
+    nested: MeanScore | None = None
+    gain: tuple[float, float, float] | None = None
+    seconds: float | None = None
+
+
 class Recipe(Settings):
     """What a recipe file holds.
 
@@ -88,6 +118,9 @@ class Recipe(Settings):
         competition: its name.
         members: runs by their names.
         combine: how they are combined: ``mean`` is the weighted mean of their probabilities.
+        fitted: of a rank mean, the distribution of each member's out-of-fold probabilities.
+        weighed: how the weights were found.
+        strategies: the ways to weigh the runs that were tried for it.
         threshold: probability from which a pixel is foreground; None where each class has its own, or the most probable
             one is taken.
         steps: post steps by name with their settings, in the order in which they are taken.
@@ -100,13 +133,24 @@ class Recipe(Settings):
     format: Literal[1]
     competition: str
     members: Annotated[dict[str, RecipeMember], MinLen(1)]
-    combine: Literal["mean"] = "mean"
+    combine: Annotated[str, AfterValidator(_combined)] = MEAN.name
+    weighed: str | None = None
     threshold: Threshold | None = 0.5
     steps: Steps = {}  # noqa: RUF012
     tried: dict[str, list[Any]] = {}  # noqa: RUF012
     classes: dict[str, RecipeClass] = {}  # noqa: RUF012
     scores: Scores | None = None
     scored: str | None = None
+    strategies: dict[str, RecipeStrategy] = {}  # noqa: RUF012
+    fitted: dict[str, Annotated[str, StringConstraints(max_length=_LONG)]] = {}  # noqa: RUF012
+
+    @model_validator(mode="after")
+    def _combined_as_fitted(self) -> "Recipe":
+        if self.combine == "rank":
+            missing = [name for name in (ALL, *self.members) if name not in self.fitted]
+            if missing:
+                raise ValueError(f"combine is rank, and fitted lacks {missing[0]}; fit the recipe anew")
+        return self
 
     def decisions(self, task: Task, source: str = "recipe") -> Decisions:
         """Thresholds and post steps of a competition's classes.
@@ -151,6 +195,8 @@ class Recipe(Settings):
         """Hash of what its scores depend on; the order of the members is not among it, that of the steps is."""
         members = {name: member.model_dump(mode="json") for name, member in self.members.items()}
         made: list[Any] = [members, self.combine, self.threshold, list(self.steps.items())]
+        if self.fitted:
+            made.append(self.fitted)
         if by_class := self.settings.get("classes"):
             made.append(
                 [[name, each["threshold"], list(each["steps"].items())] for name, each in sorted(by_class.items())]
@@ -162,11 +208,17 @@ class Recipe(Settings):
         if self.scored == self.digest:
             return self
         classes = {name: each.model_copy(update={"scores": None}) for name, each in self.classes.items()}
-        return self.model_copy(update={"classes": classes, "scores": None, "scored": None})
+        return self.model_copy(update={"classes": classes, "scores": None, "scored": None, "strategies": {}})
 
 
-def recipe_of(competition: str, members: Sequence[Predicted], choice: Choice) -> Recipe:
-    """The recipe of members and what was chosen for them."""
+def recipe_of(
+    competition: str, members: Sequence[Predicted], choice: Choice, combination: Combination = MEAN, **kept: Any
+) -> Recipe:
+    """The recipe of members and what was chosen for them.
+
+    Args:
+        kept: other attributes of the recipe.
+    """
     shared = choice.shared
     recipe = Recipe(
         format=1,
@@ -185,6 +237,9 @@ def recipe_of(competition: str, members: Sequence[Predicted], choice: Choice) ->
         tried={} if shared is None else _tried(shared.axes),
         classes={name: _class(choice, name) for name in choice.class_scores},
         scores=choice.scores,
+        combine=combination.name,
+        fitted=combination.fitted_of([member.entry.label for member in members]),
+        **kept,
     )
     return recipe.model_copy(update={"scored": recipe.digest})
 
@@ -205,8 +260,9 @@ def _tried(axes: Sequence[Axis]) -> dict[str, list[Any]]:
 def recipe_text(recipe: Recipe, path: Path) -> str:
     """YAML text of a recipe for a file at ``path``; ``read_recipe`` gives the same recipe back."""
     values = recipe.model_dump(mode="json")
-    if not recipe.classes:
-        del values["classes"]
+    for name in ("classes", "fitted", "strategies", "weighed"):
+        if not values[name]:
+            del values[name]
     for each in values.get("classes", {}).values():
         for empty in [key for key, value in each.items() if not value and not (key == "steps" and each["threshold"])]:
             del each[empty]

@@ -26,7 +26,13 @@ class _Point(NamedTuple):
     weights: tuple[int, ...]
 
 
-def simplex(disputed: Disputed, rows: Numbers | None = None, restarts: int = 4, seed: int = 0) -> list[float]:
+def simplex(
+    disputed: Disputed,
+    rows: Numbers | None = None,
+    restarts: int = 4,
+    seed: int = 0,
+    among: Sequence[int] | None = None,
+) -> list[float]:
     """The best weights that a pattern search from several starts finds.
 
     A blend's score is piecewise constant in the weights, so no slope leads uphill. The search polls instead: each member in
@@ -39,6 +45,7 @@ def simplex(disputed: Disputed, rows: Numbers | None = None, restarts: int = 4, 
         rows: images to choose on; None for all.
         restarts: random points that are searched from, the best of 16 times as many; 0 for none.
         seed: of the random points.
+        among: members that may weigh anything; None for all.
 
     Returns:
         (M,) weights in whole hundredths, which count exactly; or ones where the chosen members count alike.
@@ -47,11 +54,15 @@ def simplex(disputed: Disputed, rows: Numbers | None = None, restarts: int = 4, 
         Hooke and Jeeves, "Direct search" solution of numerical and statistical problems, J. ACM 1961; Kolda, Lewis and
         Torczon, Optimization by direct search, SIAM Review 2003.
     """
-    search = _Search(disputed, rows)
     count = len(disputed.names)
-    drawn = _distinct(_random(count, _DRAWN * restarts, seed))
+    members = list(range(count)) if among is None else sorted(among)
+    search = _Search(disputed, rows, members)
+    drawn = _distinct(_random(members, count, _DRAWN * restarts, seed))
     random = sorted((search.point(weights) for weights in drawn), reverse=True)[:restarts]
-    fixed = [_rounded(np.ones(count)), *(_rounded(each) for each in np.eye(count)), _rounded(greedy(disputed, rows))]
+    alone = np.eye(count)[members]
+    price = 1 - alone.sum(axis=0)
+    selected = greedy(disputed, rows, costs=price.tolist(), budget=0.0)
+    fixed = [_rounded(alone.sum(axis=0)), *(_rounded(each) for each in alone), _rounded(selected)]
     starts = [*(search.point(weights) for weights in _distinct(fixed)), *random]
     begun = sorted({search.round(start) for start in starts}, reverse=True)
     best = max(search.climb(point) for point in begun[:FINALISTS])
@@ -61,8 +72,8 @@ def simplex(disputed: Disputed, rows: Numbers | None = None, restarts: int = 4, 
 class _Search:
     """Scores and climbs on some images."""
 
-    def __init__(self, disputed: Disputed, rows: Numbers | None) -> None:
-        self.disputed, self.rows = disputed, rows
+    def __init__(self, disputed: Disputed, rows: Numbers | None, members: Sequence[int]) -> None:
+        self.disputed, self.rows, self.members = disputed, rows, members
 
     def point(self, weights: Sequence[int]) -> _Point:
         return _point(self.disputed.score(weights, self.rows), weights)
@@ -84,7 +95,7 @@ class _Search:
         """The best that comes of one member's offers."""
         has = point.weights[giver]
         steps = [*(step for step in PATTERN if step < has), has]
-        takers = [member for member in range(len(point.weights)) if member != giver]
+        takers = [member for member in self.members if member != giver]
         if not takers:
             return point
         scores = self.disputed.exchanged(point.weights, giver, takers, steps, self.rows)
@@ -121,13 +132,13 @@ def _rounded(weights: Iterable[float]) -> tuple[int, ...]:
     return tuple(found.tolist())
 
 
-def _random(members: int, count: int, seed: int) -> list[tuple[int, ...]]:
+def _random(members: Sequence[int], size: int, count: int, seed: int) -> list[tuple[int, ...]]:
     """Points of two members or a few, spread evenly over the simplex of these."""
     rng = np.random.default_rng(seed)
     found = []
     for _ in range(count):
-        weights = np.zeros(members)
-        used = rng.choice(members, min(members, int(rng.integers(2, _FEW + 1))), replace=False)
+        weights = np.zeros(size)
+        used = rng.choice(members, min(len(members), int(rng.integers(2, _FEW + 1))), replace=False)
         weights[used] = rng.dirichlet(np.ones(len(used)))
         found.append(_rounded(weights))
     return found

@@ -81,6 +81,7 @@ class Host:
             SegfoldError: no client, no token, or no way to Kaggle.
         """
         self.slug, self.seconds, self.instead = slug, seconds, instead
+        self._has_room = False
         self.client = client or open_client(instead, seconds)
         if not hasattr(self.client, "competition_get_submission_limits"):
             raise SegfoldError(f"Kaggle's client is too old to send submissions with: run `{INSTALL}`, {instead}")
@@ -99,6 +100,7 @@ class Host:
                 raise self._failed(error, "the limits") from error
             return None
         limits = Limits(found.num_today, found.num_total, found.num_allowed_now, found.limited_by_total)
+        self._has_room = limits.left > 0
         return limits if limits.total or limits.left or limits.today else None
 
     def listed(self) -> list[Listed]:
@@ -205,12 +207,11 @@ class Host:
         page = f"https://www.kaggle.com/c/{self.slug}"
         rules = f"its rules are not accepted ({page}/rules)"
         slug = f"the slug {self.slug} in the competition file is wrong"
-        late = "it is over and takes no late submissions"
+        late = "the competition is over and takes no late submissions"
         if status == 403:
             return f"{rules}, {slug}, or {late}"
-        return (
-            f"the day's submissions are used up, {late}, the file is not as {page}/overview/evaluation says, or {rules}"
-        )
+        used_up = "" if self._has_room else "the day's submissions are used up, "
+        return f"{used_up}{late}, the file is not as {page}/overview/evaluation says, or {rules}"
 
 
 def _upload_state(name: str) -> Any:

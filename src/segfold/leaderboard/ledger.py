@@ -159,8 +159,11 @@ def note_written(home: Path, csv: Path, competition: str) -> Submission:
         "recipe": _below(home, recipe) if manifest and recipe.exists() else None,
     }
     known = find_submission(home, digest)
-    if known is not None and _after(known, {"event": "written", "time": known.written, **fields}) == known:
-        return known
+    if known is not None:
+        same = _after(known, {"event": "written", "time": known.written, **fields}) == known
+        # Of two files with the same content the first is the submission, for as long as it is there.
+        if same or (known.file != fields["file"] and _is_there(home, known)):
+            return known
     return note(home, digest, "written", **fields)
 
 
@@ -203,6 +206,11 @@ def _below(home: Path, path: Path) -> str:
     """As the ledger names files: relative to the working folder where they lie in it."""
     full, root = path.resolve(), home.resolve()
     return str(full.relative_to(root) if full.is_relative_to(root) else full)
+
+
+def _is_there(home: Path, known: Submission) -> bool:
+    path = home / known.file
+    return path.is_file() and checksum(path) == known.sha256
 
 
 def _manifest(csv: Path, digest: str) -> dict[str, Any]:

@@ -73,6 +73,10 @@ def upload(
         )
     check_message(message)
     known = note_written(home, csv, competition.name)
+    if known.competition != competition.name:
+        raise SegfoldError(
+            f"{csv} is for {known.competition}, not for {competition.name}: say --competition {known.competition}"
+        )
     if known.state == "rejected":
         raise SegfoldError(f"Kaggle took {csv} on {known.sent} and rejected it ({known.problem}): mend it first")
     if known.state == "scored":

@@ -101,6 +101,11 @@ class RunFolder:
     def environment_path(self) -> Path:
         return self.path / "environment.json"
 
+    @property
+    def soup_path(self) -> Path:
+        """Of which runs the weights are means; absent where they were trained."""
+        return self.path / "soup.json"
+
     def fold(self, number: int) -> FoldFolder:
         return FoldFolder(self.path / f"fold{number}")
 

@@ -19,11 +19,13 @@ def begun(folder: RunFolder) -> bool:
 
 
 def check_same_experiment(folder: RunFolder, experiment: Experiment) -> None:
-    """Refuses a folder that holds a run which other settings trained.
+    """Refuses a folder that holds a run which other settings trained, or one that nothing trained.
 
     Raises:
         SegfoldError: names the settings.
     """
+    if folder.soup_path.exists():
+        raise SegfoldError(f"{folder.path} holds means of other runs' weights, which are not trained; {ANEW}")
     if not begun(folder):
         return
     try:

@@ -12,15 +12,13 @@ import numpy as np
 
 from segfold.competition import Competition
 from segfold.data.images import ImageSet
-from segfold.ensemble import check_same_folds
-from segfold.ensemble.fit import fit_decisions
+from segfold.ensemble.combine import MEAN, Combination
+from segfold.ensemble.contribution import Contribution
 from segfold.ensemble.members import Predicted, blend_members
-from segfold.ensemble.recipe import Recipe, recipe_of, recipe_text
-from segfold.ensemble.wanted import Wanted
+from segfold.ensemble.recipe import Recipe, recipe_text
 from segfold.errors import SegfoldError
 from segfold.inference.stored import PIPELINE, prediction_meta
 from segfold.layouts.ids import one_form
-from segfold.observer import SILENT, Observer
 from segfold.post import Decisions, Seen
 from segfold.submission.check import shapes_by_id, submission_problems
 from segfold.submission.forms import form_of, image_ids, sample_order
@@ -31,9 +29,21 @@ RUNS_IN_A_NAME = 4
 LONGEST_NAME = 150
 """Bytes of a submission's name, to which a suffix and a temporary file's marks are added."""
 
-_ASKED = ("use", "weights", "threshold", "min_area", "gate", "steps", "recipe", "mixed_folds", "fast")
+_ASKED = (
+    "use",
+    "weights",
+    "combine",
+    "budget",
+    "threshold",
+    "min_area",
+    "gate",
+    "steps",
+    "recipe",
+    "mixed_folds",
+    "fast",
+)
 """Options that the manifest records as they were given."""
-_DECIDED = ("use", "weights", "threshold", "min_area", "gate", "steps", "mixed_folds", "fast")
+_DECIDED = ("use", "weights", "combine", "budget", "threshold", "min_area", "gate", "steps", "mixed_folds", "fast")
 """Options that a recipe has decided already."""
 
 
@@ -42,7 +52,10 @@ class SubmissionOptions:
     """What a user may fix or allow.
 
     Attributes:
-        weights: of each usable run in the order shown; None for equal ones.
+        weights: of each usable run in the order shown, or how to find them (``segfold.ensemble.strategies.METHODS``); None for
+            what is best by its nested score.
+        combine: how runs are combined, see ``segfold.ensemble.combine``.
+        budget: seconds that predicting the test set may take; None for no bound.
         use: named sets of weights of every run; None for each run's ``predict.weights``.
         competition: use the runs of this one only.
         fast: take runs of ``fast=true`` along with others.
@@ -56,10 +69,13 @@ class SubmissionOptions:
         without_train: apply the recipe where the training images are not, or are not to be read: nobody checks then
             that the runs were trained on them.
         mixed_folds: allow runs of different fold files.
+        dry_run: show what would be submitted, predict nothing of the test set, and write nothing.
         device: to predict on, as ``machine.device``.
     """
 
-    weights: Sequence[float] | None = None
+    weights: Sequence[float] | str | None = None
+    combine: str = "mean"
+    budget: float | None = None
     use: Sequence[str] | None = None
     competition: str | None = None
     fast: bool = False
@@ -72,6 +88,7 @@ class SubmissionOptions:
     recipe: Path | None = None
     without_train: bool = False
     mixed_folds: bool = False
+    dry_run: bool = False
     device: str = "auto"
 
     def check(self) -> None:
@@ -90,41 +107,39 @@ class SubmissionOptions:
             raise SegfoldError(f"--recipe says all that {named} would: leave it out, or change {self.recipe}")
 
 
+@dataclass(frozen=True, eq=False)
+class Contributions:
+    """What each run is to an ensemble.
+
+    Attributes:
+        names: of all M runs that were given.
+        adds: of each that the ensemble takes, see ``segfold.ensemble.contribution.leave_one_out``.
+        correlation: M×M, of the probabilities; None where it was not asked for.
+        disagreement: M×M, share of the pixels that two runs decide differently; None where it was not asked for.
+    """
+
+    names: Sequence[str]
+    adds: Sequence[Contribution]
+    correlation: np.ndarray | None
+    disagreement: np.ndarray | None
+
+
 @dataclass(frozen=True)
 class Submitted:
     """A submission and what it was made of.
 
     Attributes:
+        written: None of a dry run.
         empty_truth: share of empty masks in the training set, of every image and class; None without that set.
+        contributions: what each run adds, and how alike they are; None where that was not looked at.
     """
 
-    written: Written
+    written: Written | None
     competition: Competition
     members: Sequence[Predicted]
     recipe: Recipe
     empty_truth: float | None
-
-
-def fit_recipe(
-    members: Sequence[Predicted],
-    competition: Competition,
-    train: ImageSet,
-    test: ImageSet,
-    options: SubmissionOptions,
-    observer: Observer = SILENT,
-) -> Recipe:
-    """The recipe for some members, chosen on their out-of-fold blend.
-
-    Args:
-        observer: told of images that a run has not predicted out of fold, and of the search.
-
-    Raises:
-        SegfoldError: runs of different fold files, options that do not fit.
-    """
-    mixed = _mixed_folds(members, options)
-    wanted = Wanted(options.threshold, options.min_area, options.gate, options.steps)
-    choice = fit_decisions(members, competition, train, test, wanted, mixed, observer)
-    return recipe_of(competition.name, members, choice)
+    contributions: Contributions | None = None
 
 
 def write_blend(
@@ -153,13 +168,14 @@ def write_blend(
     decisions = recipe.decisions(competition.task, "recipe" if options.recipe is None else str(options.recipe))
     written = write_submission(
         home / "submissions" / f"{_stem(options, members, suffix)}{suffix}",
-        _masks(members, [one_form(name) for name in ids], decisions, test),
+        _masks(members, [one_form(name) for name in ids], decisions, test, recipe),
         competition,
         order,
         lambda file: submission_problems(file, competition, shapes),
         {
             "recipe": _digest(members, recipe, test),
             "members": [_member_record(member) for member in members],
+            "combine": recipe.combine,
             **recipe.settings,
             "asked": {name: str(value) if isinstance(value, Path) else value for name, value in asked.items()},
             "mixed_folds": options.mixed_folds and (scores is None or scores.nested is None),
@@ -172,11 +188,15 @@ def write_blend(
         Taken.REPLACE if options.force else Taken.REFUSE if options.name else Taken.RENAME,
         lambda path: recipe_text(recipe, recipe_path(path).relative_to(home)),
     )
-    empty = None
-    if train is not None:
-        assert train.areas is not None
-        empty = float(np.mean(train.areas[:, list(competition.task.rows)] == 0))
-    return Submitted(written, competition, members, recipe, empty)
+    return Submitted(written, competition, members, recipe, empty_share(train, competition))
+
+
+def empty_share(train: ImageSet | None, competition: Competition) -> float | None:
+    """Share of empty masks in the training set, of every image and class; None without that set."""
+    if train is None:
+        return None
+    assert train.areas is not None
+    return float(np.mean(train.areas[:, list(competition.task.rows)] == 0))
 
 
 def _trained_on(members: Sequence[Predicted]) -> str | None:
@@ -226,24 +246,16 @@ def _digest(members: Sequence[Predicted], recipe: Recipe, test: ImageSet) -> str
     ]
     texts = sorted(json.dumps(member, sort_keys=True) for member in blended)
     made: list[Any] = [texts, recipe.threshold, list(recipe.steps.items())]
+    if recipe.combine != MEAN.name:
+        made.append([recipe.combine, recipe.fitted])
     if by_class := recipe.settings.get("classes"):
         made.append([[name, each["threshold"], list(each["steps"].items())] for name, each in sorted(by_class.items())])
     return hashlib.sha256(json.dumps(made).encode()).hexdigest()
 
 
-def _mixed_folds(members: Sequence[Predicted], options: SubmissionOptions) -> bool:
-    """Whether the members' folds differ, where that is allowed."""
-    try:
-        check_same_folds([member.oof for member in members])
-    except SegfoldError as error:
-        if not options.mixed_folds:
-            raise SegfoldError(f"{error}, or allow it with --mixed-folds") from None
-        return True
-    return False
-
-
 def _masks(
-    members: Sequence[Predicted], order: Sequence[str], decisions: Decisions, test: ImageSet
+    members: Sequence[Predicted], order: Sequence[str], decisions: Decisions, test: ImageSet, recipe: Recipe
 ) -> Iterator[tuple[str, np.ndarray]]:
-    for blended, row in zip(blend_members(members, "test", order), test.position(order)):
+    combined = Combination(recipe.combine, decisions.task, recipe.fitted)
+    for blended, row in zip(blend_members(members, "test", order, combined), test.position(order)):
         yield blended.id, decisions(blended.codes, Seen(partial(test.images.__getitem__, row), blended.nonempty))
