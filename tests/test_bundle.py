@@ -11,15 +11,23 @@ import numpy as np
 import pytest
 
 from bundled import make_recipe, mount, run_notebook, same_host
+from made_run import made_run
 from segfold import road
-from segfold.bundling.applying import apply
+from segfold.bundling.applying import apply, predict_share
+from segfold.bundling.contents import competition_files, read_applied
 from segfold.bundling.making import BundleOptions, TimeLimit, bundle_recipe
+from segfold.bundling.mounted import lay_out, link_data
 from segfold.bundling.pace import Pace
 from segfold.bundling.packing import MANIFEST, check_files, read_manifest
+from segfold.competition import load_competition
+from segfold.data.images import load_split
 from segfold.ensemble.recipe import read_recipe
 from segfold.errors import SegfoldError
-from segfold.files import write_json
+from segfold.files import read_json, write_json
+from segfold.observer import Observer
+from segfold.store import Shard
 from segfold.submission.blended import SubmissionOptions
+from small_project import make_project
 from tiny_competition import write_image
 
 RECIPE = Path("submissions/ours.recipe.yaml")
@@ -155,3 +163,54 @@ def test_a_damaged_weight_is_named(home: Path, bundle: Path, tmp_path: Path) -> 
 def test_a_taken_name_is_refused(home: Path, options: BundleOptions, bundle: Path) -> None:
     with pytest.raises(SegfoldError, match=r"ours.zip is there already: replace it with --force"):
         bundle_recipe(RECIPE, BundleOptions(host=options.host), home)
+
+
+class Lines(Observer):
+    """Keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def say(self, text: str) -> None:
+        self.lines.append(text)
+
+
+def test_shares_of_several_gpus_are_the_whole(
+    home: Path, bundle: Path, expected: dict[str, str], tmp_path: Path
+) -> None:
+    root, scratch = mount(home, tmp_path / "input"), tmp_path / "scratch"
+    scratch.mkdir()
+    lay_out(bundle, scratch)
+    link_data(load_competition("small", scratch), root, scratch)
+    assert [predict_share(scratch, Shard(number, 2)) for number in (1, 2)] == [1, 1]
+    told = Lines()
+    assert dict(rows(apply(bundle, tmp_path / "input", tmp_path, scratch, told).path)) == expected
+    assert not [line for line in told.lines if line.startswith("predicting")]
+
+
+def test_a_recipe_is_applied_without_the_training_images(home: Path, expected: dict[str, str], tmp_path: Path) -> None:
+    shutil.copytree(home, tmp_path / "home", ignore=shutil.ignore_patterns("cache", "train", "train.csv"))
+    options = SubmissionOptions(recipe=RECIPE, name="alone", without_train=True)
+    made = road.submit((), options, tmp_path / "home")
+    assert dict(rows(made.written.path)) == expected and made.empty_truth is None
+    before = read_json(home / "submissions/expected.json")
+    assert made.written.manifest["data"] == before["data"] and made.written.manifest["recipe"] == before["recipe"]
+    with pytest.raises(SegfoldError, match=r"^--without-train applies a recipe: name it with --recipe FILE"):
+        road.submit([tmp_path / "home/runs/small"], SubmissionOptions(without_train=True), tmp_path / "home")
+
+
+def test_hidden_tables_are_scaled_as_those_of_the_training(tmp_path: Path) -> None:
+    home = make_project(tmp_path)
+    path = home / "configs/competitions/small.yaml"
+    path.write_text(path.read_text() + "tables: {depth: {file: depths.csv, column: z}}\n")
+    names = sorted({each.stem for each in (home / "data/small").glob("*/images/*.png")})
+    table = home / "data/small/depths.csv"
+    table.write_text("\n".join(["id,z", *(f"{name},{50 + row}" for row, name in enumerate(names))]) + "\n")
+    made_run(home, "deep", "input.channels=[image,depth]")
+    road.submit([home / "runs/deep"], SubmissionOptions(name="deep"), home)
+    files = competition_files(read_applied(Path("submissions/deep.recipe.yaml"), home).entries, home)
+    text = files["configs/competitions/small.yaml"]
+    assert isinstance(text, bytes)
+    path.write_bytes(text)
+    table.write_text(table.read_text().replace(",50\n", ",-900\n"))
+    assert load_split(load_competition("small", home), "test", home).limits == {"depth": (50, 49 + len(names))}

@@ -21,8 +21,9 @@ from segfold.predicting import machine_on
 from segfold.store import Cost, open_store
 
 ENOUGH = 3.0
-"""Seconds of measuring a network, loading its first images apart."""
-_MOST = 256  # images that a network is measured on
+"""Seconds of measuring a network."""
+_MOST = 256  # images that a network is measured on at a time
+_PASSES = 5
 SPARE = 0.9
 """Share of a limit that images may take: reading them, starting, and writing masks need the rest."""
 
@@ -102,11 +103,13 @@ def _seconds_an_image(entry: Entry, images: ImageSet, device: str) -> float:
 
     count = min(len(images), manner.batch_size)
     taken(count)  # what comes once: kernels are chosen, memory is got
-    seconds = taken(count)
-    while seconds < ENOUGH and count < min(_MOST, len(images)):
-        count = min(4 * count, _MOST, len(images))
+    found, spent = [], 0.0
+    while spent < ENOUGH and len(found) < _PASSES:
         seconds = taken(count)
-    return seconds / count
+        found.append(seconds / count)
+        spent += seconds
+        count = min(4 * count, _MOST, len(images))
+    return min(found)  # of passes that other processes disturb, the one that they disturbed least
 
 
 def check_fits(pace: Pace, images: int, limit: float, slower: float = 1.0) -> float:
