@@ -105,6 +105,9 @@ def test_scores_are_those_of_plain_numpy(home: Path) -> None:
     mean = np.floor(sum(codes.astype(np.int64) for _, codes, _, _ in found.values()) / 3 + 0.5)
     assert made["equal"]["nested"]["mean"] == pytest.approx(score(mean >= 32768, truth).mean(), abs=1e-6)
     assert made["equal"]["plain"]["mean"] == made["equal"]["nested"]["mean"]
+    alone = recipe(home, "all")["alone"]
+    for name, values in each.items():
+        assert alone[name.removeprefix("runs/")]["nested"]["mean"] == pytest.approx(values.mean(), abs=1e-6)
     part, _ = parts_of(ids, folds)
     nested = np.zeros(len(ids))
     for number in range(3):

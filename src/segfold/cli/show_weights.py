@@ -20,12 +20,11 @@ def strategy_table(console: Console, recipe: Recipe) -> None:
     for name in ("at 0.50", "tuned", "nested ± se", "over the best run", "p", *(["predicts in"] if timed else [])):
         table.add_column(name, justify="right", no_wrap=name not in ("over the best run", "predicts in"))
     chosen = (recipe.weighed or "").partition(":")[0]
+    for number, (name, tried) in enumerate(recipe.alone.items(), 1):
+        table.add_row(name, "", *_scores(tried, timed), end_section=number == len(recipe.alone))
     for name, tried in recipe.strategies.items():
-        nested = "–" if tried.nested is None else str(tried.nested)
-        row = [name, weights_text(tried), f"{tried.plain.mean:.4f}", f"{tried.tuned.mean:.4f}", nested, *_gain(tried)]
-        if timed:
-            row.append("not measured" if tried.seconds is None else duration(tried.seconds))
-        table.add_row(*row, style="bold" if name == chosen else "")
+        style = "bold" if name == chosen else ""
+        table.add_row(name, weights_text(tried), *_scores(tried, timed), style=style)
     console.print(table)
     if chosen:
         print(f"chosen: {METHODS[chosen]}" + _why(recipe, chosen))
@@ -37,10 +36,11 @@ def contribution_tables(console: Console, found: Contributions) -> None:
         table = Table(title="what each run adds to the others, at 0.50", title_justify="left")
         for name in ("run", "weight", "adds", "p"):
             table.add_column(name, justify="left" if name == "run" else "right")
+        whole = sum(each.weight for each in found.adds)
         for each in found.adds:
             if each.adds is not None:
                 gain = f"{each.adds.difference:+.4f} ± {each.adds.standard_error:.4f}"
-                table.add_row(each.name, f"{each.weight:.2f}", gain, f"{each.adds.probability:.2f}")
+                table.add_row(each.name, f"{each.weight / whole:.2f}", gain, f"{each.adds.probability:.2f}")
         console.print(table)
     for title, matrix, form in (
         ("correlation of the probabilities", found.correlation, ".3f"),
@@ -62,12 +62,16 @@ def weights_text(tried: RecipeStrategy) -> str:
     return ", ".join(f"{label} {weight / whole:.2f}" for label, weight in ordered)
 
 
-def _gain(tried: RecipeStrategy) -> tuple[str, str]:
-    """Of the nested masks over those of the best run alone, and the probability that it is one."""
-    if tried.gain is None:
-        return "", ""
-    difference, error, probability = tried.gain
-    return f"{difference:+.4f} ± {error:.4f}", f"{probability:.2f}"
+def _scores(tried: RecipeStrategy, timed: bool) -> list[str]:
+    """Cells of the table behind the weights."""
+    nested = "–" if tried.nested is None else str(tried.nested)
+    cells = [f"{tried.plain.mean:.4f}", f"{tried.tuned.mean:.4f}", nested, "", ""]
+    if tried.gain is not None:
+        difference, error, probability = tried.gain
+        cells[3:] = [f"{difference:+.4f} ± {error:.4f}", f"{probability:.2f}"]
+    if timed:
+        cells.append("not measured" if tried.seconds is None else duration(tried.seconds))
+    return cells
 
 
 def _why(recipe: Recipe, chosen: str) -> str:

@@ -121,6 +121,7 @@ class Recipe(Settings):
         fitted: of a rank mean, the distribution of each member's out-of-fold probabilities.
         weighed: how the weights were found.
         strategies: the ways to weigh the runs that were tried for it.
+        alone: what each run scores by itself.
         threshold: probability from which a pixel is foreground; None where each class has its own, or the most probable
             one is taken.
         steps: post steps by name with their settings, in the order in which they are taken.
@@ -142,6 +143,7 @@ class Recipe(Settings):
     scores: Scores | None = None
     scored: str | None = None
     strategies: dict[str, RecipeStrategy] = {}  # noqa: RUF012
+    alone: dict[str, RecipeStrategy] = {}  # noqa: RUF012
     fitted: dict[str, Annotated[str, StringConstraints(max_length=_LONG)]] = {}  # noqa: RUF012
 
     @model_validator(mode="after")
@@ -208,7 +210,9 @@ class Recipe(Settings):
         if self.scored == self.digest:
             return self
         classes = {name: each.model_copy(update={"scores": None}) for name, each in self.classes.items()}
-        return self.model_copy(update={"classes": classes, "scores": None, "scored": None, "strategies": {}})
+        return self.model_copy(
+            update={"classes": classes, "scores": None, "scored": None, "strategies": {}, "alone": {}}
+        )
 
 
 def recipe_of(
@@ -260,7 +264,7 @@ def _tried(axes: Sequence[Axis]) -> dict[str, list[Any]]:
 def recipe_text(recipe: Recipe, path: Path) -> str:
     """YAML text of a recipe for a file at ``path``; ``read_recipe`` gives the same recipe back."""
     values = recipe.model_dump(mode="json")
-    for name in ("classes", "fitted", "strategies", "weighed"):
+    for name in ("classes", "fitted", "strategies", "alone", "weighed"):
         if not values[name]:
             del values[name]
     for each in values.get("classes", {}).values():

@@ -206,6 +206,12 @@ class Judge:
             raise self._nothing_fits()
         return found
 
+    def alone(self, member: int, name: str) -> Strategy:
+        """What one run scores alone."""
+        weights = _shortest(self.weighing.alone(member))
+        by_part = dict.fromkeys(self.parts, weights)
+        return self._strategy(name, weights, by_part, self.nested_features(by_part), None)
+
     def _strategy(
         self, name: str, weights: Weights, by_part: Mapping[int, Weights], nested: Floats | None, gain: Paired | None
     ) -> Strategy:

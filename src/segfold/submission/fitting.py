@@ -13,7 +13,7 @@ from segfold.ensemble.disputed import Disputed
 from segfold.ensemble.fit import Blends, OofSource, oof_source
 from segfold.ensemble.members import Predicted
 from segfold.ensemble.recipe import Recipe, RecipeStrategy, recipe_of
-from segfold.ensemble.strategies import EQUAL, METHODS, SINGLE, Costs, Judge, Strategy, Weighing, best_of
+from segfold.ensemble.strategies import EQUAL, FEW, METHODS, SINGLE, Costs, Judge, Strategy, Weighing, best_of
 from segfold.ensemble.wanted import Wanted
 from segfold.errors import SegfoldError
 from segfold.metrics import ScoreSums
@@ -79,6 +79,9 @@ def fit_recipe(
         parts if len(parts) > 1 else [],
     )
     strategies = judge.strategies(names, observer)
+    labels = [member.entry.label for member in members]
+    shown = options.dry_run or len(members) <= FEW
+    alone = [judge.alone(number, label) for number, label in enumerate(labels)] if shown else []
     chosen = best_of(strategies) if options.weights is None else _asked(strategies, options)
     blends.forget()
     observer.note("choosing threshold and post steps")
@@ -88,7 +91,7 @@ def fit_recipe(
         assert found is not None
         scores = replace(choice.scores, nested=ScoreSums.of(found).score(competition.scorer))
         choice = replace(choice, scores=scores)
-    fitted = _fitted(source, chosen.weights, choice, strategies, chosen)
+    fitted = _fitted(source, chosen.weights, choice, strategies, chosen, alone)
     return replace(fitted, contributions=_contributions(disputed, source, chosen.weights, options.dry_run))
 
 
@@ -128,6 +131,7 @@ def _fitted(
     choice: Choice,
     strategies: Sequence[Strategy] = (),
     chosen: Strategy | None = None,
+    alone: Sequence[Strategy] = (),
 ) -> FittedRecipe:
     given = chosen is None
     members = [member for member in source.weighed(weights) if given or member.entry.weight]
@@ -139,6 +143,7 @@ def _fitted(
         source.combination,
         weighed=None if chosen is None else f"{chosen.name}: {METHODS[chosen.name]}",
         strategies={each.name: _recorded(each, labels) for each in strategies},
+        alone={each.name: _recorded(each, labels) for each in alone},
     )
     return FittedRecipe(recipe, members, list(strategies), source)
 
