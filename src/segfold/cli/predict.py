@@ -14,7 +14,9 @@ from segfold.paths import user_path
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("runs", nargs="+", type=user_path, metavar="RUN", help="run folders, such as runs/*")
+    parser.add_argument(
+        "runs", nargs="+", type=user_path, metavar="RUN", help="run folders, such as runs/*, or runs/a@swa: a named set"
+    )
     parser.add_argument(
         "--split",
         choices=("oof", "test", "both"),

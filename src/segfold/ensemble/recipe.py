@@ -317,6 +317,7 @@ def members_of(recipe: Recipe, entries: Sequence[Entry], source: str) -> tuple[l
                 label=name,
                 weight=member.weight,
                 named=dict(member.weights),
+                set_name=None,
             )
         )
     used = {entry.folder.path for entry in found}
