@@ -19,7 +19,8 @@ from segfold.ensemble.members import (
     nothing_left,
     weighted,
 )
-from segfold.ensemble.recipe import Recipe, members_of, read_recipe
+from segfold.ensemble.recipe import Recipe, read_recipe
+from segfold.ensemble.recipe_runs import members_of
 from segfold.errors import SegfoldError
 from segfold.observer import SILENT, Observer
 from segfold.paths import user_path

@@ -8,7 +8,8 @@ import segfold
 from segfold.competition import Competition, data_folder
 from segfold.data.tables import number_ranges
 from segfold.ensemble.members import Entry, find_entries
-from segfold.ensemble.recipe import Recipe, members_of, read_recipe, recipe_text
+from segfold.ensemble.recipe import Recipe, read_recipe, recipe_text
+from segfold.ensemble.recipe_runs import members_of
 from segfold.errors import SegfoldError
 from segfold.paths import user_path
 from segfold.runs.folder import RunFolder

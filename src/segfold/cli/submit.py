@@ -16,7 +16,12 @@ from segfold.paths import user_name, user_path
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--ensemble", nargs="+", default=[], type=user_path, metavar="RUN", help="run folders, such as runs/*"
+        "--ensemble",
+        nargs="+",
+        default=[],
+        type=user_path,
+        metavar="RUN",
+        help="run folders, such as runs/*, or one set of weights of a run, such as runs/a@swa",
     )
     parser.add_argument(
         "--recipe", type=user_path, metavar="FILE", help="apply a recipe.yaml to its runs instead of choosing anew"
