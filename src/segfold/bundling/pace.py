@@ -103,7 +103,8 @@ def _seconds_an_image(entry: Entry, images: ImageSet, device: str) -> float:
 
     count = min(len(images), manner.batch_size)
     taken(count)  # what comes once: kernels are chosen, memory is got
-    found, spent = [], 0.0
+    found: list[float] = []
+    spent = 0.0
     while spent < ENOUGH and len(found) < _PASSES:
         seconds = taken(count)
         found.append(seconds / count)
