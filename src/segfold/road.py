@@ -21,6 +21,7 @@ from segfold.environment import environment
 from segfold.errors import SegfoldError
 from segfold.files import write_atomic, write_json
 from segfold.gathering import gather
+from segfold.leaderboard import note_written
 from segfold.locks import Lock
 from segfold.machine import device_name
 from segfold.observer import SILENT, Observer
@@ -185,6 +186,8 @@ def submit(
 ) -> Submitted:
     """Blend finished runs into a checked CSV with its manifest and recipe; what is not predicted yet is predicted.
 
+    The ledger notes what was written.
+
     Args:
         paths: run folders, and whatever else ``runs/*`` matches; none: those of the recipe.
 
@@ -202,4 +205,6 @@ def submit(
         return Submitted(None, competition, members, recipe, empty_share(gathered.given, competition), adds)
     members = gathered.with_tests(members, observer)
     made = write_blend(members, competition, gathered.given, test, recipe, options, home)
+    assert made.written is not None
+    note_written(home, made.written.path, competition.name)
     return replace(made, contributions=adds)

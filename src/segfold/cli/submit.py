@@ -94,7 +94,7 @@ def run(arguments: argparse.Namespace) -> int:
     from segfold import road
     from segfold.cli.progress import Progress
     from segfold.cli.show import submission_tables
-    from segfold.leaderboard import UploadOptions, check_message, note_written, upload
+    from segfold.leaderboard import UploadOptions, check_message, upload
     from segfold.stopping import Stopping
     from segfold.submission.blended import SubmissionOptions
 
@@ -113,7 +113,6 @@ def run(arguments: argparse.Namespace) -> int:
         if made.written is None:
             return 0
         csv, competition = made.written.path, made.competition
-        note_written(HOME, csv, competition.name)
         if arguments.upload:
             terms = UploadOptions() if arguments.wait is None else UploadOptions(wait=arguments.wait)
             upload(csv, competition, HOME, arguments.message or "", progress, terms)
