@@ -48,7 +48,8 @@ def names(home: Path) -> set[str]:
 
 def test_a_second_try_does_not_replace_the_first(home: Path) -> None:
     """Other weights, another threshold: three submissions of the same runs, and each has its manifest."""
-    tries = [[], ["--threshold", "0.7"], ["--weights", "1", "3"]]
+    alike = ["--weights", "equal"]
+    tries = [alike, [*alike, "--threshold", "0.7"], ["--weights", "1", "3"]]
     contents = []
     for extra in tries:
         before = names(home) if contents else set()
@@ -105,7 +106,9 @@ def test_a_chosen_name_is_kept_for_what_has_it(home: Path, capsys: pytest.Captur
 
 
 def test_the_manifest_holds_all_that_decides_the_csv(home: Path) -> None:
-    assert submit("runs/one", "runs/two", "--use", "model", "--min-area", "3", "--name", "used") == 0
+    assert (
+        submit("runs/one", "runs/two", "--use", "model", "--weights", "equal", "--min-area", "3", "--name", "used") == 0
+    )
     manifest = read_json(home / "submissions/used.json")
     done = read_json(home / "runs/one/fold1/done.json")
     one, two = manifest["members"]
@@ -113,7 +116,9 @@ def test_the_manifest_holds_all_that_decides_the_csv(home: Path) -> None:
     assert one["tta"] == ["identity", "hflip"] and two["weight"] == 1
     assert manifest["asked"] == {
         "use": ["model"],
-        "weights": None,
+        "weights": "equal",
+        "combine": "mean",
+        "budget": None,
         "threshold": None,
         "min_area": 3,
         "gate": None,
