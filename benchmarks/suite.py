@@ -19,6 +19,7 @@ BENCHMARKS: dict[str, tuple[str, ...]] = {
     "rle": ("rle-encode-101", "rle-decode-101", "rle-encode-1024", "rle-decode-1024"),
     "metric": ("metric",),
     "greedy_selection": ("greedy-selection",),
+    "ensembling": ("ensembling", "ensembling-speed", "ensembling-memory", "ensembling-growth"),
     "prediction": ("prediction", "prediction-default"),
     "memory": ("memory", "memory-growth"),
     "tiles": ("tiles", "tiles-cache"),

@@ -158,6 +158,30 @@ def test_members_for_the_memory_benchmark_blend(tmp_path: Path, capsys: pytest.C
     assert 0 < base <= peak
 
 
+def test_the_road_to_a_submission_equals_its_peer(tmp_path: Path) -> None:
+    pytest.importorskip("skimage")
+    from benchmarks import ensembling
+
+    ensembling.make_members(tmp_path, 5, 2, 3)
+    ensembling.check(tmp_path, 3, 4)
+
+
+def test_a_plain_ensemble_by_hand(tmp_path: Path) -> None:
+    pytest.importorskip("skimage")
+    from benchmarks.peers import plain_ensemble
+
+    truth = np.array([[[1, 1, 0, 0], [0, 0, 0, 0]]], np.uint8)
+    members = [
+        np.array([[[60000, 60000, 0, 0], [0, 0, 0, 40000]]], np.uint16),
+        np.array([[[60000, 50000, 0, 0], [0, 0, 0, 30000]]]),
+    ]
+    scores, best = plain_ensemble.submitted(members, truth, [0.5, 0.9], [0, 2], ["a"], tmp_path / "a.csv")
+    # Two of three pixels, IoU 2/3, but the lone one is too small; then one of two, IoU 1/2, which is too small too.
+    np.testing.assert_allclose(scores, [[0.4, 1.0], [0.0, 0.0]])
+    assert best == (0, 1) and (tmp_path / "a.csv").read_text() == "id,rle_mask\na,1 1 3 1\n"
+    assert plain_ensemble.runs(np.ones((2, 2), np.uint8)) == "1 4" and plain_ensemble.runs(np.zeros((2, 2))) == ""
+
+
 def test_kinds_of_work() -> None:
     from benchmarks.profile import OTHER, by_kind
 

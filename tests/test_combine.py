@@ -63,20 +63,18 @@ def test_a_blend_is_its_formula(tmp_path, name, weights):
 
 
 def test_ranks_are_those_of_scipy_turned_back_by_all_members_together(tmp_path):
-    """A blend's code is the lowest that as large a share of all members' pixels reaches or stays below."""
+    """A blend's code is that of the pixel that has the mean rank among all members' pixels."""
     members, codes = made(tmp_path, 2)
     flat = [np.concatenate([each[name].ravel() for name in IDS]).astype(int) for each in codes]
     ranks = [(rankdata(each) - 0.5) / each.size for each in flat]  # ties get the middle one
-    share = (2 * ranks[0] + ranks[1]) / 3
     together = np.sort(np.concatenate(flat))
-    expected = together[np.minimum((share * together.size).astype(int), together.size - 1)]
+    place = ((2 * ranks[0] + ranks[1]) / 3 * together.size).astype(int)
     ranked = combination("rank", members, IDS)
     found = np.concatenate([each.codes.ravel() for each in blend(members, [2, 1], IDS, ranked)]).astype(int)
     # Each of the 65,536 codes counts as a pixel of 2**29 more, here about one of the 9,600.
-    near = np.searchsorted(together, expected)
-    low, high = together[np.maximum(near - 3, 0)], together[np.minimum(near + 3, together.size - 1)]
+    low, high = (together[np.clip(place + step, 0, together.size - 1)] for step in (-3, 3))
     assert ((low <= found) & (found <= high)).all()
-    assert (found == expected).mean() > 0.99
+    assert (np.abs(found - together[place]) <= 32).mean() > 0.95
 
 
 def test_a_confident_member_and_a_timid_one_weigh_alike_in_ranks(tmp_path):

@@ -61,10 +61,29 @@ def test_sweep_refuses_grids_it_cannot_take(arguments):
         Sweep(*arguments)
 
 
-def test_a_large_image_is_swept_in_less_memory_with_the_same_counts(monkeypatch):
+def test_an_image_of_more_pixels_than_32_bits_number_has_the_same_counts(monkeypatch):
     thresholds = [threshold_code(value) for value in THRESHOLDS]
     codes, truth = smooth(4), (smooth(13) > HALF).astype(np.uint8)
     inter, area, truth_area = Sweep(thresholds, AREAS)(codes, truth)
-    monkeypatch.setattr("segfold.ensemble.sweep._LARGE", 0)
-    less = Sweep(thresholds, AREAS)(codes, truth)
-    assert np.array_equal(less[0], inter) and np.array_equal(less[1], area) and less[2] == truth_area
+    monkeypatch.setattr("segfold.ensemble.sweep._SHORT", 0)
+    longer = Sweep(thresholds, AREAS)(codes, truth)
+    assert np.array_equal(longer[0], inter) and np.array_equal(longer[1], area) and longer[2] == truth_area
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 9), (9, 1), (2, 300), (0, 4)])
+def test_narrow_images(shape):
+    """Rows of one pixel, and a plane that reaches the highest threshold from border to border."""
+    rng = np.random.default_rng(0)
+    truth = rng.integers(0, 2, shape, np.uint8)
+    for codes in (rng.choice(np.array([0, 100, 60_000], np.uint16), shape), np.full(shape, 65535, np.uint16)):
+        inter, area, _ = Sweep([50, 50_000], [0, 3])(codes, truth)
+        expected_inter, expected_area = by_hand(codes, truth, [50, 50_000], [0, 3]) if codes.size else (0, 0)
+        assert np.array_equal(inter, np.broadcast_to(expected_inter, inter.shape))
+        assert np.array_equal(area, np.broadcast_to(expected_area, area.shape))
+
+
+def test_every_code_may_be_a_threshold():
+    codes, truth = smooth(1), (smooth(2) > HALF).astype(np.uint8)
+    inter, area, _ = Sweep(range(65536), [0])(codes, truth)
+    for found, of in ((area, codes.ravel()), (inter, codes[truth > 0])):
+        assert np.array_equal(found[:, 0], np.bincount(of, minlength=65536)[::-1].cumsum()[::-1])

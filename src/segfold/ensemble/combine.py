@@ -8,7 +8,7 @@ votes, which know two codes).
 import base64
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
-from functools import cache
+from functools import cache, cached_property
 from typing import Any
 
 import numba
@@ -28,6 +28,7 @@ ALL = "*"
 """In ``Combination.fitted``: the distribution of all members together, which mean ranks are turned back by."""
 
 _BINS = TOP + 1
+_STEPS = 1 << 16  # of a table that makes finding a code short
 _NAT = 1 << 26  # values of a logarithm of 1
 _PIXELS = 1 << 29  # of a distribution, once it is scaled: twice as many, times the weights, still add up in 64 bits
 FINEST = 1 << 40
@@ -46,6 +47,7 @@ class Combination:
             the most probable class.
         fitted: what a recipe must keep to combine in the same way again, text by member; of ranks alone.
         finest: the largest ``whole`` for which sums fit into 64 bits.
+        by_pixel: whether a value is of its own code alone, so that codes may have any shape.
     """
 
     def __init__(self, name: str, task: Task = FOREGROUND, fitted: Mapping[str, str] | None = None) -> None:
@@ -63,10 +65,10 @@ class Combination:
         self.name, self.task = name, task
         self.fitted = dict(fitted or {}) if name == "rank" else {}
         self.finest = FINEST if name in ("mean", "vote") else _FINEST
-        self._of_planes = name == "vote" and task.exclusive
+        self.by_pixel = not (name == "vote" and task.exclusive)
         self._places: dict[str, int] = {}
         self._tables: Sequence[Values] = ()
-        self._edges: Values | None = None
+        self._edges: Values | None = None  # the least value of each code
         if name == "rank":
             if ALL not in self.fitted:
                 raise SegfoldError("the recipe lacks what a mean of ranks is fitted to; fit it anew")
@@ -80,6 +82,13 @@ class Combination:
         elif name != "mean":
             values, self._edges = _logarithms(name == "logits" and not task.exclusive)
             self._tables = [values]
+
+    @cached_property
+    def _start(self) -> Values:
+        """The code of the lowest value in each of equal steps from the lowest edge to the highest."""
+        assert self._edges is not None
+        steps = np.linspace(self._edges[1], self._edges[TOP], _STEPS + 1)
+        return np.asarray(np.searchsorted(self._edges[1:_BINS], steps, side="right"), np.int64)
 
     def fitted_of(self, members: Iterable[str]) -> dict[str, str]:
         """What a recipe of some of the members must keep."""
@@ -113,7 +122,7 @@ class Combination:
 
     def add(self, total: Values, member: int, codes: Codes, weight: int) -> None:
         """Adds ``weight`` times ``values(member, codes)`` to C×H×W ``total``."""
-        if self._of_planes:
+        if not self.by_pixel:
             total += (weight * TOP) * self.task.planes(self.task.decided(codes, ()))
         elif self.name == "mean":
             _add(total.reshape(-1), np.ascontiguousarray(codes).reshape(-1), weight)
@@ -129,9 +138,13 @@ class Combination:
             whole: sum of the weights, at most ``finest``.
         """
         self._check(whole)
+        found = np.empty(total.shape, np.uint16)
+        totals = np.ascontiguousarray(total).reshape(-1)
         if self._edges is None:
-            return ((2 * total + whole) // (2 * whole)).astype(np.uint16)
-        return np.searchsorted(self._edges[1:_BINS] * whole, total, side="right").astype(np.uint16)
+            _divide(totals, whole, found.reshape(-1))
+        else:
+            _look_up(totals, whole, self._edges, self._start, found.reshape(-1))
+        return found
 
     def bound(self, code: int, whole: int) -> int:
         """The smallest total whose code is ``code`` or more, for codes from 1."""
@@ -242,6 +255,37 @@ def _add(total: Any, codes: Any, weight: Any) -> None:
 def _add_looked_up(total: Any, codes: Any, table: Any, weight: Any) -> None:
     for place in range(codes.size):
         total[place] += weight * table[codes[place]]
+
+
+@numba.njit(nogil=True, cache=True)
+def _divide(total: Any, whole: Any, found: Any) -> None:
+    """The whole number that is nearest to ``total / whole``, the upper one of two."""
+    once = 1.0 / whole
+    for place in range(total.size):
+        # Dividing whole numbers takes ten times as long; what rounding does to the quotient is mended by the rest.
+        quotient = np.int64(total[place] * once + 0.5)
+        rest = 2 * (total[place] - quotient * whole)
+        found[place] = quotient + (rest >= whole) - (rest < -whole)
+
+
+@numba.njit(nogil=True, cache=True)
+def _look_up(total: Any, whole: Any, edges: Any, start: Any, found: Any) -> None:
+    """The largest code whose edge is at most ``total / whole``."""
+    lowest, steps = edges[1], start.size - 1
+    scale = steps / (edges[TOP] - lowest) / whole
+    begin = np.float64(lowest) * whole
+    for place in range(total.size):
+        step = np.int64((total[place] - begin) * scale)
+        # A step to each side, for the place may be rounded into the next one.
+        low = start[min(max(step - 1, 0), steps)] if step > 0 else 0
+        high = start[min(step + 2, steps)] if step >= 0 else start[0]
+        while low < high:
+            middle = (low + high + 1) // 2
+            if edges[middle] * whole <= total[place]:
+                low = middle
+            else:
+                high = middle - 1
+        found[place] = low
 
 
 @numba.njit(nogil=True, cache=True)

@@ -11,6 +11,7 @@ from segfold.ensemble.axes import Axis
 from segfold.ensemble.blend import Member, common_ids
 from segfold.ensemble.choice import Choice, Grid, choose
 from segfold.ensemble.evidence import Images
+from segfold.ensemble.kept import Kept
 from segfold.ensemble.members import Predicted, blend_members
 from segfold.ensemble.nested import parts_of
 from segfold.ensemble.wanted import Wanted
@@ -69,7 +70,7 @@ def oof_evidence(
         fold_of = members[0].oof.fold_of
         part, named = parts_of(ids, [fold_of[name] for name in ids])
     images = Images(
-        lambda: blend_members(members, "oof", ids),
+        Kept(lambda: blend_members(members, "oof", ids)),
         lambda name: masks[position[name]],
         lambda name: train.images[position[name]],
         dict(zip(ids, part.tolist())),

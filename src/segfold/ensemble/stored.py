@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +13,20 @@ from segfold.store.mean import Probabilities
 Rows = tuple[int, int]
 Stored = tuple[Probabilities, int]
 """A store, and the row of an image in it."""
+
+
+class Group(NamedTuple):
+    """Some of several images, in one store.
+
+    Attributes:
+        store: that predicts them.
+        rows: of these images in it.
+        places: of these images among all that were asked for.
+    """
+
+    store: Probabilities
+    rows: list[int]
+    places: list[int]
 
 
 class Member(Protocol):
@@ -41,6 +55,13 @@ class Member(Protocol):
 
         Raises:
             KeyError: the member does not predict it.
+        """
+
+    def groups(self, ids: Sequence[str]) -> Iterable[Group]:
+        """Where the predictions of several images are, store by store.
+
+        Raises:
+            KeyError: the member does not predict one of them.
         """
 
     def nonempty_sum(self, image_id: str) -> int | None:
@@ -83,6 +104,13 @@ class OofMember:
     def stored(self, image_id: str) -> Sequence[Stored]:
         store = self.stores[self.fold_of[image_id]]
         return [(store, store.rows[image_id])]
+
+    def groups(self, ids: Sequence[str]) -> Iterable[Group]:
+        folds = [self.fold_of[image_id] for image_id in ids]
+        for fold in dict.fromkeys(folds):
+            places = [place for place, its_fold in enumerate(folds) if its_fold == fold]
+            rows = self.stores[fold].rows
+            yield Group(self.stores[fold], [rows[ids[place]] for place in places], places)
 
     def nonempty_sum(self, image_id: str) -> int | None:
         store = self.stores[self.fold_of[image_id]]
@@ -135,6 +163,12 @@ class TestMember:
 
     def stored(self, image_id: str) -> Sequence[Stored]:
         return [(store, store.rows[image_id]) for store in self.stores.values()]
+
+    def groups(self, ids: Sequence[str]) -> Iterable[Group]:
+        places = list(range(len(ids)))
+        for store in self.stores.values():
+            rows = store.rows
+            yield Group(store, [rows[image_id] for image_id in ids], places)
 
     def nonempty_sum(self, image_id: str) -> int | None:
         total = 0

@@ -26,6 +26,9 @@ class Probabilities(Protocol):
     def codes(self, row: int) -> npt.NDArray[np.uint16]:
         """C×H×W codes."""
 
+    def codes_of(self, rows: Sequence[int]) -> npt.NDArray[np.uint16]:
+        """Codes of several images, one after the other in one array."""
+
     def code_rows(self, row: int, top: int, bottom: int) -> npt.NDArray[np.uint16]:
         """C×h×W codes of the rows from ``top`` to ``bottom``."""
 
@@ -54,14 +57,20 @@ class MeanStore:
         """C×H×W codes, rounded half up."""
         return self._mean(store.codes(row) for store in self.stores)
 
+    def codes_of(self, rows: Sequence[int]) -> npt.NDArray[np.uint16]:
+        """Codes of several images, one after the other in one array, rounded half up."""
+        return self._mean(store.codes_of(rows) for store in self.stores)
+
     def code_rows(self, row: int, top: int, bottom: int) -> npt.NDArray[np.uint16]:
         """C×h×W codes of the rows from ``top`` to ``bottom``, rounded half up."""
         return self._mean(store.code_rows(row, top, bottom) for store in self.stores)
 
     def _mean(self, codes: Iterable[npt.NDArray[np.uint16]]) -> npt.NDArray[np.uint16]:
-        count = len(self.stores)
-        total = sum((part.astype(np.int64) for part in codes), np.int64(0))
-        return np.asarray((2 * total + count) // (2 * count), np.uint16)
+        first, *others = codes
+        total, count = first.astype(np.uint32), len(self.stores)
+        for part in others:
+            total += part
+        return ((2 * total + count) // (2 * count)).astype(np.uint16)
 
     def nonempty(self, row: int) -> int | None:
         """Rounded mean of the stores' codes; None where one has none."""

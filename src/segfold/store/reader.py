@@ -15,6 +15,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from io import FileIO
 from pathlib import Path
 from typing import Any
 
@@ -100,6 +101,23 @@ class ProbabilityStore:
         row = range(len(self))[row]
         return self._read(row, np.empty(self.shapes[row], "<u2"), [int(self.table.offsets[row])])
 
+    def codes_of(self, rows: Sequence[int]) -> npt.NDArray[np.uint16]:
+        """Codes of several images, one after the other in one array, with few calls where they are stored in this order.
+
+        Raises:
+            SegfoldError: the file is shorter than its table says.
+        """
+        places, sizes = self.table.offsets[rows], self.table.sizes[rows]
+        begins = np.flatnonzero(np.concatenate([[True], places[1:] != places[:-1] + sizes[:-1]]))
+        codes = np.empty(int(sizes.sum()), "<u2")
+        ends = np.add.reduceat(sizes, begins)
+        with self.path.open("rb", buffering=0) as file:
+            filled = 0
+            for first, place, size in zip(begins.tolist(), places[begins].tolist(), ends.tolist()):
+                self._fill(file, rows[first], codes[filled : filled + size], place)
+                filled += size
+        return codes.astype(np.uint16, copy=False)
+
     def code_rows(self, row: int, top: int, bottom: int) -> npt.NDArray[np.uint16]:
         """C×h×W codes of some rows of one image, a fresh array: ``codes(row)[:, top:bottom]``, and nothing else is read.
 
@@ -122,16 +140,18 @@ class ProbabilityStore:
         # Opened anew each time: a big ensemble has more stores than a process may hold open files.
         with self.path.open("rb", buffering=0) as file:
             for place, part in zip(places, codes.reshape(len(places), -1), strict=True):
-                file.seek(place * codes.itemsize)
-                view = part.view(np.uint8).data
-                while view.nbytes:
-                    count = file.readinto(view)
-                    if not count:
-                        raise SegfoldError(
-                            f"{self.path} ends inside image {self.ids[row]}; delete it to predict it anew"
-                        )
-                    view = view[count:]
+                self._fill(file, row, part, place)
         return codes.astype(np.uint16, copy=False)
+
+    def _fill(self, file: FileIO, row: int, codes: npt.NDArray[np.uint16], place: int) -> None:
+        """Reads what stands at a place; ``row`` is the image that it begins with."""
+        file.seek(place * codes.itemsize)
+        view = codes.view(np.uint8).data
+        while view.nbytes:
+            count = file.readinto(view)
+            if not count:
+                raise SegfoldError(f"{self.path} ends inside image {self.ids[row]}; delete it to predict it anew")
+            view = view[count:]
 
     def probability(self, row: int) -> npt.NDArray[np.float32]:
         """C×H×W probabilities of one image."""

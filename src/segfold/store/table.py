@@ -19,6 +19,7 @@ class StoreTable:
         ids: (N,) texts in the order of the store, which says nothing about the order of any other store.
         shapes: (N, 3) channels, height and width.
         offsets: (N,) place of each image's first code.
+        sizes: (N,) how many codes each image has.
     """
 
     def __init__(self, text: str) -> None:
@@ -26,7 +27,8 @@ class StoreTable:
         numbers = np.array([row[1:] for row in rows], np.int64).reshape(-1, 4)
         self.ids = np.array([row[0] for row in rows], object)
         self.shapes, self.offsets = numbers[:, 1:], numbers[:, 0]
-        for shared in (self.ids, self.shapes, self.offsets):
+        self.sizes = self.shapes.prod(axis=1)
+        for shared in (self.ids, self.shapes, self.offsets, self.sizes):
             shared.flags.writeable = False
 
     @cached_property
