@@ -241,3 +241,31 @@ def test_a_big_ensemble_needs_few_open_files(tmp_path):
         assert len(list(blend([TestMember(str(n), {0: one}) for n, one in enumerate(made)], None, ["c"]))) == 1
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def test_one_large_image_is_held_at_a_time(tmp_path, monkeypatch):
+    """Small ones are worked on ahead; of large ones none before the last one was taken."""
+    shapes = dict.fromkeys("abcdef", (1, 4, 5))
+    one, codes = store(tmp_path, list("abcdef"), 0, shapes)
+    blending = sys.modules["segfold.ensemble.blend"]
+    monkeypatch.setattr(blending, "_TOGETHER", 20)
+    monkeypatch.setattr(blending, "cores", lambda: 2)
+    asked = []
+    monkeypatch.setattr(TestMember, "groups", counted(TestMember.groups, asked))
+    for chunk, ahead in ((20, 1), (60, 3)):
+        monkeypatch.setattr(blending, "_CHUNK", chunk)
+        asked.clear()
+        for taken, found in enumerate(blend([TestMember("r", {0: one})], None, "abcdef"), start=1):
+            assert np.array_equal(found.codes, codes[found.id])
+            assert len(asked) <= taken - 1 + ahead
+        assert asked == [[name] for name in "abcdef"]
+
+
+def counted(groups, asked):
+    """The same, which notes what it was asked for."""
+
+    def noting(self, ids):
+        asked.append(list(ids))
+        return groups(self, ids)
+
+    return noting

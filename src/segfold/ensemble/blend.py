@@ -130,17 +130,18 @@ class _Batch:
 
 
 def _in_turn(blend: "_Blend", ids: Iterable[str]) -> Iterator[Blended]:
-    """The images in order; the next ones are worked on while one is taken."""
+    """The images in order; the next ones are worked on while one is taken, but for large ones, of which one is held."""
     threads = cores()
     pool = ThreadPoolExecutor(threads)
-    waiting: deque[Future[list[Blended]]] = deque()
+    waiting: deque[tuple[int, Future[list[Blended]]]] = deque()
     try:
         for batch in blend.batches(ids):
-            waiting.append(pool.submit(blend.of, batch))
-            if len(waiting) > threads:
-                yield from waiting.popleft().result()
+            codes = int(batch.shapes.prod(axis=1).sum())
+            while waiting and (len(waiting) > threads or codes + sum(ahead for ahead, _ in waiting) > _CHUNK):
+                yield from waiting.popleft()[1].result()
+            waiting.append((codes, pool.submit(blend.of, batch)))
         while waiting:
-            yield from waiting.popleft().result()
+            yield from waiting.popleft()[1].result()
     finally:
         pool.shutdown(cancel_futures=True)
 
