@@ -46,14 +46,15 @@ def test_many_members_gain_on_every_start_and_the_search_finds_the_same_again(tm
     assert sum(found) == pytest.approx(1) or set(found) == {0.0, 1.0}
 
 
-def test_no_exchange_of_a_hundredth_scores_more(tmp_path: Path) -> None:
-    made = oof_set(tmp_path, metric="iou", members=5, noise=lambda member: 0.5, sides=[(24, 24)])
+def test_no_small_exchange_scores_more(tmp_path: Path) -> None:
+    made = oof_set(tmp_path, metric="iou", members=8, noise=lambda member: 0.5, sides=[(24, 24)])
     scored = Disputed.of(made.members, made.ids, made.images)
     found = [round(100 * weight) for weight in simplex(scored, restarts=0)]
-    for giver in range(5):
+    for giver in range(8):
         if found[giver]:
-            takers = [member for member in range(5) if member != giver]
-            assert scored.exchanged(found, giver, takers, [1]).max() <= scored.score(found)
+            takers = [member for member in range(8) if member != giver]
+            steps = [step for step in (1, 2, 4, 8) if step <= found[giver]]
+            assert scored.exchanged(found, giver, takers, steps).max() <= scored.score(found)
 
 
 def test_only_the_given_images_are_chosen_on(tmp_path: Path) -> None:
