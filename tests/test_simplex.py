@@ -80,3 +80,12 @@ def test_of_equal_scores_it_takes_the_fewest_members_and_then_equal_weights(tmp_
 def test_one_member_has_all_the_weight(tmp_path: Path) -> None:
     made = oof_set(tmp_path, members=1)
     assert simplex(Disputed.of(made.members, made.ids, made.images)) == [1.0]
+
+
+def test_only_the_members_that_may_weigh_anything_do(tmp_path: Path) -> None:
+    """What is found among some members is what is found where there are no others."""
+    made = oof_set(tmp_path, members=4)
+    among = simplex(Disputed.of(made.members, made.ids, made.images), among=[2, 1])
+    assert among[0] == among[3] == 0
+    some = Disputed.of(made.members[1:3], made.ids, made.images)
+    assert some.score(among[1:3]) == some.score(simplex(some))

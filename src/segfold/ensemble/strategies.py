@@ -35,6 +35,8 @@ METHODS = {
 STEPS, BAGS, RESTARTS = 20, 5, 4
 FEW = 6
 """Members up to which a bag, a random half of them, would leave out too much to choose from."""
+MANY = 8
+"""Members beyond which the search on the simplex, whose time grows with their square, keeps to those that greedy selection takes most."""
 
 
 @dataclass(frozen=True)
@@ -138,12 +140,13 @@ class Weighing:
         return greedy(self.disputed, rows, STEPS, bags, self.seed, seconds, self.costs.budget)
 
     def _simplex(self, rows: npt.NDArray[np.int64]) -> Sequence[float] | None:
-        if self.costs.budget is None:
-            return simplex(self.disputed, rows, RESTARTS, self.seed)
-        chosen = self._greedy(rows)
-        if chosen is None:
-            return None
-        among = [member for member, weight in enumerate(chosen) if weight]
+        among = None
+        if self.costs.budget is not None or self.members > MANY:
+            chosen = self._greedy(rows)
+            if chosen is None:
+                return None
+            ordered = sorted(range(self.members), key=lambda member: -chosen[member])
+            among = [member for member in ordered[:MANY] if chosen[member]]
         return simplex(self.disputed, rows, RESTARTS, self.seed, among)
 
 

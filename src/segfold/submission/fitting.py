@@ -16,7 +16,7 @@ from segfold.ensemble.recipe import Recipe, RecipeStrategy, recipe_of
 from segfold.ensemble.strategies import EQUAL, FEW, METHODS, SINGLE, Costs, Judge, Strategy, Weighing, best_of
 from segfold.ensemble.wanted import Wanted
 from segfold.errors import SegfoldError
-from segfold.metrics import ScoreSums
+from segfold.metrics import CountMetric, Metric, ScoreSums
 from segfold.observer import SILENT, Observer
 from segfold.submission.blended import Contributions, SubmissionOptions
 
@@ -59,7 +59,7 @@ def fit_recipe(
     wanted = Wanted(options.threshold, options.min_area, options.gate, options.steps)
     source = oof_source(members, competition, train, mixed, observer, options.combine)
     blends = Blends(source, test, wanted)
-    names = _ways(members, options)
+    names = _ways(members, options, competition.scorer, observer)
     costs = Costs(
         [None if each.seconds_an_image is None else each.seconds_an_image * len(test) for each in members],
         options.budget,
@@ -114,7 +114,7 @@ def _contributions(disputed: Disputed, source: OofSource, weights: Sequence[floa
     return Contributions(disputed.names, adds, alike, disagreement(disputed))
 
 
-def _ways(members: Sequence[Predicted], options: SubmissionOptions) -> list[str]:
+def _ways(members: Sequence[Predicted], options: SubmissionOptions, metric: Metric, observer: Observer) -> list[str]:
     """The ways to weigh the runs that are to be tried; none where there is nothing to weigh."""
     if isinstance(options.weights, str):
         if options.weights not in METHODS:
@@ -122,7 +122,14 @@ def _ways(members: Sequence[Predicted], options: SubmissionOptions) -> list[str]
         return list(dict.fromkeys([SINGLE, options.weights])) if len(members) > 1 else []
     if options.weights is not None or len(members) == 1:
         return []
-    return [SINGLE, EQUAL] if options.mixed_folds else list(METHODS)
+    if not isinstance(metric, CountMetric):
+        observer.say(
+            "weights are not searched for, as the metric sees whole masks and each try takes long: "
+            "ask for it with --weights greedy or --weights simplex"
+        )
+    elif not options.mixed_folds:
+        return list(METHODS)
+    return [SINGLE, EQUAL]
 
 
 def _fitted(
