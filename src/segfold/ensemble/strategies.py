@@ -36,7 +36,7 @@ STEPS, BAGS, RESTARTS = 20, 5, 4
 FEW = 6
 """Members up to which a bag, a random half of them, would leave out too much to choose from."""
 MANY = 8
-"""Members beyond which the search on the simplex, whose time grows with their square, keeps to those that greedy selection takes most."""
+"""Members beyond which the simplex, whose search grows with their square, keeps to those that greedy selection takes most."""
 
 
 @dataclass(frozen=True)
