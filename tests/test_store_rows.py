@@ -150,3 +150,22 @@ def test_a_large_image_needs_the_memory_of_a_strip(tmp_path):
             tracemalloc.stop()
     assert peak < 24e6
     assert open_store(tmp_path, "oof", META) is not None
+
+
+@pytest.mark.parametrize("rows", [[0, 1, 2, 3, 4], [3, 0, 1, 2, 2, 4], [2], []])
+def test_several_images_are_read_as_one_by_one(tmp_path, rows):
+    stores = [write(tmp_path / str(seed), seed=seed) for seed in range(3)]
+    for store in (stores[0], MeanStore(stores)):
+        each = [store.codes(row).ravel() for row in rows]
+        found = store.codes_of(rows)
+        assert found.dtype == np.uint16 and np.array_equal(found, np.concatenate([np.empty(0, np.uint16), *each]))
+
+
+def test_several_images_of_a_file_that_is_cut_are_refused(tmp_path):
+    store = write(tmp_path)
+    with store.path.open("r+b") as file:
+        file.truncate(store.path.stat().st_size - 2)
+    assert store.codes_of([0, 1]).size == 22
+    for rows in ([0, 4], range(5)):
+        with pytest.raises(SegfoldError, match="ends inside image NA"):
+            store.codes_of(list(rows))

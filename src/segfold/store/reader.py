@@ -101,7 +101,7 @@ class ProbabilityStore:
             SegfoldError: the file is shorter than its table says.
         """
         row = range(len(self))[row]
-        return self._read(row, np.empty(self.shapes[row], "<u2"), [int(self.table.offsets[row])])
+        return self._read(np.empty(self.shapes[row], "<u2"), [int(self.table.offsets[row])])
 
     def codes_of(self, rows: Sequence[int]) -> npt.NDArray[np.uint16]:
         """Codes of several images, one after the other in one array, with few calls where they are stored in this order.
@@ -109,14 +109,16 @@ class ProbabilityStore:
         Raises:
             SegfoldError: the file is shorter than its table says.
         """
+        if not rows:
+            return np.empty(0, np.uint16)
         places, sizes = self.table.offsets[rows], self.table.sizes[rows]
         begins = np.flatnonzero(np.concatenate([[True], places[1:] != places[:-1] + sizes[:-1]]))
         codes = np.empty(int(sizes.sum()), "<u2")
         ends = np.add.reduceat(sizes, begins)
         with self.path.open("rb", buffering=0) as file:
             filled = 0
-            for first, place, size in zip(begins.tolist(), places[begins].tolist(), ends.tolist()):
-                self._fill(file, rows[first], codes[filled : filled + size], place)
+            for place, size in zip(places[begins].tolist(), ends.tolist()):
+                self._fill(file, codes[filled : filled + size], place)
                 filled += size
         return codes.astype(np.uint16, copy=False)
 
@@ -135,24 +137,26 @@ class ProbabilityStore:
         if not 0 <= top <= bottom <= height:
             raise IndexError(f"rows {top} to {bottom} of {height}")
         places = [int(self.table.offsets[row]) + (channel * height + top) * width for channel in range(channels)]
-        return self._read(row, np.empty((channels, bottom - top, width), "<u2"), places)
+        return self._read(np.empty((channels, bottom - top, width), "<u2"), places)
 
-    def _read(self, row: int, codes: npt.NDArray[np.uint16], places: Sequence[int]) -> npt.NDArray[np.uint16]:
+    def _read(self, codes: npt.NDArray[np.uint16], places: Sequence[int]) -> npt.NDArray[np.uint16]:
         """Fills an array with pieces of the file that begin at these places, in codes, and are of equal length."""
         # Opened anew each time: a big ensemble has more stores than a process may hold open files.
         with self.path.open("rb", buffering=0) as file:
             for place, part in zip(places, codes.reshape(len(places), -1), strict=True):
-                self._fill(file, row, part, place)
+                self._fill(file, part, place)
         return codes.astype(np.uint16, copy=False)
 
-    def _fill(self, file: FileIO, row: int, codes: npt.NDArray[np.uint16], place: int) -> None:
-        """Reads what stands at a place; ``row`` is the image that it begins with."""
+    def _fill(self, file: FileIO, codes: npt.NDArray[np.uint16], place: int) -> None:
+        """Reads what stands from a place on, in codes."""
         file.seek(place * codes.itemsize)
         view = codes.view(np.uint8).data
         while view.nbytes:
             count = file.readinto(view)
             if not count:
-                raise SegfoldError(f"{self.path} ends inside image {self.ids[row]}; delete it to predict it anew")
+                end = place + codes.size - view.nbytes // codes.itemsize
+                image_id = self.ids[np.searchsorted(self.table.offsets, end, side="right") - 1]
+                raise SegfoldError(f"{self.path} ends inside image {image_id}; delete it to predict it anew")
             view = view[count:]
 
     def probability(self, row: int) -> npt.NDArray[np.float32]:
