@@ -80,5 +80,5 @@ def _why(recipe: Recipe, chosen: str) -> str:
     if len(nested) < 2:
         return ""
     if nested[chosen] < max(nested.values()):
-        return ": what scores higher is not told from it, its gain is less than the standard error of the gain"
+        return ": what scores higher is not told from it, its gain is less than half of its standard error"
     return ": the best nested score"

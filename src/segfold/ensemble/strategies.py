@@ -1,8 +1,8 @@
 """Which members, in what proportion: the best run alone, all alike, selected greedily, or weights searched on the simplex.
 
 Each way is made on all images, and once more without each part of them, so that its nested estimate is of weights and
-decisions that never saw what they score. A blend takes the place of the best run only where its nested masks are better
-by more than chance: a weak member that cannot be told to help stays out.
+decisions that never saw what they score. A blend takes the place of the best run only where the gain of its nested masks
+stands out from its error: a weak member that cannot be told to help stays out.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -33,6 +33,8 @@ METHODS = {
     SIMPLEX: "pattern search on the simplex",
 }
 STEPS, BAGS, RESTARTS = 20, 5, 4
+TOLD = 0.5
+"""Standard errors by which a blend must gain on the best run alone: it is better then in seven cases of ten."""
 FEW = 6
 """Members up to which a bag, a random half of them, would leave out too much to choose from."""
 MANY = 8
@@ -249,11 +251,11 @@ class Judge:
 
 
 def best_of(strategies: Sequence[Strategy]) -> Strategy:
-    """The one with the best nested score, where it is told from the best single run by its standard error; else that run.
+    """The one with the best nested score, where its gain over the best run alone is told from none; else that run.
 
     Without nested scores the first that stays out of a choice: all runs alike, where that is among them.
     """
     if any(each.nested is None for each in strategies):
         return next((each for each in strategies if each.name == EQUAL), strategies[0])
-    told = [each for each in strategies if each.gain is None or each.gain.difference > each.gain.standard_error]
+    told = [each for each in strategies if each.gain is None or each.gain.difference > TOLD * each.gain.standard_error]
     return max(told, key=lambda each: each.nested.mean if each.nested is not None else -np.inf)
