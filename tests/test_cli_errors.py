@@ -173,7 +173,7 @@ def test_fold_that_is_no_number(trained: Path, fold: str) -> None:
         (("look", "--config", "configs/small.yaml", "--draws", "999999999"), "--draws: expected"),
         ((*TRAIN, "--jobs", "²"), "argument --jobs: '²' is no whole number"),
         (("submit", "--ensemble", "runs/one", "--min-area", "9" * 21), "argument --min-area: '999"),
-        (("submit", "--ensemble", "runs/one", "--weights", "nan"), "argument --weights: 'nan' is no finite number"),
+        (("submit", "--ensemble", "runs/one", "--weights", "nan"), "--weights nan: 'nan' is no finite number"),
         (("submit", "--ensemble", "runs/one", "--threshold", "inf"), "argument --threshold: 'inf' is no finite number"),
         (("submit",), "nothing to blend: give --ensemble runs/*, or --recipe FILE"),
         ((*TRAIN, "--rum", "x"), "unrecognized arguments: --rum"),

@@ -16,7 +16,7 @@ from segfold.data.images import ImageSet, load_split
 from segfold.importing.guess import guess
 from segfold.importing.kaggle import import_data
 
-FILLED_IN = {"name", "title", "slug", "source", "unconfirmed", "classes", "metric", "background"}
+FILLED_IN = {"name", "title", "slug", "source", "unconfirmed", "classes", "metric", "background", "leaderboard"}
 """What nobody can guess."""
 
 SUGGESTED = {"groups", "group_pattern", "group_column", "tables"}

@@ -265,7 +265,9 @@ def test_broken_archives(tmp_path: Path, raw: Path, home: Path) -> None:
     with pytest.raises(SegfoldError, match="not a whole zip"):
         import_data(TINY, source, home)
     damaged = bytearray(whole)
-    damaged[200] ^= 255
+    with zipfile.ZipFile(io.BytesIO(whole)) as archive:
+        largest = max(archive.infolist(), key=lambda entry: entry.compress_size)
+    damaged[largest.header_offset + 30 + len(largest.filename) + largest.compress_size // 2] ^= 255
     source.write_bytes(damaged)
     with pytest.raises(SegfoldError, match="not a whole zip"):
         import_data(TINY, source, home)

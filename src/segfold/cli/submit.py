@@ -123,9 +123,9 @@ def _weights(words: Sequence[str] | None) -> list[float] | str | None:
     """Numbers, or how to find them."""
     if words is None:
         return None
-    if len(words) == 1 and words[0].isalpha():
-        return words[0]
     try:
         return [finite_number(word) for word in words]
     except argparse.ArgumentTypeError as error:
-        raise SegfoldError(f"--weights {' '.join(words)}: {error}, or a way to find them") from None
+        if len(words) == 1 and words[0].isalpha() and words[0] not in ("nan", "inf", "infinity"):
+            return words[0]
+        raise SegfoldError(f"--weights {' '.join(words)}: {error}; or name a way to find them") from None
