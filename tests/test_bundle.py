@@ -16,10 +16,11 @@ from segfold import road
 from segfold.bundling.applying import apply, predict_share
 from segfold.bundling.contents import competition_files, read_applied
 from segfold.bundling.making import BundleOptions, TimeLimit, bundle_recipe
-from segfold.bundling.mounted import lay_out, link_data
+from segfold.bundling.mounted import caches_in, lay_out, link_data
 from segfold.bundling.pace import Pace
 from segfold.bundling.packing import MANIFEST, check_files, read_manifest
 from segfold.competition import load_competition
+from segfold.data.cache import cache_folder
 from segfold.data.images import load_split
 from segfold.ensemble.recipe import read_recipe
 from segfold.errors import SegfoldError
@@ -214,3 +215,14 @@ def test_hidden_tables_are_scaled_as_those_of_the_training(tmp_path: Path) -> No
     path.write_bytes(text)
     table.write_text(table.read_text().replace(",50\n", ",-900\n"))
     assert load_split(load_competition("small", home), "test", home).limits == {"depth": (50, 49 + len(names))}
+
+
+def test_caches_lie_elsewhere_only_while_a_bundle_is_applied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for before in (None, str(tmp_path / "own")):
+        monkeypatch.delenv("SEGFOLD_CACHE", raising=False)
+        if before is not None:
+            monkeypatch.setenv("SEGFOLD_CACHE", before)
+        usual = cache_folder(tmp_path / "data")
+        with caches_in(tmp_path / "scratch"):
+            assert cache_folder(tmp_path / "data").is_relative_to(tmp_path / "scratch/cache")
+        assert cache_folder(tmp_path / "data") == usual

@@ -129,6 +129,22 @@ def test_a_weak_run_that_cannot_be_told_to_help_stays_out(home: Path, capsys: py
     assert len(read_json(home / "submissions/both.json")["members"]) == 1
 
 
+def test_runs_are_weighed_at_the_threshold_that_is_asked_for(home: Path) -> None:
+    """One is right at one half and empty at .8, the other full at one half and right at .8."""
+
+    def levels(background: float, foreground: float) -> Painter:
+        return lambda name, mask, fold: (
+            np.full((28, 26), foreground) if mask is None else np.where(mask > 0, foreground, background)
+        )
+
+    made_run(home, "low", "seed=11", "folds.k=3", folds=range(3), paint=levels(0.3, 0.7))
+    made_run(home, "high", "seed=12", "folds.k=3", folds=range(3), paint=levels(0.6, 0.9))
+    for threshold, best in (("0.5", "low"), ("0.8", "high")):
+        asked = ("--weights", "single", "--threshold", threshold, "--steps", "--name", best)
+        assert submit("runs/low", "runs/high", *asked) == 0
+        assert list(recipe(home, best)["members"]) == [best]
+
+
 @pytest.mark.parametrize("way", ["equal", "greedy", "simplex"])
 def test_a_way_that_is_asked_for_is_taken(home: Path, way: str) -> None:
     assert submit(*THREE, "--weights", way, "--name", way, *PLAIN) == 0

@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 
 from segfold.bundling.contents import RECIPE, Applied, read_applied
-from segfold.bundling.mounted import find_data, find_sample, lay_out, link_data
+from segfold.bundling.mounted import caches_in, find_data, find_sample, lay_out, link_data
 from segfold.competition import Competition
 from segfold.data.source import find_source
 from segfold.errors import SegfoldError
@@ -62,7 +62,11 @@ def apply(bundle: Path, inputs: Path, working: Path, scratch: Path, observer: Ob
         SegfoldError: no competition mounted, or whatever a submission refuses.
     """
     lay_out(bundle, scratch)
-    os.environ["SEGFOLD_CACHE"] = str(scratch / "cache")
+    with caches_in(scratch):
+        return _apply(bundle, inputs, working, scratch, observer)
+
+
+def _apply(bundle: Path, inputs: Path, working: Path, scratch: Path, observer: Observer) -> Made:
     applied = read_applied(Path(RECIPE), scratch)
     competition = applied.competition
     form = form_of(competition)
@@ -172,12 +176,12 @@ def predict_share(scratch: Path, share: Shard, observer: Observer = SILENT) -> i
     Returns:
         How many folds.
     """
-    os.environ["SEGFOLD_CACHE"] = str(scratch / "cache")
-    gathered = gather((), _OPTIONS, scratch, observer)
-    folds = [(member.entry, fold, digests) for member in gathered.members for fold, digests in member.used.items()]
-    mine = folds[share.number - 1 :: share.count]
-    for entry, fold, digests in mine:
-        predict_fold(entry, fold, gathered.test, "test", digests, gathered.machine, observer)
+    with caches_in(scratch):
+        gathered = gather((), _OPTIONS, scratch, observer)
+        folds = [(member.entry, fold, digests) for member in gathered.members for fold, digests in member.used.items()]
+        mine = folds[share.number - 1 :: share.count]
+        for entry, fold, digests in mine:
+            predict_fold(entry, fold, gathered.test, "test", digests, gathered.machine, observer)
     return len(mine)
 
 

@@ -1,10 +1,13 @@
 """What is mounted on a host, read-only: a bundle, and a competition's images."""
 
+import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from segfold.bundling.packing import MANIFEST
 from segfold.competition import Competition, data_folder
+from segfold.data.cache import CACHE_FOLDER
 from segfold.data.source import find_source
 from segfold.errors import SegfoldError
 from segfold.layouts.base import Split
@@ -88,3 +91,17 @@ def link_data(competition: Competition, root: Path, home: Path, own: dict[str, b
             place, there = place / part, there / part
         place.write_bytes(content)
     return target
+
+
+@contextmanager
+def caches_in(scratch: Path) -> Iterator[None]:
+    """Decoded images go below a folder that is to be written, until this ends; what is mounted cannot be written."""
+    before = os.environ.get(CACHE_FOLDER)
+    os.environ[CACHE_FOLDER] = str((scratch / "cache").resolve())
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[CACHE_FOLDER]
+        else:
+            os.environ[CACHE_FOLDER] = before

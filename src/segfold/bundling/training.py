@@ -1,7 +1,6 @@
 """Training on a host in sessions: packed at home, one fold on each GPU there, ``runs.zip`` from session to session."""
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -18,7 +17,7 @@ import torch
 from segfold.bundling.carrying import MANIFEST, ZIP, pack_run, take_in
 from segfold.bundling.contents import Files, competition_file, run_files
 from segfold.bundling.making import BundleOptions, checked_name, free_target, write_bundle
-from segfold.bundling.mounted import find_data, folders, lay_out, link_data
+from segfold.bundling.mounted import caches_in, find_data, folders, lay_out, link_data
 from segfold.bundling.notebook import training_notebook
 from segfold.bundling.packing import Written
 from segfold.competition import load_competition
@@ -158,7 +157,13 @@ def train_session(
     """
     end = time.monotonic() + seconds - min(RESERVE, seconds / 10)
     lay_out(bundle, scratch)
-    os.environ["SEGFOLD_CACHE"] = str((scratch / "cache").resolve())
+    with caches_in(scratch):
+        return _train(manifest, inputs, working, scratch, end, observer)
+
+
+def _train(
+    manifest: Mapping[str, Any], inputs: Path, working: Path, scratch: Path, end: float, observer: Observer
+) -> Session:
     experiment = load_experiment(scratch / CONFIG)
     competition = load_competition(experiment.competition, scratch)
     root = find_data(competition, "train", inputs)

@@ -25,13 +25,16 @@ from segfold.layouts.large import LargeImage, LargeSize, large_image, large_note
 from segfold.layouts.records import Record
 from segfold.locks import alone_in
 
+CACHE_FOLDER = "SEGFOLD_CACHE"
+"""The environment variable that names a folder for all caches."""
+
 
 def cache_folder(root: Path) -> Path:
     """Where the decoded pixels of the data folder ``root`` are kept: in it, or below ``SEGFOLD_CACHE`` where that is set.
 
     Data may lie on a disk that cannot be written, or that is slower than another one.
     """
-    elsewhere = os.environ.get("SEGFOLD_CACHE")
+    elsewhere = os.environ.get(CACHE_FOLDER)
     if not elsewhere:
         return root / "cache"
     place = hashlib.sha256(str(root.resolve()).encode()).hexdigest()[:8]

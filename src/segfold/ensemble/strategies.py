@@ -182,7 +182,10 @@ class Judge:
     parts: Sequence[int]
 
     def strategies(self, names: Sequence[str], observer: Observer = SILENT) -> list[Strategy]:
-        """What each of some ways gives, in the order of their nested scores.
+        """What each of some ways gives, in their order, without those that the budget leaves nothing of.
+
+        Args:
+            names: of ``METHODS``; gains are over the first of them.
 
         Raises:
             SegfoldError: no ensemble fits the budget.

@@ -7,6 +7,7 @@ from functools import partial
 from segfold.competition import Competition
 from segfold.data.images import ImageSet
 from segfold.ensemble import check_same_folds
+from segfold.ensemble.axes import threshold_axis
 from segfold.ensemble.choice import Choice
 from segfold.ensemble.contribution import correlation, disagreement, leave_one_out
 from segfold.ensemble.disputed import Disputed
@@ -18,7 +19,9 @@ from segfold.ensemble.wanted import Wanted
 from segfold.errors import SegfoldError
 from segfold.metrics import CountMetric, Metric, ScoreSums
 from segfold.observer import SILENT, Observer
+from segfold.post.threshold import threshold_code
 from segfold.submission.blended import Contributions, SubmissionOptions
+from segfold.tasks import Task
 
 
 @dataclass(frozen=True)
@@ -60,17 +63,15 @@ def fit_recipe(
     source = oof_source(members, competition, train, mixed, observer, options.combine)
     blends = Blends(source, test, wanted)
     names = _ways(members, options, competition.scorer, observer)
-    costs = Costs(
-        [None if each.seconds_an_image is None else each.seconds_an_image * len(test) for each in members],
-        options.budget,
-    )
+    costs = _costs(members, len(test), options.budget)
     if not names:
         weights = tuple(member.entry.weight for member in members)
         if not costs.fits(weights):
             raise _beyond(costs, weights)
         choice = blends.chooser(weights).choice(source.nested_over)
         return _fitted(source, weights, choice)
-    disputed = Disputed.of([each.oof for each in members], source.ids, source.images(), source.combination)
+    thresholds = _thresholds(options.threshold, competition.task)
+    disputed = Disputed.of([each.oof for each in members], source.ids, source.images(), source.combination, thresholds)
     parts = sorted(set(source.part.tolist())) if source.has_parts else []
     judge = Judge(
         blends.images,
@@ -93,6 +94,23 @@ def fit_recipe(
         choice = replace(choice, scores=scores)
     fitted = _fitted(source, chosen.weights, choice, strategies, chosen, alone)
     return replace(fitted, contributions=_contributions(disputed, source, chosen.weights, options.dry_run))
+
+
+def _costs(members: Sequence[Predicted], images: int, budget: float | None) -> Costs:
+    measured = (member.seconds_an_image for member in members)
+    return Costs([None if seconds is None else seconds * images for seconds in measured], budget)
+
+
+def _thresholds(fixed: float | None, task: Task) -> list[int] | None:
+    """Codes at which weights are searched for; None for one half.
+
+    Raises:
+        SegfoldError: a threshold that is no probability above 0.
+    """
+    if fixed is None or task.exclusive:
+        return None
+    threshold_axis(fixed)
+    return [threshold_code(fixed)] * len(task.classes)
 
 
 def _asked(strategies: Sequence[Strategy], options: SubmissionOptions) -> Strategy:
