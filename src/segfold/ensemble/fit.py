@@ -28,23 +28,6 @@ _MOST = 4  # numbers of an image up to which the table of a fine grid stays smal
 
 
 @dataclass(frozen=True)
-class OofEvidence:
-    """Out-of-fold predictions of some members, blended, and what they are held to.
-
-    Attributes:
-        ids: sorted ids that all members predict, in the order of ``images``.
-        images: see ``Images``.
-        nested_over: what the parts of the nested estimate are, for people.
-        has_parts: whether a part can be scored by a choice that did not see it.
-    """
-
-    ids: list[str]
-    images: Images
-    nested_over: str
-    has_parts: bool
-
-
-@dataclass(frozen=True)
 class OofSource:
     """Where the out-of-fold evidence of any blend of some members comes from.
 
@@ -123,18 +106,6 @@ def oof_source(
         part, named = np.zeros_like(part), "the runs share no folds"
     combined = combination(combine, runs, common.ids, competition.task, fitted)
     return OofSource(members, common.ids, part, named, not mixed, competition, train, combined, observer)
-
-
-def oof_evidence(
-    members: Sequence[Predicted],
-    competition: Competition,
-    train: ImageSet,
-    mixed: bool = False,
-    observer: Observer = SILENT,
-) -> OofEvidence:
-    """The mean of what the members have predicted out of fold by their weights; see ``oof_source``."""
-    source = oof_source(members, competition, train, mixed, observer)
-    return OofEvidence(source.ids, source.images(), source.nested_over, source.has_parts)
 
 
 class Blends:

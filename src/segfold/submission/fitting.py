@@ -26,19 +26,15 @@ from segfold.tasks import Task
 
 @dataclass(frozen=True)
 class FittedRecipe:
-    """A recipe, and what it was fitted on.
+    """A recipe, and the runs that it takes.
 
     Attributes:
         members: those that it takes, with their weights.
-        strategies: the ways to weigh the runs that were tried; none where the weights were given.
-        source: the out-of-fold predictions of all that were given.
         contributions: what each run adds, and how alike they are; None where there is nothing to compare.
     """
 
     recipe: Recipe
     members: list[Predicted]
-    strategies: list[Strategy]
-    source: OofSource
     contributions: Contributions | None = None
 
 
@@ -170,7 +166,7 @@ def _fitted(
         strategies={each.name: _recorded(each, labels) for each in strategies},
         alone={each.name: _recorded(each, labels) for each in alone},
     )
-    return FittedRecipe(recipe, members, list(strategies), source)
+    return FittedRecipe(recipe, members)
 
 
 def _recorded(strategy: Strategy, labels: Sequence[str]) -> RecipeStrategy:
