@@ -1,6 +1,6 @@
 """Finished runs of one competition, gathered with what they have predicted, or predict now."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -8,6 +8,7 @@ from segfold.competition import Competition
 from segfold.data.images import ImageSet, load_split
 from segfold.ensemble.blend import OofMember, TestMember
 from segfold.ensemble.copies import drop_copies
+from segfold.ensemble.left_out import LeftOut
 from segfold.ensemble.members import (
     Entry,
     Predicted,
@@ -16,7 +17,6 @@ from segfold.ensemble.members import (
     check_usable,
     drop_changed,
     find_entries,
-    nothing_left,
     weighted,
 )
 from segfold.ensemble.recipe import Recipe, read_recipe
@@ -90,52 +90,43 @@ def gather(
     """
     options.check()
     machine = machine_on(options.device)
-    skipped: list[str] = []
-
-    def skip(lines: Iterable[str]) -> None:
-        for line in lines:
-            skipped.append(line)
-            observer.say(line)
-
     recipe = None if options.recipe is None else read_recipe(home / options.recipe)
     if recipe is not None and not paths:
         paths = [home / user_path(member.run) for member in recipe.members.values()]
+    left_out = LeftOut(paths, observer)
     wanted = options.competition if recipe is None else recipe.competition
     entries, lines = find_entries(paths, wanted, home, options.fast or recipe is not None)
-    skip(lines)
+    left_out.add(*lines)
     if recipe is not None:
-        entries, left_out = members_of(recipe, entries, str(options.recipe))
-        skip(left_out)
+        entries, others = members_of(recipe, entries, str(options.recipe))
+        left_out.add(*others)
         recipe.decisions(entries[0].competition.task, str(options.recipe))  # refused before anything is predicted
     competition = entries[0].competition
     form_of(competition)  # what cannot be written is refused before anything is predicted
     train = None if options.without_train else load_split(competition, "train", home, observer.say)
     test = load_split(competition, "test", home, observer.say)
-    lines = []
-    if train is not None:
-        entries, lines = drop_changed(entries, train)
-    skip(lines)
+    entries, lines = (entries, []) if train is None else drop_changed(entries, train)
+    left_out.add(*lines)
     if not entries or (recipe is not None and lines):
-        raise nothing_left(paths, skipped)
+        raise left_out.nothing_left()
     check_sets(entries, options.use)
     if recipe is None:
         entries, lines = drop_copies(entries, options.use)
-        skip(lines)
+        left_out.add(*lines)
     entries = weighted(entries, None if isinstance(options.weights, str) else options.weights)
+    predicts = train if oof or (oof is None and recipe is None) else None
     members = []
     for entry in entries:
         try:
             used = check_usable(entry, options.use, test)
-            stores = {}
-            if train is not None and (oof or (oof is None and recipe is None)):
-                stores = _stores(entry, used, train, "oof", machine, observer)
+            stores = {} if predicts is None else _stores(entry, used, predicts, "oof", machine, observer)
             members.append(Predicted(entry, used, OofMember(entry.label, stores)))
         except UnusableRunError as error:
             if recipe is not None:
                 raise
-            skip([f"skipped {entry.given}: {error}"])
+            left_out.add(f"skipped {entry.given}: {error}")
     if not members:
-        raise nothing_left(paths, skipped)
+        raise left_out.nothing_left()
     return Gathered(competition, train, test, members, recipe, machine)
 
 

@@ -1,6 +1,6 @@
 """Predicting finished folds into their stores: one, or all that a submission of some runs would need, or a share of it."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -14,6 +14,7 @@ from torch import nn
 from segfold.data.images import ImageSet, load_split
 from segfold.disk import size_text
 from segfold.ensemble.copies import drop_copies
+from segfold.ensemble.left_out import LeftOut
 from segfold.ensemble.members import (
     Entry,
     UnusableRunError,
@@ -21,7 +22,6 @@ from segfold.ensemble.members import (
     check_usable,
     drop_changed,
     find_entries,
-    nothing_left,
 )
 from segfold.errors import SegfoldError, shown
 from segfold.inference.networks import build_network, image_channels, load_weights, weights_digest
@@ -159,16 +159,10 @@ def predict_runs(
     Raises:
         SegfoldError: no usable run, runs of several competitions, a fold that no run has finished.
     """
-    skipped: list[str] = []
-
-    def skip(lines: Iterable[str]) -> None:
-        for line in lines:
-            skipped.append(line)
-            observer.say(line)
-
+    left_out = LeftOut(paths, observer)
     machine = machine_on(options.device)
     entries, lines = find_entries(paths, options.competition, home, options.fast)
-    skip(lines)
+    left_out.add(*lines)
     finished = {fold for entry in entries for fold in entry.done}
     if unfinished := sorted(set(options.folds or []) - finished):
         raise SegfoldError(
@@ -177,10 +171,10 @@ def predict_runs(
     competition = entries[0].competition
     sets = {split: load_split(competition, split, home, observer.say) for split in ("train", "test")}
     entries, lines = drop_changed(entries, sets["train"])
-    skip(lines)
+    left_out.add(*lines)
     check_sets(entries, options.use)
     entries, lines = drop_copies(entries, options.use)
-    skip(lines)
+    left_out.add(*lines)
     made: list[PredictedStore] = []
     for entry in entries:
         try:
@@ -188,9 +182,9 @@ def predict_runs(
                 if options.folds is None or fold in options.folds:
                     made += _predict_missing(entry, fold, digests, sets, options, machine, observer)
         except UnusableRunError as error:
-            skip([f"skipped {entry.given}: {error}"])
+            left_out.add(f"skipped {entry.given}: {error}")
     if not made:
-        raise nothing_left(paths, skipped)
+        raise left_out.nothing_left()
     return made
 
 

@@ -10,6 +10,7 @@ from segfold.competition import Competition, load_competition
 from segfold.data.images import ImageSet
 from segfold.ensemble.blend import Blended, Member, OofMember, TestMember, blend, proportions
 from segfold.ensemble.combine import MEAN, Combination
+from segfold.ensemble.left_out import no_usable_run
 from segfold.ensemble.named_sets import EACH, GivenMember, given_member, sets_of_each
 from segfold.errors import SegfoldError
 from segfold.inference.stored import weights_names
@@ -177,7 +178,7 @@ def find_entries(
     if not fast and not all(entry.experiment.fast for entry in entries):
         keep(lambda entry: not entry.experiment.fast, "a fast=true run of a few images; --fast takes it along")
     if not entries:
-        raise nothing_left(paths, skipped)
+        raise no_usable_run(paths, skipped)
     groups: dict[str, list[str]] = {}
     for entry in entries:
         groups.setdefault(entry.competition.name, []).append(entry.label)
@@ -185,13 +186,6 @@ def find_entries(
         named = "; ".join(f"{key}: {', '.join(labels)}" for key, labels in groups.items())
         raise SegfoldError(f"runs of {len(groups)} competitions ({named}); choose one with --competition NAME")
     return entries, skipped
-
-
-def nothing_left(paths: Sequence[Path], skipped: Sequence[str]) -> SegfoldError:
-    """What to say when no run is usable; the reasons are the lines of ``find_entries``."""
-    given = ", ".join(map(str, paths[:3])) + (" …" if len(paths) > 3 else "")
-    reasons = f" ({'; '.join(skipped[:3])})" if skipped else ""
-    return SegfoldError(f"no usable run among {given}{reasons}; train a fold with `make fold=0 train` first")
 
 
 def read_entry(run: RunFolder, home: Path, label: str) -> Entry:
