@@ -1,5 +1,6 @@
 """The settings of an experiment: what a config file may say, with types, ranges, defaults and descriptions."""
 
+from segfold.settings.boxes import Boxes, PredictedBoxes, Proposals
 from segfold.settings.data import Folds, Input, Sampling
 from segfold.settings.experiment import Experiment
 from segfold.settings.loss import HeadLoss, LossTerms
@@ -7,6 +8,7 @@ from segfold.settings.running import Machine, Predict
 from segfold.settings.training import Ema, Stage, Swa, Validation
 
 __all__ = [
+    "Boxes",
     "Ema",
     "Experiment",
     "Folds",
@@ -15,6 +17,8 @@ __all__ = [
     "LossTerms",
     "Machine",
     "Predict",
+    "PredictedBoxes",
+    "Proposals",
     "Sampling",
     "Stage",
     "Swa",

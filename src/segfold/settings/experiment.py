@@ -10,6 +10,7 @@ from pydantic import Field, model_validator
 from segfold.optim import needs_scores
 from segfold.ranges import Batch, Count, Epochs, PathText, Seed, StageName
 from segfold.schema import Settings, said
+from segfold.settings.boxes import Proposals
 from segfold.settings.data import Folds, Input, Sampling
 from segfold.settings.families import Augmentations, ModelChoice, OptimizerChoice
 from segfold.settings.running import Machine, Predict
@@ -40,6 +41,7 @@ class Experiment(Settings):
         swa: mean of the weights over the last stage's end; null: none.
         best: how many epochs with the best scores are kept and averaged; 0: none.
         stages: parts of the training by name, in order.
+        proposals: boxes that may hold an object, where a stage or the prediction asks for them.
         validate: how often the validation fold is predicted during training.
         predict: how a trained fold predicts.
         machine: what concerns this machine only.
@@ -65,6 +67,7 @@ class Experiment(Settings):
     swa: Swa | None = None
     best: Epochs = 0
     stages: dict[StageName, Stage] = Field(min_length=1)
+    proposals: Proposals = Proposals()
     validate_: Validation = Field(default=Validation(), alias="validate")
     predict: Predict = Predict()
     machine: Machine = Machine()

@@ -11,6 +11,7 @@ from segfold.data.geometry.tiles import Blend
 from segfold.data.geometry.view import Pose, pose_of
 from segfold.ranges import Count, Form, Size
 from segfold.schema import Settings
+from segfold.settings.boxes import PredictedBoxes
 
 WeightsName = Annotated[
     str,
@@ -77,6 +78,7 @@ class Predict(Settings):
         weights: which of the training's weights predict; the mean of several is taken.
         tta: how often an image is predicted, to take the mean (test-time augmentation): under symmetries, and at other scales.
         tiles: images are predicted in overlapping parts; null: as a whole, or where ``input.crop`` is set with the defaults.
+        boxes: images are predicted by proposals as well; null: as a whole, or by tiles, alone.
         values: what is merged where several predictions meet: probabilities, or the logits before them.
         merge: their mean, or the largest.
         batch_size: images, or tiles, at once; null: 64, or as many tiles as have the pixels of 64 inputs of 128×128.
@@ -85,6 +87,7 @@ class Predict(Settings):
     weights: Annotated[tuple[WeightsName, ...], MinLen(1), MaxLen(1000)] = ("model",)
     tta: Annotated[tuple[ViewName, ...], MinLen(1), MaxLen(64)] = ("identity", "hflip")
     tiles: Tiles | None = None
+    boxes: PredictedBoxes | None = None
     values: Literal["probabilities", "logits"] = "probabilities"
     merge: Literal["mean", "max"] = "mean"
     batch_size: Count | None = None

@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 from segfold.optim import cycle_count
 from segfold.ranges import MOST, Batch, Count, Epochs, Size
 from segfold.schema import Settings
+from segfold.settings.boxes import Boxes
 from segfold.settings.data import Sampling, with_size_of_crop
 from segfold.settings.families import Augmentations, OptimizerChoice, ScheduleChoice
 from segfold.settings.loss import LossTerms
@@ -27,6 +28,7 @@ class Stage(Settings):
         snapshots: keeps the weights at the end of each of the schedule's cycles.
         size: ``input.size`` for this stage; null: as there, or where the stage has a ``crop`` of its own, as that.
         crop: ``input.crop`` for this stage; null: as there.
+        boxes: what the stage trains on in place of whole images or crops; null: these.
         batch_size: ``batch_size`` for this stage; null: as there.
         augment: ``augment`` for this stage; null: as there.
         sample: ``sample`` for this stage; null: as there.
@@ -43,6 +45,7 @@ class Stage(Settings):
     snapshots: bool = False
     size: Size | None = None
     crop: Size | None = None
+    boxes: Boxes | None = None
     batch_size: Batch | None = None
     augment: Augmentations | None = None
     sample: Sampling | None = None
