@@ -139,6 +139,16 @@ class Task(ABC):
         """
         return self
 
+    def alone(self, mask: Mask, index: int, pixels: npt.NDArray[np.bool_]) -> Mask:
+        """A mask of one object: of its class where it lies, and of no class elsewhere; void stays void.
+
+        Args:
+            mask: H×W, in which the object's pixels have its class.
+            index: of the object's class.
+            pixels: H×W, where the object lies.
+        """
+        return np.where(pixels, 1 << index, 0).astype(self.dtype)
+
     def activated(self, logits: "Tensor") -> "Tensor":
         """Probabilities of logits N×C×H×W, float32."""
         return logits.float().sigmoid()

@@ -107,6 +107,12 @@ class Multiclass(Task):
             )
         return Multiclass((*self.classes, _OTHER if _OTHER not in self.classes else f"{_OTHER} than these"), count)
 
+    def alone(self, mask: Mask, index: int, pixels: npt.NDArray[np.bool_]) -> Mask:
+        assert self.background is not None
+        found = np.where(mask == VOID, VOID, self.background).astype(np.uint8)
+        found[pixels] = index
+        return found
+
     def activated(self, logits: "Tensor") -> "Tensor":
         return logits.float().softmax(dim=1)
 
