@@ -28,7 +28,7 @@ class Boxes(Settings):
         whole: share of samples that are a whole image in place of a box.
     """
 
-    of: Literal["objects", "proposals"]
+    of: Literal["objects", "proposals"] = "objects"
     scale: BoxScale = 1.2
     resize: Size | None = None
     least: Share = 0.01
