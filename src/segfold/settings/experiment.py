@@ -15,7 +15,7 @@ from segfold.settings.data import Folds, Input, Sampling
 from segfold.settings.families import Augmentations, ModelChoice, OptimizerChoice
 from segfold.settings.running import Machine, Predict
 from segfold.settings.training import Ema, Stage, Swa, Validation
-from segfold.settings.views import crop_of, sizing_of, views_of
+from segfold.settings.views import crop_of, part_of, sizing_of, views_of
 
 
 class Experiment(Settings):
@@ -84,10 +84,15 @@ class Experiment(Settings):
                 raise ValueError(f"predict.weights names {name}, which this training does not make; {hint}")
         for name, stage in self.stages.items():
             said(partial(sizing_of, self, stage))
+            said(partial(part_of, self, stage))
             if (stage.sample or self.sample).focus > 0 and crop_of(self, stage) is None:
+                trains = (
+                    "whole images; set input.crop, or sample.focus=0"
+                    if stage.boxes is None
+                    else f"boxes; set stages.{name}.sample.focus=0"
+                )
                 raise ValueError(
-                    f"sample.focus is {(stage.sample or self.sample).focus:g}, but stage {name} trains on whole images; set "
-                    "input.crop, or sample.focus=0"
+                    f"sample.focus is {(stage.sample or self.sample).focus:g}, but stage {name} trains on {trains}"
                 )
             size = stage.batch_size or self.batch_size
             if self.accumulate > size // 2:
