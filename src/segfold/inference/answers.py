@@ -68,7 +68,7 @@ def probabilities(
         seen = transform.forward(images) if isinstance(images, Tensor) else images[number]
         with runtime.autocast():
             found = network(seen.contiguous(memory_format=torch.channels_last))
-        logits = found.logits[:, :classes].float()
+        logits = (found if classes is None else found.of_classes(classes)).logits.float()
         # On a GPU only float16 is looked at, for the question waits for the device.
         asked = runtime.precision == "fp16" or (runtime.precision == "bf16" and runtime.device.type == "cpu")
         if asked and not bool(logits.isfinite().all()):

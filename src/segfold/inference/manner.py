@@ -6,6 +6,7 @@ from typing import Literal
 
 import numpy as np
 
+from segfold.data.edge_boxes import ProposalSettings
 from segfold.data.geometry.boxes import BestBoxes
 from segfold.data.geometry.sizing import Sizing
 from segfold.data.geometry.view import Tiling, ViewPlan
@@ -31,6 +32,7 @@ class PredictionSettings:
         channels: of the network's input.
         tiles: None for whole images.
         boxes: which of an image's boxes are predicted beside the whole of it; None for none.
+        proposals: how boxes are found, where they are not given.
     """
 
     sizing: Sizing
@@ -42,6 +44,7 @@ class PredictionSettings:
     values: Values = "probabilities"
     merge: Merge = "mean"
     boxes: BestBoxes | None = None
+    proposals: ProposalSettings | None = None
 
     @classmethod
     def of(cls, experiment: Experiment, runtime: Runtime) -> "PredictionSettings":
@@ -60,6 +63,7 @@ class PredictionSettings:
             settings.values,
             settings.merge,
             plan.boxes,
+            experiment.proposals.search,
         )
 
     @cached_property

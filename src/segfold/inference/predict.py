@@ -11,6 +11,7 @@ from segfold.data.image_views import BoxSource, ImageViews
 from segfold.data.images import ImageSet
 from segfold.inference.accumulate import Accumulator, Planes
 from segfold.inference.answers import answers
+from segfold.inference.boxes import boxes_of
 from segfold.inference.manner import PredictionSettings
 
 _CHUNK = 1 << 20  # numbers that are activated at once
@@ -82,12 +83,12 @@ def predict_strips(
         rows: indices into ``images``.
         on_batch: called with the number of views of each finished batch.
         say: called with a line where batches are predicted in float32 because a lower precision gives no finite numbers.
-        boxes: of the images, of which ``manner`` takes the best.
+        boxes: of the images of the set, of which ``manner`` takes the best; None for their proposals, which are found first.
 
     Raises:
         SegfoldError: the device's memory does not hold a batch, or the network does not take or give the size of a view.
     """
-    views = ImageViews(images, rows, manner.plan, boxes)
+    views = ImageViews(images, rows, manner.plan, boxes or boxes_of(images, rows, manner, say))
     merging = _Merging(images, views, manner)
     for keys, planes, image_logits in answers(network, images, views, manner, say):
         for number, (position, view) in enumerate(keys):

@@ -8,7 +8,7 @@ import numpy.typing as npt
 from segfold.data.geometry.window import Window
 from segfold.resize import Shape
 
-Boxes = npt.NDArray[np.integer]
+Boxes = npt.NDArray[np.int32]
 """(N, 4): top, left, height and width of each in pixels of the image, the best first."""
 
 
