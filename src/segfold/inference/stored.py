@@ -9,6 +9,7 @@ import numpy as np
 from torch import nn
 
 from segfold.config import dump
+from segfold.data.image_views import ImageViews
 from segfold.data.images import ImageSet
 from segfold.errors import SegfoldError
 from segfold.inference.manner import PredictionSettings, units, view_counts
@@ -34,7 +35,7 @@ PIPELINE = 2
 augmentation and its inverse, the sizing, the planes and channels of the input, a network's forward pass, the
 order in which transforms are averaged. All that was predicted before is then predicted anew."""
 
-_VIEWS = ("tiles", "values", "merge")
+_VIEWS = ("tiles", "boxes", "values", "merge")
 """Settings of the prediction that a store's meta holds where they are not at their defaults: it is older than they are."""
 
 
@@ -60,6 +61,7 @@ def prediction_meta(digest: str, experiment: Experiment, images: ImageSet) -> di
         "fast": experiment.fast,
         "pipeline": PIPELINE,
         **({"views": views} if views else {}),
+        **({"proposals": dump(experiment.proposals)} if experiment.predict.boxes else {}),
     }
 
 
@@ -201,7 +203,7 @@ def write_predictions(
     """
     title = f"{wanted.folder.path} {wanted.split} {weights} {tta_name(manner.tta)}"
 
-    counts = view_counts(manner, wanted.images.images.shapes[wanted.rows])
+    counts = view_counts(ImageViews(wanted.images, wanted.rows, manner.plan))
     done, total = int(counts[: writer.count].sum()), int(counts.sum())
     watch = Stopwatch()
 

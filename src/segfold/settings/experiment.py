@@ -98,6 +98,11 @@ class Experiment(Settings):
         return self
 
     @property
+    def isolates_objects(self) -> bool:
+        """Whether a stage, even one of 0 epochs, trains on objects by themselves, all else taken for background."""
+        return any(stage.isolates_objects for stage in self.stages.values())
+
+    @property
     def watches_scores(self) -> bool:
         """Whether validation scores steer the training, so that how often they are taken changes the weights."""
         return self.best > 0 or any(

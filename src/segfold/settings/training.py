@@ -67,6 +67,11 @@ class Stage(Settings):
             )
         return self
 
+    @property
+    def isolates_objects(self) -> bool:
+        """Whether it trains on objects by themselves, all else taken for background."""
+        return self.boxes is not None and self.boxes.of == "objects"
+
 
 class Ema(Settings):
     """Exponential moving average of the weights; the first steps use a shorter memory.

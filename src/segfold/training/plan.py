@@ -49,6 +49,7 @@ class StagePlan:
     pixels: int
     """Of the network's input."""
     task: Task
+    """The competition's, or where objects are trained on by themselves, with a class for all else."""
     optimizer: tuple[str, dict[str, Any]]
 
     @property
@@ -116,7 +117,7 @@ class FoldJob:
 
     def network(self, fresh: bool = True) -> nn.Module:
         """A network of the experiment on the CPU, see ``segfold.inference.networks.build_network``."""
-        return build_network(self.experiment, self.channels, self.classes, fresh)
+        return build_network(self.experiment, self.channels, self.competition.task, fresh)
 
     @cached_property
     def stages(self) -> list[StagePlan]:
@@ -128,7 +129,8 @@ class FoldJob:
         if experiment.fast:
             stage = stage.model_copy(update={"epochs": min(stage.epochs, 1)})
         sample = stage.sample or experiment.sample
-        rows, crops = self.training_rows, crops_of(experiment, stage, self.competition.task)
+        task = self.competition.task
+        rows, crops = self.training_rows, crops_of(experiment, stage, task)
         if crops is not None:
             rows = np.repeat(rows, crops.needed(self.images.images.shapes[rows]))
         chances = row_chances(
@@ -152,7 +154,7 @@ class FoldJob:
             images=drawn,
             steps=drawn // batch_size,
             pixels=sizing.height * sizing.width,
-            task=self.competition.task,
+            task=task.with_other() if stage.isolates_objects else task,
             optimizer=(optimizer.name, optimizer.settings),
         )
 
