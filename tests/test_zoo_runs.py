@@ -92,7 +92,7 @@ def test_eight_images_are_learnt(path: Path, home: Path) -> None:
     images = load_split(competition, "train", home)
     stage = experiment.stages["warm"]
     torch.manual_seed(0)
-    network = build_network(experiment, image_channels(images), len(competition.classes)).train()
+    network = build_network(experiment, image_channels(images), competition.task).train()
     optimizer = build_optimizer(experiment.optimizer.name, network, **experiment.optimizer.settings)
     for group in optimizer.param_groups:
         group["lr"] = RATES.get(path.stem, stage.lr)

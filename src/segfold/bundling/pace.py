@@ -90,7 +90,7 @@ def _seconds_an_image(entry: Entry, images: ImageSet, device: str) -> float:
     experiment = entry.experiment
     machine = machine_on(device).model_copy(update={"precision": experiment.machine.precision})
     runtime = resolve(machine)
-    network = build_network(experiment, image_channels(images), len(entry.competition.classes), fresh=False)
+    network = build_network(experiment, image_channels(images), entry.competition.task, fresh=False)
     network = network.eval().to(runtime.device).to(memory_format=torch.channels_last)
     manner = PredictionSettings.of(experiment, runtime)
 

@@ -15,6 +15,7 @@ from segfold.models.input import InputLayer
 from segfold.runs.folder import FoldFolder, RunFolder
 from segfold.runs.record import read_record, read_run
 from segfold.settings import Experiment
+from segfold.tasks import Task
 
 
 def image_channels(images: ImageSet) -> int:
@@ -34,20 +35,27 @@ def input_channels(experiment: Experiment, channels: int) -> int:
     return sum(channels if name == "image" else 1 for name in experiment.input.channels)
 
 
-def build_network(experiment: Experiment, channels: int, classes: int, fresh: bool = True) -> nn.Module:
+def build_network(experiment: Experiment, channels: int, task: Task, fresh: bool = True) -> nn.Module:
     """The experiment's network; with ``fresh`` its encoder starts from ``model.weights``, else nothing is loaded.
+
+    It has a plane for each class of the task. Where a stage trains on objects and no class is the background, one more for
+    what is no class, the last, which ``Output.of_classes`` leaves out again.
 
     Args:
         channels: of the images; the network's input has one more for each added channel.
-        classes: of the competition.
+        task: of the competition.
+
+    Raises:
+        SegfoldError: settings that do not go together, or classes that leave no number for one more.
     """
+    known = task.with_other() if experiment.isolates_objects else task
     settings = experiment.model.model_dump()
     if not fresh and "weights" in settings:
         settings["weights"] = "none"
     return build_model(
         settings.pop("name"),
         in_channels=input_channels(experiment, channels),
-        classes=classes,
+        classes=len(known.classes),
         **settings,
     )
 
@@ -64,7 +72,8 @@ def normalisation(network: nn.Module) -> tuple[tuple[float, ...], tuple[float, .
 def open_network(fold: FoldFolder, weights: str = "model") -> nn.Module:
     """The network of a fold with a named set of its weights, in eval mode on the CPU, from its run folder alone.
 
-    It takes N×C×H×W raw pixels in 0…255 of the size in ``input.size`` and gives an ``Output`` of logits.
+    It takes N×C×H×W raw pixels in 0…255 of the size in ``input.size`` and gives an ``Output`` of logits, of which those of
+    the competition's classes come first: ``output.of_classes(len(classes))`` if one more may follow, see ``build_network``.
 
     Raises:
         SegfoldError: the folder is of a segfold that did not record what its networks take, or is damaged.
@@ -76,7 +85,7 @@ def open_network(fold: FoldFolder, weights: str = "model") -> nn.Module:
             f"{run.path} is a run folder of before run.json, which says what its networks take; train one of its folds "
             "again beside its data (a finished one only gets that file)"
         )
-    network = build_network(experiment, record.image_channels, len(record.competition.classes), fresh=False)
+    network = build_network(experiment, record.image_channels, record.competition.task, fresh=False)
     return load_weights(network, fold.weights(weights))
 
 

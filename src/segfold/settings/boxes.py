@@ -4,6 +4,7 @@ from typing import Annotated, Literal
 
 from annotated_types import Ge, Gt, Le
 
+from segfold.data.edge_boxes import ProposalSettings
 from segfold.ranges import Count, Share, Size
 from segfold.schema import Settings
 
@@ -24,10 +25,11 @@ class Boxes(Settings):
             has no objects of its own.
         overlap: intersection over union that a proposal needs with the box of an object.
         balance: power by which boxes of a rare class are drawn more often than they come; at 1 all classes alike.
-        whole: share of samples that are a whole image in place of a box.
+        whole: share of samples that are a whole image in place of a box, stretched too; of these alone are ``sample.nonempty``,
+            ``area`` and ``skip_constant``.
     """
 
-    of: Literal["objects", "proposals"]
+    of: Literal["objects", "proposals"] = "objects"
     scale: BoxScale = 1.2
     resize: Size | None = None
     least: Share = 0.01
@@ -69,3 +71,8 @@ class Proposals(Settings):
     least_score: Annotated[float, Ge(0), Le(1)] = 0.01
     least_area: Share = 0.005
     most_aspect: Annotated[float, Ge(1), Le(100)] = 3.0
+
+    @property
+    def search(self) -> ProposalSettings:
+        """The same as ``segfold.data.edge_boxes`` takes it."""
+        return ProposalSettings(**self.model_dump())
