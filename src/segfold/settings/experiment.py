@@ -35,6 +35,7 @@ class Experiment(Settings):
         accumulate: parts that a batch is split into, one after the other, to save memory.
         optimizer: what turns gradients into steps.
         encoder_lr: factor on the learning rate of the encoder.
+        bias_lr: factor on the learning rate of biases; shifts of normalisations are none.
         decay_norms: whether normalisations and biases decay too.
         clip: largest norm of the gradient, beyond which it is scaled down; null: none.
         ema: exponential moving average of the weights, which then predicts; null: the weights themselves.
@@ -61,6 +62,7 @@ class Experiment(Settings):
     accumulate: Count = 1
     optimizer: OptimizerChoice = Field(default="adamw", validate_default=True)
     encoder_lr: Annotated[float, Ge(0), Le(1000)] = 1.0
+    bias_lr: Annotated[float, Ge(0), Le(1000)] = 1.0
     decay_norms: bool = True
     clip: Annotated[float, Gt(0), Le(1e9)] | None = None
     ema: Ema | None = Ema()

@@ -3,6 +3,7 @@
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from segfold.data.geometry.boxes import BestBoxes
 from segfold.data.geometry.sizing import Sizing
 from segfold.data.geometry.view import Tiling, ViewPlan, around_of
 from segfold.errors import SegfoldError
@@ -78,13 +79,22 @@ def part_of(experiment: "Experiment", stage: Stage) -> tuple[float, float]:
 def views_of(experiment: "Experiment") -> ViewPlan:
     """The views by which the experiment predicts images.
 
+    A whole image is stretched to the input where a stage trains on boxes, as they are, and where crops leave no sizing of it.
+
     Raises:
-        SegfoldError: tiles without a size, or that are smaller than their overlap.
+        SegfoldError: tiles without a size, or that are smaller than their overlap, or beside boxes.
     """
     sizing, crop = sizing_of(experiment), crop_of(experiment)
-    settings, tta = experiment.predict.tiles, experiment.predict.tta
-    if settings is None and crop is None:
-        return ViewPlan(sizing, tta)
+    settings, tta, boxes = experiment.predict.tiles, experiment.predict.tta, experiment.predict.boxes
+    if settings is not None and boxes is not None:
+        raise SegfoldError(
+            "predict.tiles and predict.boxes are both set: images are predicted by tiles, or as a whole and by boxes; take "
+            "one of them out"
+        )
+    if boxes is not None or (settings is None and crop is None):
+        stretches = crop is not None or any(stage.boxes is not None for stage in experiment.stages.values())
+        best = None if boxes is None else BestBoxes(**boxes.model_dump())
+        return ViewPlan(sizing.filled if stretches else sizing, tta, boxes=best)
     given = None if settings is None else settings.size
     size = crop if given is None else both_sides(given)
     if size is None:
