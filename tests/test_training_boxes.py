@@ -59,7 +59,7 @@ def drawn(job: FoldJob, stage: int) -> torch.Tensor:
 
 def test_an_epoch_draws_each_box_once(project: Path) -> None:
     """A disc an image, in two thirds of the images."""
-    job = fold_job(project, OBJECTS, "batch_size=2")
+    job = fold_job(project, OBJECTS, "batch_size=7")
     filled = job.training_rows[job.images.coverage[job.training_rows] > 0.02]
     plan = job.stages[0]
     assert plan.rows.tolist() == filled.tolist() and plan.images == len(filled) == 7
