@@ -23,8 +23,8 @@ from segfold.data.crops import Crops
 from segfold.data.geometry.sizing import Sizing
 from segfold.data.geometry.window import Window, cut
 from segfold.data.images import ImageSet
-from segfold.data.pixel_store import PixelStore
 from segfold.data.keys import sample_key
+from segfold.data.pixel_store import PixelStore
 from segfold.data.sampling import Key
 from segfold.errors import SegfoldError
 from segfold.losses.gaps import object_gaps
@@ -71,8 +71,8 @@ class TrainingSet(Dataset[Sample]):
         chances: how likely each of ``rows`` is drawn as a partner, as for ``EpochSampler``; None for all alike.
         crops: windows that are read and augmented, with what lies around them, in place of whole images; ``sizing`` is
             then theirs. None for whole images.
-        boxes: boxes, and maybe whole images, that are read, augmented and stretched by ``sizing`` in place of ``rows``, which
-            are then theirs; the masks are of their task. What lies beyond an image does not count. None for none.
+        boxes: what is read, augmented and stretched in place of whole images; ``rows`` are then its own, ``sizing`` fills the
+            input, and masks are of its task. What lies beyond an image does not count. None for whole images, or crops.
         gaps: whether samples have ``gaps``. The objects go where the image goes; what moves in from outside has none.
 
     Raises:

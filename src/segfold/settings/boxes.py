@@ -25,7 +25,8 @@ class Boxes(Settings):
             has no objects of its own.
         overlap: intersection over union that a proposal needs with the box of an object.
         balance: power by which boxes of a rare class are drawn more often than they come; at 1 all classes alike.
-        whole: share of samples that are a whole image in place of a box.
+        whole: share of samples that are a whole image in place of a box, stretched too; of these alone are ``sample.nonempty``,
+            ``area`` and ``skip_constant``.
     """
 
     of: Literal["objects", "proposals"] = "objects"

@@ -125,7 +125,12 @@ class Learner:
         experiment = self.job.experiment
         name, settings = self.plan.optimizer
         return build_optimizer(
-            name, self.network, encoder_lr=experiment.encoder_lr, decay_norms=experiment.decay_norms, **settings
+            name,
+            self.network,
+            encoder_lr=experiment.encoder_lr,
+            bias_lr=experiment.bias_lr,
+            decay_norms=experiment.decay_norms,
+            **settings,
         )
 
     def ready(self) -> None:
