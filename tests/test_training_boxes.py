@@ -74,12 +74,12 @@ def test_an_epoch_draws_each_box_once(project: Path) -> None:
 
 def test_whole_images_come_in_their_share_by_the_settings_of_images(project: Path) -> None:
     whole = "stages.warm.boxes={whole: 0.5}"
-    job = fold_job(project, whole, "sample={images: 2000, nonempty: 0.0}", "batch_size=2")
+    job = fold_job(project, whole, "sample={images: 600, nonempty: 0.0}", "batch_size=2")
     plan = job.stages[0]
-    assert plan.boxes is not None and len(plan.rows) == 7 + 10 and plan.images == 2000
+    assert plan.boxes is not None and len(plan.rows) == 7 + 10 and plan.images == 600
     rows = drawn(job, 0)
     empty = torch.from_numpy(job.images.coverage)[rows] == 0
-    assert 0.46 < empty.double().mean() < 0.54
+    assert 0.42 < empty.double().mean() < 0.58
     assert fold_job(project, whole, "stages.warm.loss.unpadded=false").stages[0].padding_counts is False
 
 
