@@ -59,7 +59,7 @@ def run(arguments: argparse.Namespace) -> int:
         masks.append(images.task.planes(shrunk(images.masks[int(row)])) if images.masks is not None else np.zeros(1))
         titles.append(str(images.ids[row]))
         for epoch in range(arguments.draws):
-            position = int(positions[epoch % len(positions)])
+            position = int(positions[epoch * len(positions) // arguments.draws])
             sample = samples[(epoch, position, position)]
             picture = sample["image"].permute(1, 2, 0).numpy()
             pictures.append(picture[given.slices])

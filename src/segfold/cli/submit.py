@@ -41,7 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--combine",
         default="mean",
-        help="what is averaged: mean (of probabilities), logits, geometric, rank or vote (default: mean)",
+        help="what is averaged: mean (of probabilities), logits, geometric, product, rank or vote (default: mean)",
     )
     parser.add_argument(
         "--budget",
@@ -75,7 +75,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="fix the probability of not being empty that an image needs by the image heads, 0 for no gate",
     )
     parser.add_argument(
-        "--steps", nargs="*", metavar="STEP", help="post steps that may be tried (default: all; without a name: none)"
+        "--steps",
+        nargs="*",
+        metavar="STEP",
+        help="post steps that may be tried (default: all but crf; without a name: none)",
     )
     difference.add_arguments(parser)
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")

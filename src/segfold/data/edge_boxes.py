@@ -11,10 +11,12 @@ from segfold.data.geometry.window import Window, WindowReader
 from segfold.errors import SegfoldError
 from segfold.resize import stretched
 
-MOST_PIXELS = 1 << 20
-"""Pixels of the largest image that is searched as it is; a larger one is shrunk to as many."""
+SEARCHED = 1 << 18, 1 << 20
+"""Pixels of the largest image that is searched as it is, by the smallest box that is asked for: a box of 1,000 pixels, the
+published least, is small enough, and what is asked of the machine grows with the square of the image's side."""
 
-_BAND = 1 << 24  # pixels of a large image that are read at once
+_SMALL_BOX = 1000  # pixels
+_BAND = 1 << 22  # pixels of a large image that are read at once
 _SIGMA = 1.5  # of the blur, in pixels
 _TIE = np.float32(1.001)  # gradients that differ by less are alike: an edge between two pixels lies in one of them
 _LEAST_AREA = 16  # pixels; OpenCV divides by the half perimeter of its boxes, which is 0 of smaller ones
@@ -40,7 +42,8 @@ def edge_boxes(image: np.ndarray | WindowReader, settings: ProposalSettings) -> 
 
     Edges are the gradients of the blurred image, thinned to one pixel, in place of the published structured forest: its
     model is not free to ship. They are taken in relation to the image's steepest, so brightness and contrast of the whole
-    do not matter. Of an image of more than ``MOST_PIXELS`` pixels a smaller copy is searched.
+    do not matter. Of an image that is larger than ``SEARCHED`` says a smaller copy is searched. Noise of as many thin edges
+    as pixels makes the search some hundred times slower.
 
     Args:
         image: H×W×C of any number type, or what reads its windows. Of the channels the one with the steepest gradient
@@ -53,7 +56,7 @@ def edge_boxes(image: np.ndarray | WindowReader, settings: ProposalSettings) -> 
         SegfoldError: OpenCV has no contributed modules.
     """
     height, width = image.shape[:2]
-    small = _shrunk(image)
+    small = _shrunk(image, _most_pixels(settings))
     boxes, scores = _searched(*_edges(small), settings)
     if not len(boxes):
         return np.array([[0, 0, height, width]], np.int32), np.zeros(1, np.float32)
@@ -62,10 +65,15 @@ def edge_boxes(image: np.ndarray | WindowReader, settings: ProposalSettings) -> 
     return boxes, scores
 
 
-def _shrunk(image: np.ndarray | WindowReader) -> npt.NDArray[np.float32]:
-    """The image, or a copy of at most ``MOST_PIXELS`` pixels, with its darkest value at 0 and its brightest at 1."""
+def _most_pixels(settings: ProposalSettings) -> int:
+    few, many = SEARCHED
+    return int(np.clip(_SMALL_BOX / max(settings.least_area, _SMALL_BOX / many), few, many))
+
+
+def _shrunk(image: np.ndarray | WindowReader, most: int) -> npt.NDArray[np.float32]:
+    """The image, or a copy of at most about ``most`` pixels, with its darkest value at 0 and its brightest at 1."""
     height, width = image.shape[:2]
-    scale = min(1.0, (MOST_PIXELS / (height * width)) ** 0.5)
+    scale = min(1.0, (most / (height * width)) ** 0.5)
     if scale == 1:
         return _normalised(image if isinstance(image, np.ndarray) else image.window(Window(0, 0, height, width)))
     rows, columns = max(1, round(height * scale)), max(1, round(width * scale))

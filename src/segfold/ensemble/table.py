@@ -91,7 +91,7 @@ class _Cells:
         for number, steps in enumerate(self.variants):
             codes = blended.codes
             for step in steps:
-                codes = codes if step is None else np.stack([step(plane, seen) for plane in codes])
+                codes = codes if step is None else step.on(codes, self.task.exclusive, seen)
             found[number] = self._of(codes, truth)
         kept = np.ones((), bool)
         for values in self.emptiers:

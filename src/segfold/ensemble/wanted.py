@@ -21,7 +21,7 @@ class Wanted:
         threshold: probability from which a pixel is foreground; None to choose it.
         min_area: pixels of the smallest component, 0 to keep every one; None to choose it.
         gate: probability of not being empty that an image needs, 0 for no gate; None to choose it.
-        steps: names of the post steps that may be tried; None for all.
+        steps: names of the post steps that may be tried; None for all but the costly ones.
     """
 
     threshold: float | None = None
@@ -51,12 +51,15 @@ class Wanted:
         for name in POST:
             if name in fixed:
                 axes.append(fixed_step(name, fixed[name]))
-            elif (self.steps is None or name in self.steps) and can_be_taken(name, task) and (name != GATE or has_gate):
+            elif self._tries(name) and can_be_taken(name, task) and (name != GATE or has_gate):
                 # Steps of masks of exclusive classes cost a pass for some settings, of each class.
                 axes.append(step_axis(name, sizes, coarse or (task.exclusive and works_on(name) == "masks")))
             elif name == SWEPT and not task.exclusive:  # the sweep needs it, as left out
                 axes.append(fixed_step(name, None))
         return axes
+
+    def _tries(self, name: str) -> bool:
+        return not POST[name].costly if self.steps is None else name in self.steps
 
     def _check(self, sizes: MaskSizes, has_gate: bool, task: Task) -> None:
         for name in self.steps or ():

@@ -1,7 +1,8 @@
 """Post-processing steps, from stored probabilities to the mask that is submitted.
 
 A step is a class with keyword-only, typed, ranged arguments, which are its settings; it is listed in
-``steps.py``. ``submit`` tries each in the order of that list and keeps what scores better by the nested estimate.
+``steps.py``. ``submit`` tries each in the order of that list, a costly one only where it is named, and keeps what scores
+better by the nested estimate.
 """
 
 from segfold.post.decision import Decision, StepSettings

@@ -3,8 +3,8 @@
 Classes that are each by themselves have a decision each, or share one: steps of probabilities, the threshold, steps of
 masks, on the class's own plane.
 
-Classes that exclude each other share one without a threshold. Steps of probabilities work on each plane, then every
-pixel gets its most probable class. A step of masks is asked about each class but the background, all of them before
+Classes that exclude each other share one without a threshold. Steps of probabilities work on each plane, or on all at
+once, then every pixel gets its most probable class. A step of masks is asked about each class but the background, all of them before
 anything is changed. What it takes from a class goes to the most probable class that no step has taken the pixel from (and
 stays if there is none), what it adds to a class goes to that class, to the later one of several. A step that empties an
 image leaves the background alone, and does nothing where no class is background.
@@ -57,7 +57,7 @@ class Decisions:
         if key not in known:
             smoothed = codes
             for step in decision.before:
-                smoothed = np.stack([step(plane, seen) for plane in smoothed])
+                smoothed = step.together(smoothed, seen)
             known[key] = smoothed, self.task.decided(smoothed, ()), np.zeros(codes.shape, bool)
         probable, mask, taken = known[key]
         for settings, after in zip(decision.names_after, decision.after):

@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import numpy as np
@@ -19,10 +19,12 @@ class Seen:
     Attributes:
         image: gives the H×W×C pixels of the image as the competition ships it.
         nonempty: code of the probability that the image's mask is not empty, by the image heads; None without one.
+        kept: what a step has made of the image and needs again, for another class or with other settings, by its name.
     """
 
     image: Callable[[], npt.NDArray[Any]]
     nonempty: int | None = None
+    kept: dict[str, Any] = field(default_factory=dict, compare=False)
 
 
 @dataclass(frozen=True)
@@ -43,9 +45,11 @@ class PostStep(ABC):
 
     Attributes:
         open_ended: whether a setting beyond the last one that ``grid`` tries may be better still.
+        costly: whether it takes so long that it is tried only where a user names it.
     """
 
     open_ended: ClassVar[bool] = True
+    costly: ClassVar[bool] = False
 
     @classmethod
     @abstractmethod
@@ -59,6 +63,14 @@ class ProbabilityStep(PostStep):
     @abstractmethod
     def __call__(self, codes: Codes, seen: Seen) -> Codes:
         """H×W codes to H×W codes, a new array."""
+
+    def together(self, codes: Codes, seen: Seen) -> Codes:
+        """C×H×W codes of classes that exclude each other to others; each plane by itself where a step says no more."""
+        return np.stack([self(plane, seen) for plane in codes])
+
+    def on(self, codes: Codes, exclusive: bool, seen: Seen) -> Codes:
+        """C×H×W codes of classes that exclude each other, or are each by themselves, to others."""
+        return self.together(codes, seen) if exclusive else np.stack([self(plane, seen) for plane in codes])
 
 
 class MaskStep(PostStep):

@@ -14,6 +14,7 @@ _PLACES = {
     "smooth": "smooth:Smooth",
     "holes": "holes:Holes",
     "largest": "largest:Largest",
+    "crf": "crf:CRF",
 }
 """A step's name in recipes, its file in this folder, and its class there; ``submit`` tries them in this order."""
 

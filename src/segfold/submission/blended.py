@@ -64,7 +64,7 @@ class SubmissionOptions:
         threshold: see ``Wanted``, as the next three.
         min_area: smallest component in pixels; None to choose it.
         gate: probability of not being empty that an image needs; None to choose it.
-        steps: names of the post steps that may be tried; None for all.
+        steps: names of the post steps that may be tried; None for all but the costly ones.
         recipe: a recipe file to apply; None to fit one.
         without_train: apply the recipe where the training images are not, or are not to be read: nobody checks then
             that the runs were trained on them.
