@@ -6,12 +6,19 @@ import numpy as np
 import pytest
 import scipy.ndimage
 
-from segfold.post import Decision, Decisions, Seen
+from segfold.ensemble.blend import Blended
+from segfold.ensemble.evidence import Images, whole_sums
+from segfold.ensemble.search import Search
+from segfold.ensemble.table import score_table
+from segfold.ensemble.wanted import Wanted
+from segfold.errors import SegfoldError
+from segfold.metrics import METRICS, ScoreSums
+from segfold.post import Decision, Decisions, MaskSizes, Seen
 from segfold.post.crf import CRF
 from segfold.post.gaussians import PlaneFilter
 from segfold.post.mean_field import gathered, mean_field, mean_field_of_two
 from segfold.store.codes import to_codes, to_probability
-from segfold.tasks import Multiclass, Multilabel
+from segfold.tasks import FOREGROUND, Multiclass, Multilabel, Task
 
 HEIGHT, WIDTH = 40, 52
 COLOURS = np.array([[90, 120, 60], [200, 80, 40], [30, 60, 180]])
@@ -153,3 +160,41 @@ def test_pixels_mean_the_same_in_any_type_and_grey_in_any_number_of_channels() -
     wanted = exact(to_probability(codes), many, CRF())
     found = CRF().together(codes, Seen(lambda: many))
     assert (found.argmax(axis=0) == wanted.argmax(axis=0)).mean() >= 0.99
+
+
+def test_settings_share_what_they_make_of_an_image_and_nothing_else() -> None:
+    codes, image, asked = doubtful(), picture("noisy"), []
+    seen = Seen(lambda: asked.append(1) or image)  # type: ignore[func-returns-value]
+    settings: list[dict[str, Any]] = [{}, {"appearance": 1.0}, {"iterations": 2}, {"colour_sigma": 9.0}, {}]
+    for each in settings:
+        found = CRF(**each).together(codes, seen)
+        assert np.array_equal(found, CRF(**each).together(codes, Seen(lambda: image)))
+    assert len(asked) == 3
+
+
+def test_an_image_of_another_size_is_refused() -> None:
+    with pytest.raises(SegfoldError, match=r"crf: an image of \(9, 9\) was predicted as \(40, 52\)"):
+        CRF()(doubtful()[0], Seen(lambda: np.zeros((9, 9, 3), np.uint8)))
+
+
+@pytest.mark.parametrize("task", [FOREGROUND, Multiclass(("a", "b", "c"), 0)], ids=["binary", "exclusive"])
+def test_it_is_chosen_where_it_helps_and_scores_as_it_is_applied(task: Task) -> None:
+    names = [str(number) for number in range(6)]
+    truth = labels().astype(np.uint8) if task.exclusive else (labels() == 1).astype(np.uint8)
+    planes = [doubtful(seed=seed) for seed in range(6)]
+    planes = planes if task.exclusive else [each[1:2] for each in planes]
+    images = Images(
+        lambda: (Blended(name, each, None) for name, each in zip(names, planes)),
+        lambda _: truth,
+        lambda _: picture("noisy"),
+        {name: int(name) % 3 for name in names},
+        METRICS["miou" if task.exclusive else "iou"](),
+        task=task,
+    )
+    wanted = Wanted(steps=["crf"], threshold=None if task.exclusive else 0.5)
+    axes = wanted.axes(MaskSizes(HEIGHT * WIDTH, 300), False, task)
+    found = Search(images, axes, score_table(images, axes)).fitted("3 folds")
+    assert set(found.decision.settings) == {"crf"} and found.scores.trials[-1].kept
+    assert found.scores.nested is not None and found.scores.nested.mean > found.scores.plain.mean + 0.01
+    (sums,) = whole_sums(images, [Decisions(task, (found.decision,))])
+    assert sum(sums, ScoreSums()).score(images.metric).mean == pytest.approx(found.scores.tuned.mean)

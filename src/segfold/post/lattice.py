@@ -63,8 +63,7 @@ def _slot(key: Any, table: Any, keys: Any) -> Any:
     mixed = np.uint64(0)
     for i in range(key.size - 1):  # the last is minus the sum of the others
         mixed = (mixed + np.uint64(np.int64(key[i]))) * np.uint64(0x9E3779B97F4A7C15)
-        mixed ^= mixed >> np.uint64(29)
-    slot = mixed & last
+    slot = (mixed >> np.uint64(32)) & last
     while table[slot] >= 0:
         known = table[slot]
         same = True
