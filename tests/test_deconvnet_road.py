@@ -15,6 +15,7 @@ from made_run import bright, made_run
 from segfold.comparison.compare import compare
 from segfold.config import load_experiment
 from segfold.ensemble.recipe import read_recipe
+from segfold.files import read_json
 from segfold.predicting import PredictionOptions, predict_runs
 from segfold.road import open_run, train_fold
 from segfold.runs.folder import RunFolder
@@ -36,7 +37,7 @@ def codes(run: RunFolder, weights: str) -> np.ndarray:
 
 def test_a_twin_predicts_as_its_run_would_by_other_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(make_project(tmp_path))
-    config, settings = Path("configs/small.yaml"), ["stages.warm.snapshots=true", "stages.warm.lr=1e-2"]
+    config, settings = Path("configs/small.yaml"), ["stages.warm.snapshots=true", "stages.warm.epochs=1"]
     changed = ["predict.tta=[identity]", "predict.values=logits"]
     train_fold(open_run(load_experiment(config, settings), "here"), 0)
     run = RunFolder(Path("runs/here"))
@@ -105,7 +106,18 @@ def test_every_row_is_held_against_one_before_it_and_writes_a_file_of_its_own() 
     assert any(len(row.runs) == 2 and row.crf and row.combine == "product" for row in CAMVID.rows("run"))
 
 
-@pytest.mark.parametrize("road", ROADS.values(), ids=lambda road: road.name)
+roads = pytest.mark.parametrize("road", ROADS.values(), ids=lambda road: road.name)
+
+
+@roads
+def test_the_page_shows_what_was_found(road: deconvnet.Road) -> None:
+    """Nothing, as long as it was not run here."""
+    found = read_json(road.results)["rows"] if road.results.exists() else []
+    table = document.markdown(deconvnet.COLUMNS, [deconvnet.cells_of(row) for row in found]) if found else ""
+    assert document.table_in(deconvnet.DOCUMENT, road.command) == table
+
+
+@roads
 def test_another_size_takes_kernel_and_boxes_with_it(road: deconvnet.Road) -> None:
     experiment = load_experiment(road.config, road.settings(96, 4000))
     assert (experiment.input.shape, experiment.model.fc_kernel) == ((96, 96), 3)

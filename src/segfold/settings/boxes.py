@@ -16,8 +16,9 @@ class Boxes(Settings):
     """Boxes that a stage trains on in place of whole images or crops, each stretched to the network's input.
 
     Attributes:
-        of: what lies in them: ``objects``, one each, all else in the box taken for background; or ``proposals`` that
-            overlap an object, with all that is in them.
+        of: what lies in them: ``objects``, one each, all else in the box taken for background, or where the competition has
+            none for a class ``other``, which is never predicted; or ``proposals`` that overlap an object, with all that is in
+            them.
         scale: how much longer their sides are made, about their centre.
         resize: height and width that a box is stretched to, of which the network sees a part of the stage's size, drawn
             anywhere in it; null: the whole box at that size.
