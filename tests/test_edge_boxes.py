@@ -166,6 +166,13 @@ def test_each_setting_acts() -> None:
     assert square < 1.5 < long
 
 
+def test_a_search_that_memory_would_not_do_for_is_refused_at_once() -> None:
+    with pytest.raises(
+        SegfoldError, match=r"in 240×320 pixels would begin with [\d,]+ boxes: .* proposals\.least_area"
+    ):
+        find(two_objects(), step=0.95, least_area=0, most_aspect=100)
+
+
 def test_without_contributed_modules_one_line_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(cv2, "ximgproc")
     with pytest.raises(SegfoldError, match=r"has no ximgproc.*pip install.*opencv-contrib-python-headless"):

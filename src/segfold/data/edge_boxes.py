@@ -16,6 +16,7 @@ SEARCHED = 1 << 18, 1 << 20
 published least, is small enough, and what is asked of the machine grows with the square of the image's side."""
 
 _SMALL_BOX = 1000  # pixels
+_MOST_BEGUN = 1 << 24  # boxes that a search begins with: OpenCV holds them all
 _BAND = 1 << 22  # pixels of a large image that are read at once
 _SIGMA = 1.5  # of the blur, in pixels
 _TIE = np.float32(1.001)  # gradients that differ by less are alike: an edge between two pixels lies in one of them
@@ -53,7 +54,7 @@ def edge_boxes(image: np.ndarray | WindowReader, settings: ProposalSettings) -> 
         At most ``settings.count`` boxes; the whole image, with score 0, where nothing is found.
 
     Raises:
-        SegfoldError: OpenCV has no contributed modules.
+        SegfoldError: OpenCV has no contributed modules; or the steps are so fine that memory would not do.
     """
     height, width = image.shape[:2]
     edges, angles = edges_of(image, settings)
@@ -92,13 +93,19 @@ def searched(edges: npt.NDArray[np.float32], angles: npt.NDArray[np.float32], se
     """The boxes of edges, as ``edges_of`` gives them, and their scores: N×4 and N, of which there may be none."""
     if not edges.any():
         return np.zeros((0, 4), np.int32), np.zeros(0, np.float32)
+    least = max(_LEAST_AREA, settings.least_area * edges.size)
+    if (begun := _begun(edges.shape, least, settings)) > _MOST_BEGUN:
+        raise SegfoldError(
+            f"the search for proposals in {edges.shape[0]}×{edges.shape[1]} pixels would begin with {begun:,} boxes: expected "
+            f"at most {_MOST_BEGUN:,}; set a smaller proposals.step or proposals.most_aspect, or a larger proposals.least_area"
+        )
     search = _search_module().createEdgeBoxes(
         alpha=settings.step,
         beta=settings.overlap,
         minScore=settings.least_score,
         maxBoxes=settings.count,
         maxAspectRatio=settings.most_aspect,
-        minBoxArea=max(_LEAST_AREA, settings.least_area * edges.size),
+        minBoxArea=least,
     )
     boxes, scores = search.getBoundingBoxes(edges, angles)
     # Of none found OpenCV gives empty tuples, and without suppression it gives more than were asked for.
@@ -158,6 +165,20 @@ def _thinned(
         for side in (1, -1)
     )
     return np.where((steep * _TIE >= ahead) & (steep > behind * _TIE), steep, np.float32(0))
+
+
+def _begun(shape: tuple[int, ...], least: float, settings: ProposalSettings) -> int:
+    """About how many boxes OpenCV begins with: of each size and form as many as overlap their neighbours by ``step``."""
+    step, side = settings.step, least**0.5
+    forms = int(np.log(settings.most_aspect) / (2 * np.log((1 + step) / (2 * step))))
+    sizes = max(0, int(np.ceil(2 * np.log(max(shape) / side) / -np.log(step))))
+    aspects = ((1 + step) / (2 * step)) ** np.arange(-forms, forms + 1)
+    sides = side * step ** (-np.arange(sizes)[:, None] / 2)
+    places = np.ones((sizes, len(aspects)))
+    for length, each in zip(shape, (sides / aspects, sides * aspects)):
+        stride = np.maximum(2, each * (1 - step) / (1 + step))
+        places *= np.ceil(np.maximum(0, length - each + stride) / stride)
+    return int(places.sum())
 
 
 def _inside(corners: npt.NDArray[np.int32], shape: tuple[int, ...]) -> npt.NDArray[np.int32]:
