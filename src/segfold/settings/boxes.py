@@ -45,8 +45,8 @@ class PredictedBoxes(Settings):
     Attributes:
         count: how many proposals of each image, the best first.
         scale: how much longer their sides are made, about their centre.
-        least_side: share of the image's shorter side that both sides of a scaled box need; others are left out, and count
-            among ``count`` no more.
+        least_side: share of the image's shorter side that both sides of a scaled box need; others are left out, and the
+            next best take their place.
     """
 
     count: Count = 50
