@@ -30,6 +30,7 @@ BENCHMARKS: dict[str, tuple[str, ...]] = {
     "crops": ("crops",),
     "attention": ("attention", "attention-memory"),
     "hypercolumn": ("hypercolumn", "hypercolumn-memory"),
+    "proposals": ("proposals", "proposals-kept"),
     "gcn_block": ("gcn-block", "gcn-block-memory"),
 }
 """Modules of this package, each with the rows that its ``rows`` makes where the machine can."""

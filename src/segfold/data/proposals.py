@@ -48,7 +48,7 @@ class Proposals:
         say: Callable[[str], None] = _nothing,
         on_image: Callable[[], None] = _nothing,
     ) -> None:
-        self._images, self._settings, self._say, self._on_image = images, settings, say, on_image
+        self.images, self._settings, self._say, self._on_image = images, settings, say, on_image
         self._folder = _folder_of(images.images.path, settings)
         self._memory: dict[int, Found] = {}
         self._read: tuple[int, dict[int, Found]] = (-1, {})
@@ -102,7 +102,7 @@ class Proposals:
         return self._read[1]
 
     def _find(self, row: int) -> Found:
-        return edge_boxes(self._images.images.reader(row), self._settings)
+        return edge_boxes(self.images.images.reader(row), self._settings)
 
     def _alone(self) -> contextlib.AbstractContextManager[Any]:
         return contextlib.nullcontext() if self._folder is None else alone_in(self._folder)
@@ -117,7 +117,7 @@ class Proposals:
             with np.load(_file_of(self._folder, block), allow_pickle=False) as file:
                 rows, ends = file["rows"].tolist(), np.cumsum(file["counts"])[:-1]
                 boxes, scores = np.split(file["boxes"], ends), np.split(file["scores"], ends)
-        except (OSError, ValueError, KeyError, EOFError, BadZipFile):
+        except (OSError, ValueError, KeyError, EOFError, RuntimeError, BadZipFile):
             return found
         return dict(zip(rows, zip(boxes, scores)))
 

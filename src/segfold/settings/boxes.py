@@ -62,8 +62,9 @@ class Proposals(Settings):
         step: intersection over union of neighbours in the search, the published alpha.
         overlap: intersection over union above which the lesser of two proposals is dropped, the published beta.
         least_score: score of the worst proposal that is kept.
-        least_area: share of the image's pixels of the smallest proposal.
-        most_aspect: longest side over shortest.
+        least_area: share of the image's pixels of the smallest box that the search begins with; 16 pixels at least. What it
+            moves to hold more of a contour may end a little smaller.
+        most_aspect: longest side over shortest of the boxes that the search begins with.
     """
 
     count: Annotated[int, Ge(1), Le(10_000)] = 2000
