@@ -19,7 +19,9 @@ from segfold.files import write_atomic
 from segfold.layouts.ahead import map_files
 from segfold.locks import alone_in
 
-_METHOD = 1  # of ``edge_boxes``: another number, and what was kept is found anew
+METHOD = 1
+"""Of ``edge_boxes``: with another number what was kept is found anew, and what was predicted by it is predicted anew."""
+
 _BLOCK = 16  # rows in a file: as many are lost, at most, when the process is killed
 
 
@@ -147,7 +149,7 @@ def _folder_of(pixels: Path | None, settings: ProposalSettings) -> Path | None:
     """Where proposals are kept; None where they cannot be."""
     if pixels is None:
         return None
-    key = hashlib.sha256(json.dumps([_METHOD, asdict(settings)]).encode()).hexdigest()[:8]
+    key = hashlib.sha256(json.dumps([METHOD, asdict(settings)]).encode()).hexdigest()[:8]
     folder = pixels.parent / f"proposals-{key}"
     writable = os.access(folder if folder.exists() else folder.parent, os.W_OK)
     return folder if writable else None
