@@ -13,7 +13,7 @@ venv := .venv
 run := $(venv)/bin/python -m segfold
 export NO_ALBUMENTATIONS_UPDATE := 1
 
-.PHONY: help setup demo settings test test-slow check data folds look bench bench-full zoo train cv predict submit check-csv score compare upload sync record audit bundle expect soup clean
+.PHONY: help setup demo settings test test-slow check data folds look bench bench-full zoo deconvnet train cv predict submit check-csv score compare upload sync record audit bundle expect soup clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  \1 — /'
@@ -56,6 +56,10 @@ zoo: setup ## systems trained alike on real data: of TGS 4 minutes each, competi
 	@$(venv)/bin/python -m benchmarks.zoo --competition $(competition) $(if $(epochs),--epochs $(epochs)) $(if $(size),--size $(size)) \
 	  $(if $(encoder),--encoder $(encoder)) $(if $(weights),--weights "$(weights)") $(if $(minutes),--minutes $(minutes)) \
 	  $(if $(probe),--probe) $(if $(only),--only $(only)) $(if $(join),--join)
+
+deconvnet: setup ## DeconvNet's road scored after each part, on CamVid and a made set: weights=FOLDER only=scales size=96 images=20000 set="model.width=16"
+	@$(venv)/bin/python -m benchmarks.zoo.deconvnet $(if $(only),--only $(only)) $(if $(weights),--weights "$(weights)") \
+	  $(if $(size),--size $(size)) $(if $(images),--images $(images)) $(if $(name),--name $(name)) $(set)
 
 check: setup ## formatting, lint, types, import direction
 	@$(venv)/bin/ruff format --check .

@@ -26,9 +26,11 @@ BENCHMARKS: dict[str, tuple[str, ...]] = {
     "tiles": ("tiles", "tiles-cache"),
     "tile_speed": ("tiles-network",),
     "overlap_tiles": ("overlap-tiles",),
+    "boxes": ("boxes-forward", "boxes-loop"),
     "crops": ("crops",),
     "attention": ("attention", "attention-memory"),
     "hypercolumn": ("hypercolumn", "hypercolumn-memory"),
+    "proposals": ("proposals", "proposals-kept"),
     "gcn_block": ("gcn-block", "gcn-block-memory"),
 }
 """Modules of this package, each with the rows that its ``rows`` makes where the machine can."""

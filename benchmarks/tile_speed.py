@@ -18,6 +18,7 @@ from segfold.inference.networks import build_network
 from segfold.inference.stored import store_predictions
 from segfold.machine import Runtime, resolve
 from segfold.store import ProbabilityStore, to_codes
+from segfold.tasks import FOREGROUND
 
 SIDE, BATCH = 2048, 4
 NETWORK = "model={encoder: resnet34, decoder_channels: 64, finest_stride: 1}"
@@ -35,7 +36,7 @@ def rows(effort: Effort, folder: Path) -> Sequence[Row]:
     chosen = experiment(folder, NAME, *settings, NETWORK)
     runtime = resolve(chosen.machine)
     torch.manual_seed(0)
-    network = on_device(build_network(chosen, 1, 1), runtime)
+    network = on_device(build_network(chosen, 1, FOREGROUND), runtime)
     numbers = count()
 
     def ours() -> ProbabilityStore:

@@ -16,6 +16,7 @@ from segfold.inference.stored import StoredImages, store_predictions
 from segfold.machine import resolve
 from segfold.runs.folder import RunFolder
 from segfold.settings import Experiment
+from segfold.tasks import FOREGROUND
 
 NAME = "tiles"
 SIDES = 4096, 8192
@@ -78,7 +79,7 @@ def predicting(home: Path, number: int, in_place: bool, again: int) -> Callable[
         images = large_split(home, NAME, "test", in_place)
         name = f"{number}-{'tiff' if in_place else 'cache'}-{again}"
         torch.manual_seed(0)
-        network = build_network(chosen, 1, 1).to(memory_format=torch.channels_last).eval()
+        network = build_network(chosen, 1, FOREGROUND).to(memory_format=torch.channels_last).eval()
         store_predictions(wanted(home, chosen, images, number, name), network, "none", "model", runtime)
 
     return run
@@ -91,7 +92,7 @@ def one_batch(home: Path) -> Callable[[], object]:
 
     @torch.inference_mode()
     def run() -> None:
-        network = build_network(chosen, 1, 1).to(memory_format=torch.channels_last).eval()
+        network = build_network(chosen, 1, FOREGROUND).to(memory_format=torch.channels_last).eval()
         pixels = torch.zeros(BATCH, 1, TILE, TILE).contiguous(memory_format=torch.channels_last)
         with runtime.autocast():
             network(pixels)

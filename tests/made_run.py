@@ -17,7 +17,7 @@ from segfold.store.writer import StoreWriter
 from small_project import fold_job
 
 Painter = Callable[[str, np.ndarray | None, int], np.ndarray]
-"""Of an image's id, its true mask (None of a test image) and the fold: H×W probabilities."""
+"""Of an image's id, its true mask (None of a test image) and the fold: H×W probabilities, C×H×W of several classes."""
 
 
 def bright(name: str, mask: np.ndarray | None, fold: int) -> np.ndarray:
@@ -56,13 +56,15 @@ def made_run(
             for each, digest in digests.items():
                 folder = job.folder.predictions(each, tta_name(job.experiment.predict.tta))
                 meta = prediction_meta(digest, job.experiment, images)
-                shapes = [(1, *images.images.shapes[row, :2]) for row in rows]
+                planes = len(job.competition.classes)
+                shapes = [(planes, *images.images.shapes[row, :2]) for row in rows]
                 with StoreWriter(folder, split, images.ids[rows], shapes, meta) as writer:
                     for row in rows:
                         mask = None if images.masks is None else images.masks[row]
                         image_id = str(images.ids[row])
                         said = None if heads is None else heads(image_id, mask, number)
-                        writer.append(image_id, paint(image_id, mask, number)[None], said)
+                        painted = paint(image_id, mask, number)
+                        writer.append(image_id, painted.reshape(-1, *painted.shape[-2:]), said)
                     writer.finish()
         run.config_path.write_text(dump_yaml(job.experiment))
         record = {

@@ -10,6 +10,7 @@ import torch
 from segfold.data.dataset import TrainingSet
 from segfold.data.geometry.sizing import Sizing
 from segfold.data.geometry.view import ViewPlan
+from segfold.data.image_views import ImageViews
 from segfold.data.images import ImageSet, PixelStore
 from segfold.data.prediction_set import PredictionSet
 
@@ -65,4 +66,4 @@ def prediction_set(
     tta: Sequence[str] = ("identity",),
 ) -> PredictionSet:
     """Whole images of some rows."""
-    return PredictionSet(images, np.array(rows), ViewPlan(sizing, tuple(tta)), channels)
+    return PredictionSet(images, ImageViews(images, np.array(rows), ViewPlan(sizing, tuple(tta))), channels)

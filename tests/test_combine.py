@@ -124,13 +124,15 @@ def test_a_member_blended_with_itself_is_itself(tmp_path, name, task):
 
 
 @pytest.mark.parametrize("name", COMBINATIONS)
-@pytest.mark.parametrize("whole", [1, 2, 7, 1 << 32])
-def test_a_bound_is_the_smallest_total_of_its_code(tmp_path, name, whole):
+@pytest.mark.parametrize(("whole", "members"), [(1, 1), (2, 1), (7, 3), (1 << 32, 300)])
+def test_a_bound_is_the_smallest_total_of_its_code(tmp_path, name, whole, members):
     one = one_of(name, tmp_path)
+    whole = min(whole, one.finest)
+    bounds = one.bounds(whole, members)
     for code in (1, 2, 500, 32767, 32768, 52428, 65535):
-        bound = one.bound(code, whole)
-        below, at = one.codes(np.array([bound - 1, bound]), whole).tolist()
-        assert below < code <= at
+        bound = one.bound(code, whole, members)
+        below, at = one.codes(np.array([bound - 1, bound]), whole, members).tolist()
+        assert below < code <= at and bounds[code] == bound
 
 
 @pytest.mark.parametrize("name", COMBINATIONS)
@@ -188,7 +190,7 @@ def test_damaged_ranks_are_refused(tmp_path, damage):
 
 def test_what_does_not_fit_is_refused(tmp_path):
     with pytest.raises(
-        SegfoldError, match="combination 'harmonic': expected one of mean, logits, geometric, rank, vote"
+        SegfoldError, match="combination 'harmonic': expected one of mean, logits, geometric, product, rank, vote"
     ):
         combination("harmonic", [], [])
     with pytest.raises(SegfoldError, match="the recipe lacks what a mean of ranks is fitted to"):

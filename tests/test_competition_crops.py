@@ -21,6 +21,7 @@ from segfold.settings import Experiment
 from segfold.settings.views import crop_of, sizing_of, views_of
 from segfold.store import open_store
 from segfold.store.codes import to_probability
+from segfold.tasks import FOREGROUND
 from small_project import ROOT
 
 SHIPPED = {"hubmap-kidney": "hubmap-crops", "airbus-ships": "airbus-crops"}
@@ -49,7 +50,7 @@ def test_a_shipped_experiment_is_of_its_competition_whose_file_names_it(name: st
     experiment, competition = shipped(name), load_competition(name)
     assert experiment.competition == name and experiment.sample.focus > 0
     assert f"configs/{SHIPPED[name]}.yaml" in (ROOT / f"configs/competitions/{name}.yaml").read_text()
-    network = build_network(experiment, 3, len(competition.classes))
+    network = build_network(experiment, 3, competition.task)
     check_frames(network, views_of(experiment), 3)  # no frame is refused
     for stage in experiment.stages.values():
         sizing, crop = sizing_of(experiment, stage), crop_of(experiment, stage)
@@ -107,7 +108,7 @@ def same_as_predicted_here(home: Path, name: str, test: list[str]) -> None:
     """What is stored of the test images is what the trained network says of their tiles, at the images' own size."""
     experiment = load_experiment(home / "runs/tiny-fast/config.yaml")
     images = load_split(load_competition(name), "test", home)
-    network = build_network(experiment, 3, 1, fresh=False)
+    network = build_network(experiment, 3, FOREGROUND, fresh=False)
     load_weights(network, home / "runs/tiny-fast/fold0/model.safetensors")
     manner = PredictionSettings.of(experiment, resolve(experiment.machine))
     (place,) = (home / "runs/tiny-fast/fold0/pred").iterdir()

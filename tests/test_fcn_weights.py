@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from segfold.errors import SegfoldError
-from segfold.models import build_model, fcn
+from segfold.models import build_model, fcn_vgg
 from segfold.optim.groups import encoder_of
 
 WIDTH, FC = 4, 24
@@ -181,7 +181,7 @@ def test_imagenets_weights_come_from_timm(monkeypatch: pytest.MonkeyPatch) -> No
         asked.append((name, settings))
         return Downloaded()
 
-    monkeypatch.setattr(fcn, "FULL_WIDTH", WIDTH)
+    monkeypatch.setattr(fcn_vgg, "FULL_WIDTH", WIDTH)
     monkeypatch.setattr(timm, "create_model", create)
     ours = network("imagenet")
     assert torch.equal(ours.fc6.bias, classifier().classifier[0].bias)

@@ -270,14 +270,14 @@ def test_by_default_training_is_that_of_the_plain_optimiser(name: str) -> None:
 
 def test_groups_hold_every_parameter_once_with_its_rate_and_decay() -> None:
     network = Small()
-    groups = parameter_groups(network, 0.1, encoder_lr=0.25, decay_norms=False)
+    groups = parameter_groups(network, 0.1, encoder_lr=0.25, bias_lr=2.0, decay_norms=False)
     found = {
         id(parameter): (group["lr_factor"], group["weight_decay"]) for group in groups for parameter in group["params"]
     }
     assert sum(len(group["params"]) for group in groups) == len(found) == len(list(network.parameters()))
     assert {name: found[id(parameter)] for name, parameter in network.named_parameters()} == {
         "encoder.0.weight": (0.25, 0.1),
-        "encoder.0.bias": (0.25, 0.0),
+        "encoder.0.bias": (0.5, 0.0),
         "encoder.2.weight": (0.25, 0.0),
         "encoder.2.bias": (0.25, 0.0),
         "encoder.4.weight": (0.25, 0.0),
@@ -285,8 +285,22 @@ def test_groups_hold_every_parameter_once_with_its_rate_and_decay() -> None:
         "norm.weight": (1.0, 0.0),
         "norm.bias": (1.0, 0.0),
         "encoder_head.weight": (1.0, 0.1),
-        "encoder_head.bias": (1.0, 0.0),
+        "encoder_head.bias": (2.0, 0.0),
     }
+
+
+def test_biases_are_what_is_added_beside_weights() -> None:
+    network = nn.ModuleDict(
+        {"attention": nn.MultiheadAttention(4, 2), "norm": nn.LayerNorm(4), "group": nn.GroupNorm(2, 4)}
+    )
+    fast = {
+        id(p)
+        for group in parameter_groups(network, 0.1, bias_lr=2.0)
+        if group["lr_factor"] == 2
+        for p in group["params"]
+    }
+    names = {name for name, parameter in network.named_parameters() if id(parameter) in fast}
+    assert names == {"attention.in_proj_bias", "attention.out_proj.bias"}
 
 
 def test_a_shared_parameter_is_in_one_group() -> None:

@@ -234,6 +234,8 @@ def test_the_optimizer_is_the_one_that_is_named(project: Path) -> None:
     assert isinstance(own.optimizer, torch.optim.SGD)
     own.next_stage()
     assert isinstance(own.optimizer, torch.optim.AdamW)
+    rates = {group["lr_factor"] for group in of("bias_lr=2").param_groups}
+    assert rates == {1.0, 2.0}
     apart = of("decay_norms=false", "encoder_lr=0.1").param_groups
     assert {(group["lr_factor"], group["weight_decay"]) for group in apart} == {
         (factor, decay) for factor in (0.1, 1.0) for decay in (0.0, 1e-4)

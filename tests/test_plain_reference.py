@@ -85,11 +85,12 @@ def test_the_border_counts_where_it_is_to(project: Path) -> None:
     assert close(weights(job), reference(job, sgd, lambda step: 2e-3, loss=reflected))
 
 
-def test_encoder_rate_and_undecayed_norms(project: Path) -> None:
+def test_rates_of_the_encoder_and_of_biases_and_undecayed_norms(project: Path) -> None:
     job = trained(
         project,
         "groups",
         "encoder_lr=0.1",
+        "bias_lr=3",
         "decay_norms=false",
         "optimizer.sgd.weight_decay=0.5",
         "stages.warm.epochs=3",
@@ -101,7 +102,7 @@ def test_encoder_rate_and_undecayed_norms(project: Path) -> None:
                 {
                     "params": [parameter],
                     "weight_decay": 0.5 if parameter.ndim > 1 else 0.0,
-                    "factor": 0.1 if name.startswith("encoder.") else 1.0,
+                    "factor": 0.1 if name.startswith("encoder.") else 3.0 if name == "pixels.levels.0.bias" else 1.0,
                 }
                 for name, parameter in network.named_parameters()
             ],

@@ -151,7 +151,7 @@ def test_a_recipe_by_hand_takes_its_steps_in_their_order(home: Path, capsys: pyt
         ({"steps": {"hole": {}}}, "steps: unknown key hole; did you mean holes?"),
         ({"steps": {"gate": {"least": 2}}}, "gate.least: Input should be less than or equal to 1, found 2"),
         ({"threshold": 0}, "threshold: Input should be greater than 0, found 0"),
-        ({"combine": "ranks"}, "combine: expected one of mean, logits, geometric, rank, vote (nearest: rank)"),
+        ({"combine": "ranks"}, "combine: expected one of mean, logits, geometric, product, rank, vote (nearest: rank)"),
         ({"combine": "rank"}, "combine is rank, and fitted lacks *; fit the recipe anew"),
         ({"format": 2}, "format: Input should be 1, found 2"),
         ({"member": {}}, "unknown key member; did you mean members?"),

@@ -40,6 +40,8 @@ TOGETHER = {
     "input.resize[]",
     "predict.tiles.overlap",
     "sample.focus",
+    "stages.a.boxes.resize",
+    "stages.a.boxes.resize[]",
     "stages.a.sample.focus",
     "stages.a.warmup",
 }
@@ -222,7 +224,9 @@ SMALL: dict[str, Any] = {
     "channels": 4,
     "residual_channels": 4,
 }
-SMALL_OF: dict[str, dict[str, Any]] = {"fcn": {"encoder": "vgg16_bn", "width": 2, "fc_width": 8}}
+SMALL_OF: dict[str, dict[str, Any]] = {
+    name: {"encoder": "vgg16_bn", "width": 2, "fc_width": 8} for name in ("deconvnet", "fcn")
+}
 """Of a model for which that is not enough, or does not do."""
 
 
@@ -297,6 +301,7 @@ RUNS = {
         "batch_size=2",
         "sample={nonempty: 1, area: -10, images: 2}",
         "encoder_lr=0",
+        "bias_lr=0",
         "clip=1e-30",
         "ema.decay=0",
         "swa={start: 0, every: 1}",
@@ -313,6 +318,7 @@ RUNS = {
         "accumulate=4",
         "sample={nonempty: 0, area: 10, images: 8}",
         "encoder_lr=1000",
+        "bias_lr=1000",
         "clip=1",
         "ema.decay=0.9999999999999999",
         "swa={start: 0.9999999999999999, every: 1000000}",

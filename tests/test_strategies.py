@@ -157,7 +157,7 @@ def test_unknown_ways_and_wrong_weights_are_refused_in_a_line(home: Path, capsys
         assert submit(*THREE, "--weights", *words) == 2
         assert said in capsys.readouterr().err
     assert submit(*THREE, "--combine", "median") == 2
-    assert "expected one of mean, logits, geometric, rank, vote" in capsys.readouterr().err
+    assert "expected one of mean, logits, geometric, product, rank, vote" in capsys.readouterr().err
     assert not (home / "submissions").exists()
 
 
@@ -172,7 +172,7 @@ def test_a_dry_run_shows_the_tables_and_touches_neither_test_set_nor_disk(
     assert sorted(home.rglob("*")) == before
 
 
-@pytest.mark.parametrize("combine", ["logits", "geometric", "rank", "vote"])
+@pytest.mark.parametrize("combine", ["logits", "product", "rank", "vote"])
 def test_a_recipe_keeps_how_runs_are_combined(home: Path, combine: str) -> None:
     assert submit(*THREE, "--combine", combine, "--weights", "equal", "--name", "first") == 0
     made = recipe(home, "first")

@@ -13,6 +13,7 @@ import pytest
 from made_run import bright, change_json, made_run
 from segfold.cli import main
 from segfold.files import read_json
+from segfold.tasks import FOREGROUND
 from small_project import make_project
 from tiny_competition import write_image
 
@@ -166,7 +167,7 @@ def test_weights_that_are_not_those_of_the_record_are_not_predicted_with(home: P
 
     no_weights(home)
     run = RunFolder(home / "runs/other")
-    save_weights(build_network(read_run(run), channels=3, classes=1), run.fold(0).weights())
+    save_weights(build_network(read_run(run), channels=3, task=FOREGROUND), run.fold(0).weights())
     code, out, _ = submit("runs/good", "runs/other", "--name", "both")
     assert code == 0 and "model.safetensors is not the file that" in out
     assert members(home, "both") == ["runs/good"]

@@ -8,6 +8,7 @@ from benchmarks.zoo.systems import CONFIGS, HOME, RANDOM, Comparison, Start, Sys
 from segfold.config import load_experiment
 from segfold.resize import Shape
 
+COMPETITION = "tgs-salt"
 FOLDER = "zoo"
 DEFAULT = "unet"
 """The system that the ablations change, and the name of its model."""
@@ -56,7 +57,7 @@ def systems(start: Start = RANDOM) -> list[System]:
     its own encoder from random weights, with and without that pool: also what systems without an encoder are to be held against.
     What is called after its encoder stands there with both.
     """
-    names = sorted((path.stem for path in (CONFIGS / FOLDER).glob("*.yaml")), key=lambda name: (name != DEFAULT, name))
+    names = sorted(_names(), key=lambda name: (name != DEFAULT, name))
     found = [_system(name, start) for name in names]
     default = found[0]
     if start.encoder:
@@ -72,6 +73,12 @@ def systems(start: Start = RANDOM) -> list[System]:
         found.append(replace(control, name=own))
         found.append(replace(control, name=f"{own}, stem pool", overrides=(*control.overrides, STEM_POOL)))
     return found
+
+
+def _names() -> list[str]:
+    """Of the configs that are of this competition: published recipes for other data stand beside them."""
+    paths = (CONFIGS / FOLDER).glob("*.yaml")
+    return [path.stem for path in paths if load_experiment(path).competition == COMPETITION]
 
 
 def _system(name: str, start: Start) -> System:
@@ -103,7 +110,7 @@ def common(size: Shape, images: int, epochs: int) -> list[str]:
 
 
 TGS = Comparison(
-    competition="tgs-salt",
+    competition=COMPETITION,
     command="make zoo",
     results=HOME / "benchmarks" / "zoo.json",
     default=DEFAULT,

@@ -147,9 +147,12 @@ def dump_yaml(experiment: Experiment) -> str:
 def identity(experiment: Experiment) -> dict[str, Any]:
     """Dotted path → value of every setting that changes the weights; the order of the stages stands under ``STAGE_ORDER``.
 
-    Of ``folds`` a named file counts alone: it says how many folds there are, and no seed made it.
+    Of ``folds`` a named file counts alone: it says how many folds there are, and no seed made it. Proposals count where a
+    stage trains on them.
     """
     free = set(NOT_IDENTITY) - ({"validate"} if experiment.watches_scores else set())
+    if all(stage.boxes is None or stage.boxes.of != "proposals" for stage in experiment.stages.values()):
+        free.add("proposals")
     found = dict(_flatten({key: value for key, value in dump(experiment).items() if key not in free}))
     if experiment.folds.file is not None:
         del found["folds.k"], found["folds.seed"]

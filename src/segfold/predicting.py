@@ -139,7 +139,7 @@ def _network(wanted: StoredImages, name: str, digest: str, runtime: Runtime, obs
     folder, needed = wanted.folder, size_text(2 * int(wanted.shapes.prod(axis=1).sum()))
     observer.say(f"predicting {folder.path} {wanted.split} with {name}: {len(wanted.rows):,} images, {needed} on disk")
     try:
-        network = build_network(wanted.experiment, image_channels(wanted.images), wanted.classes, fresh=False)
+        network = build_network(wanted.experiment, image_channels(wanted.images), wanted.images.task, fresh=False)
         load_weights(network, folder.weights(name))
     except SegfoldError as error:
         raise UnusableRunError(str(error)) from None

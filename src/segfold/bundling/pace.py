@@ -8,13 +8,16 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from segfold.data.edge_boxes import Found, ProposalSettings, edge_boxes
 from segfold.data.images import ImageSet, has_test, load_split
 from segfold.ensemble.members import Entry
 from segfold.errors import SegfoldError
+from segfold.inference.boxes import boxes_of
 from segfold.inference.manner import PredictionSettings
 from segfold.inference.networks import build_network, image_channels
 from segfold.inference.predict import predict_strips
 from segfold.inference.stored import tta_name
+from segfold.layouts.ahead import map_files
 from segfold.machine import device_name, resolve
 from segfold.observer import SILENT, Observer
 from segfold.predicting import machine_on
@@ -44,7 +47,12 @@ class Pace:
 
 
 def stored_pace(entries: Sequence[Entry]) -> Pace | None:
-    """Seconds that an image took through the networks of some runs when they predicted; None unless all of them say so."""
+    """Seconds that an image took through the networks of some runs when they predicted; None unless all of them say so.
+
+    Runs that predict by boxes never do: what finding these takes is not written down.
+    """
+    if any(entry.experiment.predict.boxes is not None for entry in entries):
+        return None
     costs = [
         _stored_cost(entry, fold, name, digest)
         for entry in entries
@@ -69,7 +77,8 @@ def _stored_cost(entry: Entry, fold: int, name: str, digest: str) -> Cost | None
 def measured_pace(entries: Sequence[Entry], home: Path, device: str = "auto", observer: Observer = SILENT) -> Pace:
     """Seconds that an image takes through the networks of some runs, measured on known test images, else training images.
 
-    The networks of a run are alike, so one of each is measured, with weights as they come.
+    The networks of a run are alike, so one of each is measured, with weights as they come. Proposals, which are kept, are found
+    once for all networks that ask for the same.
 
     Raises:
         SegfoldError: no images.
@@ -77,6 +86,11 @@ def measured_pace(entries: Sequence[Entry], home: Path, device: str = "auto", ob
     competition = entries[0].competition
     split = load_split(competition, "test" if has_test(competition, home) else "train", home, observer.say)
     seconds, count = 0.0, 0
+    searches = {entry.experiment.proposals.search for entry in entries if entry.experiment.predict.boxes is not None}
+    for search in searches:
+        each = _seconds_to_propose(split, search)
+        observer.say(f"proposals: {each:.4f} s an image")
+        seconds += each
     for entry in entries:
         networks = sum(len(sets) for sets in entry.used(None).values())
         each = _seconds_an_image(entry, split, device)
@@ -90,14 +104,15 @@ def _seconds_an_image(entry: Entry, images: ImageSet, device: str) -> float:
     experiment = entry.experiment
     machine = machine_on(device).model_copy(update={"precision": experiment.machine.precision})
     runtime = resolve(machine)
-    network = build_network(experiment, image_channels(images), len(entry.competition.classes), fresh=False)
+    network = build_network(experiment, image_channels(images), entry.competition.task, fresh=False)
     network = network.eval().to(runtime.device).to(memory_format=torch.channels_last)
     manner = PredictionSettings.of(experiment, runtime)
 
     def taken(count: int) -> float:
         rows = np.linspace(0, len(images) - 1, count).astype(np.int64)
+        boxes = boxes_of(images, rows, manner)
         start = time.perf_counter()
-        for _ in predict_strips(network, images, rows, manner):
+        for _ in predict_strips(network, images, rows, manner, boxes=boxes):
             pass
         return time.perf_counter() - start
 
@@ -111,6 +126,20 @@ def _seconds_an_image(entry: Entry, images: ImageSet, device: str) -> float:
         spent += seconds
         count = min(4 * count, _MOST, len(images))
     return min(found)  # of passes that other processes disturb, the one that they disturbed least
+
+
+def _seconds_to_propose(images: ImageSet, search: ProposalSettings) -> float:
+    def found(row: int) -> Found:
+        return edge_boxes(images.images.reader(row), search)
+
+    rows = np.linspace(0, len(images) - 1, min(len(images), _MOST)).astype(np.int64).tolist()
+    found(rows[0])  # what comes once
+    start, done = time.perf_counter(), 0
+    for _ in map_files(found, rows):
+        done += 1
+        if time.perf_counter() - start > ENOUGH:
+            break
+    return (time.perf_counter() - start) / done
 
 
 def check_fits(pace: Pace, images: int, limit: float, slower: float = 1.0) -> float:

@@ -41,7 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--combine",
         default="mean",
-        help="what is averaged: mean (of probabilities), logits, geometric, rank or vote (default: mean)",
+        help="what is averaged: mean (of probabilities), logits, geometric, product, rank or vote (default: mean)",
     )
     parser.add_argument(
         "--budget",

@@ -72,6 +72,8 @@ class Side:
             experiment = member.entry.experiment
             found: dict[str, Any] = identity(experiment)
             found |= dict(_flat({"predict": dump(experiment.predict)}))
+            if experiment.predict.boxes is not None:
+                found |= dict(_flat({"proposals": dump(experiment.proposals)}))
             found["predict.weights"] = sorted({name for digests in member.used.values() for name in digests})
             found.pop("predict.batch_size", None)
         else:

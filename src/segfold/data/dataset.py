@@ -17,12 +17,14 @@ from torch.utils.data import Dataset
 
 from segfold.data.augment import Augmenter
 from segfold.data.augment.mixing import MIXES, MaskedImage
+from segfold.data.boxes import TrainingBoxes
 from segfold.data.channels import InputPlanes
 from segfold.data.crops import Crops
 from segfold.data.geometry.sizing import Sizing
 from segfold.data.geometry.window import Window, cut
 from segfold.data.images import ImageSet
 from segfold.data.keys import sample_key
+from segfold.data.pixel_store import PixelStore
 from segfold.data.sampling import Key
 from segfold.errors import SegfoldError
 from segfold.losses.gaps import object_gaps
@@ -69,11 +71,13 @@ class TrainingSet(Dataset[Sample]):
         chances: how likely each of ``rows`` is drawn as a partner, as for ``EpochSampler``; None for all alike.
         crops: windows that are read and augmented, with what lies around them, in place of whole images; ``sizing`` is
             then theirs. None for whole images.
+        boxes: what is read, augmented and stretched in place of whole images; ``rows`` are then its own, ``sizing`` fills the
+            input, and masks are of its task. What lies beyond an image does not count. None for whole images, or crops.
         gaps: whether samples have ``gaps``. The objects go where the image goes; what moves in from outside has none.
 
     Raises:
         SegfoldError: an unknown channel or mix, a setting out of its range, or no masks.
-        ValueError: gaps of images without maps of objects, or of mixed samples.
+        ValueError: crops and boxes at once; gaps of images without maps of objects, or of mixed samples.
     """
 
     def __init__(
@@ -88,6 +92,7 @@ class TrainingSet(Dataset[Sample]):
         mix: Mapping[str, Mapping[str, Any]] | None = None,
         chances: np.ndarray | None = None,
         crops: Crops | None = None,
+        boxes: TrainingBoxes | None = None,
         gaps: bool = False,
     ) -> None:
         if images.masks is None:
@@ -95,11 +100,14 @@ class TrainingSet(Dataset[Sample]):
         unknown = sorted(set(mix or {}) - set(MIXES))
         if unknown:
             raise SegfoldError(f"no mix of samples {unknown[0]!r}; there are {', '.join(MIXES)}")
-        self._images, self._masks, self._task = images.images, images.masks, images.task
+        if crops is not None and boxes is not None:
+            raise ValueError("crops and boxes at once")
+        self._images, self._masks = images.images, images.masks
+        self._task = images.task if boxes is None else boxes.task
         self._rows = np.asarray(rows, np.int64)
         self._sizing = sizing
         self._augmenter = augmenter
-        self._crops = crops
+        self._crops, self._boxes = crops, boxes
         self._random_offset = random_offset
         self._planes = InputPlanes(images, channels)
         self._seed = seed
@@ -108,7 +116,8 @@ class TrainingSet(Dataset[Sample]):
         self._objects = images.instances if gaps else None
         if gaps and (self._objects is None or self._mixes):
             raise ValueError("gaps need a map of objects for each image, and samples that are not mixed")
-        self._object_augmenter = None if augmenter is None or not gaps else augmenter.of(OBJECTS)
+        follows = gaps or (boxes is not None and self._task.fill is None)
+        self._object_augmenter = None if augmenter is None or not follows else augmenter.of(OBJECTS)
         self._chances = np.cumsum(np.ones(len(self._rows)) if chances is None else chances)
 
     @property
@@ -126,8 +135,7 @@ class TrainingSet(Dataset[Sample]):
 
     def __getitem__(self, key: Key) -> Sample:
         epoch, position, draw = key
-        row = int(self._rows[position])
-        pixels = self._pixels(row, epoch, draw)
+        pixels = self._pixels(position, epoch, draw)
         for name, mix in self._mixes.items():
             stream = random.Random(sample_key(name, self._seed, epoch, draw))
             if mix.applies(stream):
@@ -138,65 +146,93 @@ class TrainingSet(Dataset[Sample]):
             image=torch.from_numpy(pixels.image).permute(2, 0, 1),
             mask=torch.from_numpy(target),
             valid=torch.from_numpy(pixels.valid)[None],
-            row=row,
+            row=int(self._rows[position]),
         )
         if self._objects is not None:
-            gaps = self._gaps(self._objects[row], pixels.valid, row, epoch, draw)
+            gaps = self._gaps(self._objects, pixels.valid, position, epoch, draw)
             sample["gaps"] = torch.from_numpy(gaps)[None]
         return sample
 
-    def _pixels(self, row: int, epoch: int, draw: int | str) -> MaskedImage:
-        """One augmented image, or a crop of it, at the network's size."""
-        window, around, offset = self._place(row, epoch, draw)
+    def _pixels(self, position: int, epoch: int, draw: int | str) -> MaskedImage:
+        """One augmented image, or a part of it, at the network's size."""
+        row = int(self._rows[position])
+        window, around, offset = self._place(position, epoch, draw)
         seen = window.grown(around)
-        image, mask = self._augmented(row, seen, epoch, draw)
+        image, mask = self._augmented(position, seen, epoch, draw)
         image = self._planes(image, row, self._sizing, offset, (seen.top, int(self._images.shapes[row, 0])), around)
         mask = self._sizing.mask(_inner(mask, around), offset, self._task)
         valid = self._sizing.valid(window.shape, offset)
         if (counted := self._task.valid(mask)) is not None:
             valid &= counted
+        elif self._boxes is not None:
+            valid &= self._inside(row, window, epoch, draw)
         if self._soft:
             return MaskedImage(image.astype(np.float32), self._task.shares(mask), valid)
         return MaskedImage(image, mask, valid)
 
     def _gaps(
-        self, objects: np.ndarray, valid: np.ndarray, row: int, epoch: int, draw: int | str
+        self, objects: PixelStore, valid: np.ndarray, position: int, epoch: int, draw: int | str
     ) -> npt.NDArray[np.float32]:
         """The gaps between the objects of a sample, at the network's size."""
-        window, around, offset = self._place(row, epoch, draw)
+        window, around, offset = self._place(position, epoch, draw)
         seen = window.grown(around)
-        context = self._context(seen)
-        moved = cut(objects, seen.grown(*context), fill=OBJECTS.fill)
-        if self._object_augmenter is not None:
-            # What is drawn depends on no pixel of the image.
-            blank = np.zeros((*moved.shape, 1), np.uint8)
-            _, moved = self._object_augmenter(blank, moved, epoch, draw, context)
+        read = seen.grown(*self._context(seen))
+        held = cut(objects[int(self._rows[position])], read, fill=OBJECTS.fill)
+        if self._boxes is not None:
+            held = self._boxes.objects(position, held, read)
+        moved = self._moved(held, seen, epoch, draw)
         found = object_gaps(np.where(valid, self._sizing.mask(_inner(moved, around), offset, OBJECTS), 0))
         return np.where(valid, found, np.float32(np.inf))
 
-    def _place(self, row: int, epoch: int, draw: int | str) -> tuple[Window, int, Shape | None]:
+    def _inside(self, row: int, window: Window, epoch: int, draw: int | str) -> npt.NDArray[np.bool_]:
+        """Where a box shows its image, not what is made up beyond, at the network's size."""
+        shape = (int(self._images.shapes[row, 0]), int(self._images.shapes[row, 1]))
+        read = window.grown(*self._context(window))
+        if read.inside(shape) == read:
+            return np.ones(self._sizing.given, bool)
+        held = cut(np.broadcast_to(np.uint16(1), shape), read, fill=OBJECTS.fill)
+        return np.asarray(self._sizing.mask(self._moved(held, window, epoch, draw), None, OBJECTS) > 0)
+
+    def _moved(self, held: np.ndarray, seen: Window, epoch: int, draw: int | str) -> np.ndarray:
+        """A map of objects, with what lies around a window, as augmentation moves the window's mask."""
+        if self._object_augmenter is None:
+            return held
+        # What is drawn depends on no pixel of the image.
+        blank = np.zeros((*held.shape, 1), np.uint8)
+        return self._object_augmenter(blank, held, epoch, draw, self._context(seen))[1]
+
+    def _place(self, position: int, epoch: int, draw: int | str) -> tuple[Window, int, Shape | None]:
         """The window of an image, the pixels that are seen on each side of it, and where it lies in the input."""
+        row = int(self._rows[position])
+        if self._boxes is not None:
+            stream = random.Random(sample_key("box", self._seed, epoch, draw))
+            return self._boxes.window(position, stream), 0, None
         window, around = Window(0, 0, int(self._images.shapes[row, 0]), int(self._images.shapes[row, 1])), 0
         if self._crops is not None:
             stream = random.Random(sample_key("crop", self._seed, epoch, draw))
             window, around = self._crops.window(row, self._masks, stream), self._crops.around
         return window, around, self._offset(window.shape, epoch, draw) if self._random_offset else None
 
-    def _augmented(self, row: int, seen: Window, epoch: int, draw: int | str) -> tuple[np.ndarray, np.ndarray]:
+    def _augmented(self, position: int, seen: Window, epoch: int, draw: int | str) -> tuple[np.ndarray, np.ndarray]:
         """A window of an image, with what moves into it from around, and its mask."""
+        row = int(self._rows[position])
         context = self._context(seen)
         read = seen.grown(*context)
-        # Augmentation mirrors an image at its edge; the margin around a window goes on as the input's border does.
-        border = self._sizing.border if self._sizing.margin else "reflect"
+        # Augmentation mirrors an image at its edge; a box, or the margin around a window, goes on as the input's border does.
+        border = self._sizing.border if self._boxes is not None or self._sizing.margin else "reflect"
         image = cut(self._images.reader(row), read, border)
         mask = cut(self._masks[row], read, border, self._task.fill)
+        if self._boxes is not None:
+            mask = self._boxes.mask(position, mask, read)
         if self._augmenter is None:
             return image, mask
         return self._augmenter(image, mask, epoch, draw, context)
 
     def _context(self, seen: Window) -> Shape:
         """Rows and columns on each side of a window that augmentation may move in."""
-        return (0, 0) if self._augmenter is None or self._crops is None else self._augmenter.context(seen.shape)
+        if self._augmenter is None or (self._crops is None and self._boxes is None):
+            return 0, 0
+        return self._augmenter.context(seen.shape)
 
     def _offset(self, shape: Shape, epoch: int, draw: int | str) -> Shape:
         most_top, most_left = self._sizing.slack(shape)
@@ -204,9 +240,9 @@ class TrainingSet(Dataset[Sample]):
         return stream.randint(0, most_top), stream.randint(0, most_left)
 
     def _partner(self, stream: random.Random) -> int:
+        """The position of a mixed sample's second image."""
         target = stream.random() * self._chances[-1]
-        position = int(np.searchsorted(self._chances, target, side="right"))
-        return int(self._rows[min(position, len(self._rows) - 1)])
+        return min(int(np.searchsorted(self._chances, target, side="right")), len(self._rows) - 1)
 
 
 def _inner(mask: np.ndarray, around: int) -> np.ndarray:

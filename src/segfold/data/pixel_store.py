@@ -50,6 +50,11 @@ class PixelStore(Sequence[np.ndarray]):
     def dtype(self) -> np.dtype:
         return self._buffer.dtype
 
+    @property
+    def path(self) -> Path | None:
+        """The file that the pixels were read or are mapped from; None where they come from none."""
+        return self._path
+
     def __len__(self) -> int:
         return len(self.shapes)
 

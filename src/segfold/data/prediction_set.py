@@ -11,7 +11,8 @@ from torch.utils.data import Dataset
 
 from segfold.data.channels import PLACED, InputPlanes
 from segfold.data.geometry.symmetry import TRANSFORMS
-from segfold.data.geometry.view import View, ViewPlan
+from segfold.data.geometry.view import View
+from segfold.data.image_views import ImageViews
 from segfold.data.images import ImageSet
 from segfold.resize import Shape
 
@@ -38,48 +39,40 @@ class PredictionSample(NamedTuple):
 
 
 class PredictionSet(Dataset[PredictionSample]):
-    """Views of the images of ``rows``, not augmented.
+    """Views of images, not augmented.
 
     Planes that say where a pixel lies are made after the symmetries of a view, as they are in training: in an image
     that is upside down, the first row is the top one.
 
     Args:
         images: a split.
-        rows: indices into ``images``.
-        plan: the views of each image.
+        views: of images of the split.
         channels: of the network's input.
 
     Raises:
         SegfoldError: an unknown channel, or an image without a depth.
     """
 
-    def __init__(
-        self, images: ImageSet, rows: np.ndarray, plan: ViewPlan, channels: Sequence[str] = ("image",)
-    ) -> None:
+    def __init__(self, images: ImageSet, views: ImageViews, channels: Sequence[str] = ("image",)) -> None:
         self._images = images.images
-        self._rows = np.asarray(rows, np.int64)
-        self._plan = plan
+        self.views = views
         self._planes = InputPlanes(images, channels)
         self._placed = bool(set(channels) & set(PLACED))
 
     @property
     def sample_bytes(self) -> int:
         """Of the largest sample."""
-        pixels = max(height * width for height, width in self._plan.frames)
-        return pixels * self._planes.bytes_a_pixel * (len(self._plan.tta) if self._placed else 1)
+        plan = self.views.plan
+        pixels = max(height * width for height, width in plan.frames)
+        return pixels * self._planes.bytes_a_pixel * (len(plan.tta) if self._placed else 1)
 
     def __len__(self) -> int:
-        return len(self._rows)
-
-    def shape(self, position: int) -> Shape:
-        """Height and width of an image."""
-        height, width = self._images.shapes[self._rows[position], :2].tolist()
-        return height, width
+        return len(self.views)
 
     def __getitem__(self, key: Key) -> PredictionSample:
         position, number = key
-        row, shape = int(self._rows[position]), self.shape(position)
-        view = self._plan.views(shape)[number]
+        row, shape = int(self.views.rows[position]), self.views.shape(position)
+        view = self.views.of(position)[number]
         pixels = view.read(self._images.reader(row))
         if not self._placed:
             image = self._planes(pixels, row, view.sizing, None, around=view.around)

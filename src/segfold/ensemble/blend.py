@@ -153,6 +153,11 @@ class _Blend:
     used: Sequence[_Used]
     combination: Combination
 
+    def _made(self, total: npt.NDArray[np.int64]) -> npt.NDArray[np.uint16]:
+        """The codes of sums."""
+        whole = sum(member.parts * weight for member, weight, _ in self.used)
+        return self.combination.codes(total, whole, len(self.used))
+
     def batches(self, ids: Iterable[str]) -> Iterator[_Batch]:
         """The images by as many as are read together."""
         names: list[str] = []
@@ -195,10 +200,6 @@ class _Blend:
                 )
             yield group
 
-    @property
-    def _whole(self) -> int:
-        return sum(member.parts * weight for member, weight, _ in self.used)
-
     def _codes(self, groups: Sequence[_Groups], batch: _Batch) -> list[npt.NDArray[np.uint16]]:
         shapes = batch.shapes.tolist()
         ends = np.cumsum([0, *map(math.prod, shapes)]).tolist()
@@ -219,7 +220,9 @@ class _Blend:
                         weight,
                     )
                     begin += size
-        codes = self.combination.codes(total, self._whole)
+        if self.combination.together:
+            return [self._made(total[a:b].reshape(shape)) for a, b, shape in zip(ends, ends[1:], shapes)]
+        codes = self._made(total)
         return [codes[a:b].reshape(shape) for a, b, shape in zip(ends, ends[1:], shapes)]
 
     def _rows(self, batch: _Batch) -> npt.NDArray[np.uint16]:
@@ -234,7 +237,7 @@ class _Blend:
             for member, weight, place in self.used:
                 for stored in member.stored(image_id):
                     self.combination.add(total, place, read_codes(stored, rows), weight)
-            codes[:, top : top + step] = self.combination.codes(total, self._whole)
+            codes[:, top : top + step] = self._made(total)
         return codes
 
 

@@ -2,19 +2,18 @@
 
 A member's stored codes become whole numbers, its values; a blend adds these up by weight and turns the mean back into
 codes. Sums of whole numbers do not depend on the order of members, and a member blended with itself is itself (but for
-votes, which know two codes).
+votes, which know two codes, and products, which get surer with each member).
 """
 
 import base64
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cache, cached_property
-from typing import Any
 
-import numba
 import numpy as np
 import numpy.typing as npt
 
+from segfold.ensemble.combine_kernels import FINE, ONE, add, add_looked_up, count, divide, look_up, shares
 from segfold.ensemble.stored import Member, read_codes
 from segfold.errors import SegfoldError
 from segfold.store.codes import HALF, TOP
@@ -23,7 +22,7 @@ from segfold.tasks import FOREGROUND, Task
 Codes = npt.NDArray[np.uint16]
 Values = npt.NDArray[np.int64]
 
-COMBINATIONS = ("mean", "logits", "geometric", "rank", "vote")
+COMBINATIONS = ("mean", "logits", "geometric", "product", "rank", "vote")
 ALL = "*"
 """In ``Combination.fitted``: the distribution of all members together, which mean ranks are turned back by."""
 
@@ -34,6 +33,7 @@ _PIXELS = 1 << 29  # of a distribution, once it is scaled: twice as many, times 
 FINEST = 1 << 40
 """What weights of 16-bit codes may add up to: the sums still fit into 64 bits."""
 _FINEST = 1 << 32  # the same for values of 30 bits
+_FINEST_PRODUCT = 1 << 30  # the same where they are multiplied by ``ONE`` too
 
 
 class Combination:
@@ -41,13 +41,24 @@ class Combination:
 
     Attributes:
         name: ``mean`` of the probabilities; ``logits``, the mean of their logits; ``geometric``, their geometric mean;
-            ``rank``, the mean of a pixel's ranks among all that each member has predicted out of fold, turned back into a
-            probability by the distribution of all members together; ``vote``, the share of members that hold a pixel for
-            foreground (p ≥ .5). Of exclusive classes ``logits`` too averages logarithms of probabilities, and a vote is for
-            the most probable class.
+            ``product`` of the probabilities, divided by its sum over the classes, or, of a class by itself, with that of
+            its complement (a sum of logits); ``rank``, the mean of a pixel's ranks among all that each member has predicted
+            out of fold, turned back into a probability by the distribution of all members together; ``vote``, the share of
+            members that hold a pixel for foreground (p ≥ .5). Of exclusive classes ``logits`` too averages logarithms of
+            probabilities, and a vote is for the most probable class.
         fitted: what a recipe must keep to combine in the same way again, text by member; of ranks alone.
         finest: the largest ``whole`` for which sums fit into 64 bits.
         by_pixel: whether a value is of its own code alone, so that codes may have any shape.
+        together: whether the codes of a pixel's classes are made together, so that totals must be C×… arrays.
+
+    A product has as exponents the members' shares of the weight, times the number of members: of members that weigh alike
+    it is the plain product. The folds of a member are one factor, their geometric mean. Wherever a method takes ``members``,
+    the number of members that weigh anything, only a product needs it.
+
+    Reference:
+        Noh, Hong and Han, Learning deconvolution network for semantic segmentation, ICCV 2015 (EDeconvNet). Their text has
+        the mean of the probabilities; their released code multiplies the networks' scores, those below 0 of one of them set
+        to 0, before any softmax.
     """
 
     def __init__(self, name: str, task: Task = FOREGROUND, fitted: Mapping[str, str] | None = None) -> None:
@@ -64,8 +75,9 @@ class Combination:
             raise SegfoldError(f"combination {name!r}: expected one of {', '.join(COMBINATIONS)}")
         self.name, self.task = name, task
         self.fitted = dict(fitted or {}) if name == "rank" else {}
-        self.finest = FINEST if name in ("mean", "vote") else _FINEST
+        self.finest = {"mean": FINEST, "vote": FINEST, "product": _FINEST_PRODUCT}.get(name, _FINEST)
         self.by_pixel = not (name == "vote" and task.exclusive)
+        self.together = name == "product" and task.exclusive
         self._places: dict[str, int] = {}
         self._tables: Sequence[Values] = ()
         self._edges: Values | None = None  # the least value of each code
@@ -80,7 +92,7 @@ class Combination:
         elif name == "vote":
             self._tables = [np.where(np.arange(_BINS) >= HALF, TOP, 0)]
         elif name != "mean":
-            values, self._edges = _logarithms(name == "logits" and not task.exclusive)
+            values, self._edges = _logarithms(name in ("logits", "product") and not task.exclusive)
             self._tables = [values]
 
     @cached_property
@@ -125,40 +137,49 @@ class Combination:
         if not self.by_pixel:
             total += (weight * TOP) * self.task.planes(self.task.decided(codes, ()))
         elif self.name == "mean":
-            _add(total.reshape(-1), np.ascontiguousarray(codes).reshape(-1), weight)
+            add(total.reshape(-1), np.ascontiguousarray(codes).reshape(-1), weight)
         else:
             table = self._tables[member if self.name == "rank" else 0]
-            _add_looked_up(total.reshape(-1), np.ascontiguousarray(codes).reshape(-1), table, weight)
+            add_looked_up(total.reshape(-1), np.ascontiguousarray(codes).reshape(-1), table, weight)
 
-    def codes(self, total: Values, whole: int) -> Codes:
+    def codes(self, total: Values, whole: int, members: int = 1) -> Codes:
         """The codes of ``total / whole``, nearest where that lies between two.
 
         Args:
-            total: sums of weighted values, of any shape.
+            total: sums of weighted values, of any shape; see ``together``.
             whole: sum of the weights, at most ``finest``.
+            members: see ``Combination``.
         """
         self._check(whole)
         found = np.empty(total.shape, np.uint16)
-        totals = np.ascontiguousarray(total).reshape(-1)
-        if self._edges is None:
-            _divide(totals, whole, found.reshape(-1))
+        totals = np.ascontiguousarray(total)
+        if self.together:
+            planes = len(total), -1
+            shares(totals.reshape(planes), whole, members, _powers(), found.reshape(planes))
+        elif self._edges is None:
+            divide(totals.reshape(-1), whole, found.reshape(-1))
+        elif self.name == "product":
+            look_up(totals.reshape(-1), 1, self.bounds(whole, members), self._start, found.reshape(-1))
         else:
-            _look_up(totals, whole, self._edges, self._start, found.reshape(-1))
+            look_up(totals.reshape(-1), whole, self._edges, self._start, found.reshape(-1))
         return found
 
-    def bound(self, code: int, whole: int) -> int:
-        """The smallest total whose code is ``code`` or more, for codes from 1."""
+    def bound(self, code: int, whole: int, members: int = 1) -> int:
+        """The smallest total whose code is ``code`` or more, for codes from 1; there is none where codes are made together."""
         self._check(whole)
         if self._edges is None:
             return ((2 * code - 1) * whole + 1) // 2
-        return int(self._edges[code]) * whole
+        return -(-int(self._edges[code]) * whole // self._factor(members))
 
-    def bounds(self, whole: int) -> Values:
+    def bounds(self, whole: int, members: int = 1) -> Values:
         """(65536,) the same of every code."""
         self._check(whole)
         if self._edges is None:
             return ((2 * np.arange(_BINS) - 1) * whole + 1) // 2
-        return self._edges[:_BINS] * whole
+        return -(-self._edges[:_BINS] * whole // self._factor(members))
+
+    def _factor(self, members: int) -> int:
+        return members if self.name == "product" else 1
 
     def _check(self, whole: int) -> None:
         if not 0 < whole <= self.finest:
@@ -198,7 +219,7 @@ def _counts(member: Member, ids: Sequence[str]) -> Values:
     found = np.zeros(_BINS, np.int64)
     for image_id in ids:
         for stored in member.stored(image_id):
-            _count(found, read_codes(stored).reshape(-1))
+            count(found, read_codes(stored).reshape(-1))
     return found
 
 
@@ -230,6 +251,13 @@ def _starts(counts: Values) -> Values:
 
 
 @cache
+def _powers() -> Values:
+    """See ``shares``."""
+    exponents = np.arange(_BINS)[None] * np.array([[1 << FINE], [1]])
+    return np.rint(ONE * np.exp(-exponents / _NAT)).astype(np.int64)
+
+
+@cache
 def _logarithms(odds: bool) -> tuple[Values, Values]:
     """Of each code the logarithm of its probability, or of its odds, and from which one the code is the nearest.
 
@@ -243,52 +271,3 @@ def _logarithms(odds: bool) -> tuple[Values, Values]:
         return np.rint(_NAT * (np.log(of / TOP) - (np.log1p(-of / TOP) if odds else 0.0))).astype(np.int64)
 
     return logarithm(centres), logarithm(from_)
-
-
-@numba.njit(nogil=True, cache=True)
-def _add(total: Any, codes: Any, weight: Any) -> None:
-    for place in range(codes.size):
-        total[place] += weight * codes[place]
-
-
-@numba.njit(nogil=True, cache=True)
-def _add_looked_up(total: Any, codes: Any, table: Any, weight: Any) -> None:
-    for place in range(codes.size):
-        total[place] += weight * table[codes[place]]
-
-
-@numba.njit(nogil=True, cache=True)
-def _divide(total: Any, whole: Any, found: Any) -> None:
-    """The whole number that is nearest to ``total / whole``, the upper one of two."""
-    once = 1.0 / whole
-    for place in range(total.size):
-        # Dividing whole numbers takes ten times as long; what rounding does to the quotient is mended by the rest.
-        quotient = np.int64(total[place] * once + 0.5)
-        rest = 2 * (total[place] - quotient * whole)
-        found[place] = quotient + (rest >= whole) - (rest < -whole)
-
-
-@numba.njit(nogil=True, cache=True)
-def _look_up(total: Any, whole: Any, edges: Any, start: Any, found: Any) -> None:
-    """The largest code whose edge is at most ``total / whole``."""
-    lowest, steps = edges[1], start.size - 1
-    scale = steps / (edges[TOP] - lowest) / whole
-    begin = np.float64(lowest) * whole
-    for place in range(total.size):
-        step = np.int64((total[place] - begin) * scale)
-        # A step to each side, for the place may be rounded into the next one.
-        low = start[min(max(step - 1, 0), steps)] if step > 0 else 0
-        high = start[min(step + 2, steps)] if step >= 0 else start[0]
-        while low < high:
-            middle = (low + high + 1) // 2
-            if edges[middle] * whole <= total[place]:
-                low = middle
-            else:
-                high = middle - 1
-        found[place] = low
-
-
-@numba.njit(nogil=True, cache=True)
-def _count(found: Any, codes: Any) -> None:
-    for place in range(codes.size):
-        found[codes[place]] += 1

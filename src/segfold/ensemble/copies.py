@@ -29,7 +29,10 @@ def drop_copies(entries: Sequence[Entry], weights: Sequence[str] | None) -> tupl
 
 def _predictors(entry: Entry, weights: Sequence[str] | None) -> Iterator[tuple[Any, ...]]:
     """What predicts, fold by fold; nothing of a run that lacks what is asked of it."""
-    manner = entry.experiment.predict.model_dump_json(exclude={"batch_size", "weights"})
+    experiment = entry.experiment
+    manner = experiment.predict.model_dump_json(exclude={"batch_size", "weights"})
+    if experiment.predict.boxes is not None:
+        manner += experiment.proposals.model_dump_json()
     try:
         used = entry.used(weights)
     except SegfoldError:

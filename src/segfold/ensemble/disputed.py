@@ -134,8 +134,10 @@ class Disputed:
         total = np.zeros((len(takers), len(steps), self._size))
         at, to, by = (np.array(each, np.int64) for each in (weights, takers, steps))
         moves = _Moves(at, -1 if giver is None else giver, to, by)
-        for found in self._each(moves, rows):
-            total += found.sum(axis=0)
+        by_number = self.combination.name == "product" and not self.images.task.exclusive
+        for some in moves.alike() if by_number else [np.ix_(range(len(to)), range(len(by)))]:
+            for found in self._each(moves.only(*some), rows):
+                total[some] += found.sum(axis=0)
         return np.round(self.images.metric.value(total, count), _DIGITS)
 
     @property
@@ -156,7 +158,7 @@ class Disputed:
         cells = max(moves.takers.size * moves.steps.size * len(self.images.task.classes), 1)
         step = max(1, min(_CELLS // cells, _IMAGES))
         pieces = [rows[first : first + step] for first in range(0, len(rows), step)]
-        bounds = self.bounds(moves.whole)
+        bounds = self.bounds(moves.whole, moves.members)
 
         def work(piece: Numbers) -> Floats:
             return of(piece, moves, bounds)
@@ -168,11 +170,11 @@ class Disputed:
         with ThreadPoolExecutor(threads) as pool:
             yield from pool.map(work, pieces)
 
-    def bounds(self, whole: int) -> Numbers:
+    def bounds(self, whole: int, members: int = 1) -> Numbers:
         """Smallest totals that are foreground, of each class; of exclusive classes those of each code."""
         if self.images.task.exclusive:
-            return self.combination.bounds(whole)
-        return np.array([self.combination.bound(code, whole) for code in self.thresholds], np.int64)
+            return self.combination.bounds(whole, members)
+        return np.array([self.combination.bound(code, whole, members) for code in self.thresholds], np.int64)
 
     def _counted(self, rows: Numbers, moves: "_Moves", bounds: Numbers) -> Floats:
         """n × J × S × K features of a metric that counts pixels."""
@@ -207,6 +209,24 @@ class _Moves(NamedTuple):
     def whole(self) -> int:
         """What the weights add up to afterwards."""
         return int(self.weights.sum() + (self.steps[0] if self.giver < 0 else 0))
+
+    @property
+    def members(self) -> int:
+        """How many weigh anything after the first of the moves."""
+        return int(np.count_nonzero(self.trials()[0]))
+
+    def alike(self) -> Iterator[tuple[Numbers, Numbers]]:
+        """J' × 1 and 1 × S' places of takers and steps, of 1 or more, after which equally many members weigh anything."""
+        new = self.weights[self.takers] == 0
+        whole = self.steps == (self.weights[self.giver] if self.giver >= 0 else -1)
+        for takers in (new, ~new):
+            for steps in (whole, ~whole):
+                if takers.any() and steps.any():
+                    yield np.ix_(takers, steps)
+
+    def only(self, takers: Numbers, steps: Numbers) -> "_Moves":
+        """Those at some places, as ``alike`` gives them."""
+        return self._replace(takers=self.takers[takers[:, 0]], steps=self.steps[steps[0]])
 
     def trials(self) -> list[Numbers]:
         """(M,) weights for every taker and step."""

@@ -11,26 +11,25 @@ import numpy as np
 
 
 @numba.njit(nogil=True, cache=True)
-def split(codes: Any, least: Any, counted: Any) -> Any:
-    """Which pixels of a class some members hold for foreground and others do not.
+def split(codes: Any, least: Any, sure: Any, counted: Any) -> Any:
+    """Which pixels of a class some blends of the members hold for foreground and others may not.
 
     Args:
         codes: members × n.
-        least: (members,) code from which a member alone holds a pixel for foreground.
+        least: (members,) code from which a member speaks for foreground: where none does, every blend has background.
+        sure: (members,) the same or higher: where all have as much, every blend has foreground.
         counted: (n,) bool; the others are taken for background that nobody disputes.
 
     Returns:
         (n,) bool of pixels that all hold for foreground, places of disputed pixels.
     """
     members, size = codes.shape
-    votes = np.zeros(size, np.int32)
+    some, all_ = np.zeros(size, np.bool_), counted.copy()
     for member in range(members):
         for place in range(size):
-            votes[place] += codes[member, place] >= least[member]
-    for place in range(size):
-        if not counted[place]:
-            votes[place] = 0
-    return votes == members, np.flatnonzero((votes > 0) & (votes < members))
+            some[place] |= codes[member, place] >= least[member]
+            all_[place] &= codes[member, place] >= sure[member]
+    return all_, np.flatnonzero(some & ~all_ & counted)
 
 
 @numba.njit(nogil=True, cache=True)

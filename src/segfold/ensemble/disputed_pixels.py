@@ -120,7 +120,7 @@ def collect(
         masks.whole(),
         places.whole(),
         find.tables,
-        int(find.apart[0]),
+        0 if combination.together else int(find.apart[0]),
     )
 
 
@@ -150,11 +150,14 @@ class _Finder:
             self.tables = np.stack([combination.values(place, _ALL[None, None])[0, 0] for place in places])
         self.alone, self.apart = _apart(self.tables, combination)
         if not self.task.exclusive:
-            bounds = np.array([combination.bound(code, 1) for code in thresholds], np.int64)
-            # Of each member and class the code from which the member alone holds a pixel for foreground.
-            self.least = np.array(
-                [np.searchsorted(table, bounds) if table.size else bounds for table in self.tables], np.int64
-            )
+            # A product of many members may be foreground where one alone is not, and the other way about.
+            most = [[combination.bound(code, 1, count) for code in thresholds] for count in (1, len(members))]
+            self.least = self._codes_from(np.min(most, axis=0))
+            self.sure = self._codes_from(np.max(most, axis=0))
+
+    def _codes_from(self, bounds: Numbers) -> Numbers:
+        """M × C codes from which each member's values are at least the bound of each class."""
+        return np.array([np.searchsorted(table, bounds) if table.size else bounds for table in self.tables], np.int64)
 
     def __call__(self, name: str) -> _Found:
         truth = self._truth(name)
@@ -219,12 +222,17 @@ class _Finder:
         if self.task.exclusive:
             winners, disputed = split_classes(codes, self.tables, self.alone, self.apart, looked_at)
             return winners == np.arange(codes.shape[1])[:, None], [disputed]
-        each = [split(codes[:, index], self.least[:, index], looked_at) for index in range(codes.shape[1])]
+        each = [
+            split(codes[:, index], self.least[:, index], self.sure[:, index], looked_at)
+            for index in range(codes.shape[1])
+        ]
         return np.stack([agreed for agreed, _ in each]), [places for _, places in each]
 
 
 def _apart(tables: Numbers, combination: Combination) -> tuple[Codes, Numbers]:
     """What ``split_classes`` takes: the code that each value of a member stands for, and the widest code from each one on."""
+    if combination.together:  # the codes decide as the totals do
+        return np.zeros((len(tables), 0), np.uint16), np.ones(len(_ALL), np.int64)
     bounds = combination.bounds(1)
     end = int(tables.max()) + 1 if tables.size else len(_ALL)
     widths = np.diff(bounds, append=max(end, int(bounds[-1]) + 1))

@@ -13,8 +13,9 @@ import numpy.typing as npt
 from segfold.data.geometry.view import View, Weights
 from segfold.resize import Shape
 
-Merge = Literal["mean", "max"]
-"""How several answers for a pixel become one: their mean, by the weights of the views, or the largest."""
+Merge = Literal["mean", "max", "sum"]
+"""How several answers for a pixel become one: their mean, by the weights of the views, the largest, or the sum of them times
+their weights."""
 
 Planes = npt.NDArray[np.float32]
 
@@ -28,7 +29,7 @@ class Accumulator:
         shape: height and width of the image.
         merge: how answers become one.
         even: whether the views' weights add up to 1 in every pixel, as those of tiles and of whole images do; else a mean is
-            divided by their sum. Where no view lies a mean is 0, and the largest -inf.
+            divided by their sum. Where no view lies a mean and a sum are 0, and the largest -inf.
     """
 
     def __init__(
@@ -44,7 +45,7 @@ class Accumulator:
         self._top = 0  # first row that is held
         height = self._most_rows()
         self._sum = np.full((planes, height, shape[1]), self._nothing, np.float32)
-        self._weight = None if even or merge == "max" else np.zeros((height, shape[1]), np.float32)
+        self._weight = None if even or merge != "mean" else np.zeros((height, shape[1]), np.float32)
 
     @property
     def done(self) -> bool:

@@ -1,8 +1,9 @@
 """What a network says of views, batch by batch: symmetries undone, activated, on the CPU."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from itertools import groupby
+from operator import itemgetter
 from typing import NamedTuple
 
 import numpy as np
@@ -10,7 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from segfold.data.geometry.symmetry import TRANSFORMS
-from segfold.data.geometry.view import View, ViewPlan
+from segfold.data.geometry.view import View
+from segfold.data.image_views import ImageViews
 from segfold.data.images import ImageSet
 from segfold.data.prediction_set import Key, PredictionSet
 from segfold.data.workers import batches, fitting, loader, too_little_shared
@@ -46,12 +48,15 @@ def probabilities(
     runtime: Runtime,
     activated: Callable[[Tensor], Tensor] = torch.sigmoid,
     merge: Merge = "mean",
+    classes: int | None = None,
 ) -> tuple[Tensor, Tensor | None]:
     """What a network says under the symmetries of ``tta``, each undone on its output, merged.
 
     Args:
         images: N×C×H×W, raw pixels, on the runtime's device; or such a batch for each of ``tta``, turned already.
         activated: of the network's logits.
+        merge: over the symmetries; what is summed is their mean, for they are of the same pixels.
+        classes: how many planes of the logits count, the first; None for all.
 
     Returns:
         N×classes×H×W float32 and the N×T image-level logits of a network that gives them.
@@ -63,19 +68,20 @@ def probabilities(
         seen = transform.forward(images) if isinstance(images, Tensor) else images[number]
         with runtime.autocast():
             found = network(seen.contiguous(memory_format=torch.channels_last))
-        logits = found.logits.float()
+        logits = (found if classes is None else found.of_classes(classes)).logits.float()
         # On a GPU only float16 is looked at, for the question waits for the device.
         asked = runtime.precision == "fp16" or (runtime.precision == "bf16" and runtime.device.type == "cpu")
-        if asked and not bool(logits.isfinite().all()):
+        # The extremes are not finite where anything is not, NaN among them, and are found in a tenth of the time.
+        if asked and not bool(torch.stack(logits.aminmax()).isfinite().all()):
             raise _RangeError
         answer = transform.inverse(activated(logits))
-        if merge == "mean":
-            total = total + answer
-        else:
+        if merge == "max":
             total = torch.maximum(total, answer) if isinstance(total, Tensor) else answer
+        else:
+            total = total + answer
         if found.image is not None:
             image_logits.append(found.image.float().reshape(-1))
-    merged = torch.as_tensor(total / len(tta) if merge == "mean" else total)
+    merged = torch.as_tensor(total if merge == "max" else total / len(tta))
     return merged, torch.stack(image_logits, dim=1) if image_logits else None
 
 
@@ -83,26 +89,28 @@ def probabilities(
 def answers(
     network: nn.Module,
     images: ImageSet,
-    rows: np.ndarray,
+    views: ImageViews,
     manner: PredictionSettings,
     say: Callable[[str], None],
 ) -> Iterator[Answers]:
     """What a network says of the views of some images, in their order. Arguments and errors as of ``predict_strips``."""
     told = False
-    runtime, plan = manner.runtime, manner.plan
+    runtime, classes = manner.runtime, len(images.task.classes)
     activated = images.task.activated if manner.values == "probabilities" else torch.Tensor.float
-    dataset = PredictionSet(images, rows, plan, channels=manner.channels)
-    for batch in batches(_loader(dataset, images.images.shapes[rows], manner, say)):
+    dataset = PredictionSet(images, views, channels=manner.channels)
+    for batch in batches(_loader(dataset, images.images.shapes[views.rows], manner, say)):
         keys: list[Key] = list(zip(batch.position.tolist(), batch.view.tolist()))
-        view = _view(plan, dataset, keys[0])
+        view = _view(views, keys[0])
         with memory_errors(runtime, f"lower predict.batch_size (now {manner.batch_size})"):
             pixels = _moved(batch.image, runtime)
             try:
-                merged, logits = probabilities(network, pixels, view.symmetries, runtime, activated, manner.merge)
+                merged, logits = probabilities(
+                    network, pixels, view.symmetries, runtime, activated, manner.merge, classes
+                )
             except _RangeError:
                 # Batch by batch, so that a prediction that was stopped goes on with the same bits.
                 wide = replace(runtime, precision="fp32")
-                merged, logits = probabilities(network, pixels, view.symmetries, wide, activated, manner.merge)
+                merged, logits = probabilities(network, pixels, view.symmetries, wide, activated, manner.merge, classes)
                 if not told:
                     say(f"{runtime.precision} gives numbers that are not finite; predicting in float32 where it does")
                     told = True
@@ -116,8 +124,8 @@ def answers(
         yield Answers(keys, planes, of_images)
 
 
-def _view(plan: ViewPlan, dataset: PredictionSet, key: Key) -> View:
-    return plan.views(dataset.shape(key[0]))[key[1]]
+def _view(views: ImageViews, key: Key) -> View:
+    return views.of(key[0])[key[1]]
 
 
 def _moved(images: Tensor | Sequence[Tensor], runtime: Runtime) -> Tensor | list[Tensor]:
@@ -137,7 +145,7 @@ def _loader(
         say(too_little_shared(size))
     return loader(
         dataset,
-        batch_sampler=_batches(dataset, units(manner, shapes), manner),
+        batch_sampler=_Batches(dataset.views, units(manner, shapes), manner),
         num_workers=workers,
         prefetch_factor=ahead if workers else None,
         pin_memory=runtime.pinned,
@@ -145,22 +153,25 @@ def _loader(
     )
 
 
-def _batches(dataset: PredictionSet, starts: np.ndarray, manner: PredictionSettings) -> list[list[Key]]:
+class _Batches(Iterable[list[Key]]):
     """Views that are shown to the network together: of one unit, of one size and under the same symmetries."""
-    found: list[list[Key]] = []
-    for first, end in zip(starts, [*starts[1:], len(dataset)]):
+
+    def __init__(self, views: ImageViews, starts: np.ndarray, manner: PredictionSettings) -> None:
+        self._views, self._starts, self._manner = views, starts, manner
+
+    def __iter__(self) -> Iterator[list[Key]]:
+        for first, end in zip(self._starts, [*self._starts[1:], len(self._views)]):
+            yield from self._of_unit(int(first), int(end))
+
+    def _of_unit(self, first: int, end: int) -> Iterator[list[Key]]:
         keys = [
-            (position, number)
+            ((position, number), view.entries)
             for position in range(first, end)
-            for number in range(len(manner.plan.views(dataset.shape(position))))
+            for number, view in enumerate(self._views.of(position))
         ]
-
-        def kind(key: Key) -> tuple[int, ...]:
-            return _view(manner.plan, dataset, key).entries
-
         # Tiles are shown as they come, from the top to the bottom; whole images of another scale after all of one.
-        ordered = keys if manner.tiles else sorted(keys, key=kind)
-        for _, same in groupby(ordered, kind):
-            alike = list(same)
-            found += [alike[place : place + manner.batch_size] for place in range(0, len(alike), manner.batch_size)]
-    return found
+        ordered = keys if self._manner.tiles else sorted(keys, key=itemgetter(1))
+        size = self._manner.batch_size
+        for _, same in groupby(ordered, itemgetter(1)):
+            alike = [key for key, _ in same]
+            yield from (alike[place : place + size] for place in range(0, len(alike), size))

@@ -6,8 +6,11 @@ from typing import Literal
 
 import numpy as np
 
+from segfold.data.edge_boxes import ProposalSettings
+from segfold.data.geometry.boxes import BestBoxes
 from segfold.data.geometry.sizing import Sizing
 from segfold.data.geometry.view import Tiling, ViewPlan
+from segfold.data.image_views import ImageViews
 from segfold.inference.accumulate import Merge
 from segfold.machine import Runtime
 from segfold.settings import Experiment
@@ -28,6 +31,8 @@ class PredictionSettings:
         tta: entries of test-time augmentation.
         channels: of the network's input.
         tiles: None for whole images.
+        boxes: which of an image's boxes are predicted beside the whole of it; None for none.
+        proposals: how boxes are found, where they are not given.
     """
 
     sizing: Sizing
@@ -38,13 +43,16 @@ class PredictionSettings:
     tiles: Tiling | None = None
     values: Values = "probabilities"
     merge: Merge = "mean"
+    boxes: BestBoxes | None = None
+    proposals: ProposalSettings | None = None
 
     @classmethod
     def of(cls, experiment: Experiment, runtime: Runtime) -> "PredictionSettings":
         """That of an experiment's settings."""
         plan, settings = views_of(experiment), experiment.predict
-        # Of tiles, as many as have the pixels of a usual batch.
-        usual = USUAL_BATCH if plan.tiles is None else USUAL_PIXELS // (plan.sizing.height * plan.sizing.width)
+        # Of tiles and of boxes, as many as have the pixels of a usual batch.
+        parts = plan.tiles is not None or plan.boxes is not None
+        usual = USUAL_PIXELS // (plan.sizing.height * plan.sizing.width) if parts else USUAL_BATCH
         return cls(
             plan.sizing,
             runtime,
@@ -54,12 +62,14 @@ class PredictionSettings:
             plan.tiles,
             settings.values,
             settings.merge,
+            plan.boxes,
+            experiment.proposals.search,
         )
 
     @cached_property
     def plan(self) -> ViewPlan:
         """The views of images."""
-        return ViewPlan(self.sizing, self.tta, self.tiles)
+        return ViewPlan(self.sizing, self.tta, self.tiles, self.boxes)
 
 
 def units(manner: PredictionSettings, shapes: np.ndarray) -> np.ndarray:
@@ -80,6 +90,6 @@ def units(manner: PredictionSettings, shapes: np.ndarray) -> np.ndarray:
     return np.array(starts, np.int64)
 
 
-def view_counts(manner: PredictionSettings, shapes: np.ndarray) -> np.ndarray:
-    """(N,) how many views each image has; ``shapes`` as of ``units``."""
-    return np.array([len(manner.plan.views((height, width))) for height, width in shapes[:, :2].tolist()], np.int64)
+def view_counts(views: ImageViews) -> np.ndarray:
+    """(N,) how many views each image has."""
+    return np.array([len(views.of(position)) for position in range(len(views))], np.int64)

@@ -15,6 +15,7 @@ from segfold.models.input import InputLayer
 from segfold.runs.folder import FoldFolder, RunFolder
 from segfold.runs.record import read_record, read_run
 from segfold.settings import Experiment
+from segfold.tasks import Task
 
 
 def image_channels(images: ImageSet) -> int:
@@ -34,12 +35,27 @@ def input_channels(experiment: Experiment, channels: int) -> int:
     return sum(channels if name == "image" else 1 for name in experiment.input.channels)
 
 
-def build_network(experiment: Experiment, channels: int, classes: int, fresh: bool = True) -> nn.Module:
+def network_task(experiment: Experiment, task: Task) -> Task:
+    """The task with a plane for each of whose classes the experiment's network is built.
+
+    It is the competition's. Where a stage trains on objects, even one of 0 epochs, and no class is the background, it has
+    one class more, the last, for what is no class; ``Output.of_classes`` leaves its plane out again.
+
+    Raises:
+        SegfoldError: the classes leave no number for one more.
+    """
+    return task.with_other() if experiment.isolates_objects else task
+
+
+def build_network(experiment: Experiment, channels: int, task: Task, fresh: bool = True) -> nn.Module:
     """The experiment's network; with ``fresh`` its encoder starts from ``model.weights``, else nothing is loaded.
 
     Args:
         channels: of the images; the network's input has one more for each added channel.
-        classes: of the competition.
+        task: of the competition; for the network's planes see ``network_task``.
+
+    Raises:
+        SegfoldError: settings that do not go together, or classes that leave no number for one more.
     """
     settings = experiment.model.model_dump()
     if not fresh and "weights" in settings:
@@ -47,7 +63,7 @@ def build_network(experiment: Experiment, channels: int, classes: int, fresh: bo
     return build_model(
         settings.pop("name"),
         in_channels=input_channels(experiment, channels),
-        classes=classes,
+        classes=len(network_task(experiment, task).classes),
         **settings,
     )
 
@@ -64,7 +80,8 @@ def normalisation(network: nn.Module) -> tuple[tuple[float, ...], tuple[float, .
 def open_network(fold: FoldFolder, weights: str = "model") -> nn.Module:
     """The network of a fold with a named set of its weights, in eval mode on the CPU, from its run folder alone.
 
-    It takes N×C×H×W raw pixels in 0…255 of the size in ``input.size`` and gives an ``Output`` of logits.
+    It takes N×C×H×W raw pixels in 0…255 of the size in ``input.size`` and gives an ``Output`` of logits, of which those of
+    the competition's classes come first: ``output.of_classes(len(classes))`` if one more may follow, see ``network_task``.
 
     Raises:
         SegfoldError: the folder is of a segfold that did not record what its networks take, or is damaged.
@@ -76,7 +93,7 @@ def open_network(fold: FoldFolder, weights: str = "model") -> nn.Module:
             f"{run.path} is a run folder of before run.json, which says what its networks take; train one of its folds "
             "again beside its data (a finished one only gets that file)"
         )
-    network = build_network(experiment, record.image_channels, len(record.competition.classes), fresh=False)
+    network = build_network(experiment, record.image_channels, record.competition.task, fresh=False)
     return load_weights(network, fold.weights(weights))
 
 

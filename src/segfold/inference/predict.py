@@ -7,9 +7,11 @@ import numpy as np
 import torch
 from torch import nn
 
+from segfold.data.image_views import BoxSource, ImageViews
 from segfold.data.images import ImageSet
 from segfold.inference.accumulate import Accumulator, Planes
 from segfold.inference.answers import answers
+from segfold.inference.boxes import boxes_of
 from segfold.inference.manner import PredictionSettings
 
 _CHUNK = 1 << 20  # numbers that are activated at once
@@ -23,8 +25,8 @@ class Strip(NamedTuple):
         planes: classes×rows×width of the image, float32 probabilities merged over the views. It changes when the next
             strip is made.
         last: whether the image ends here.
-        image_logits: (T,) float32 logits of the image head, one for each entry of test-time augmentation, the largest over
-            tiles; with the last strip only, and None of a network without such a head.
+        image_logits: (T,) float32 logits of the image head, one for each entry of test-time augmentation: of the whole image,
+            or the largest over tiles; with the last strip only, and None of a network without such a head.
     """
 
     id: str
@@ -54,10 +56,11 @@ def predict(
     manner: PredictionSettings,
     on_batch: Callable[[int], None] = lambda views: None,
     say: Callable[[str], None] = lambda text: None,
+    boxes: BoxSource | None = None,
 ) -> Iterator[Prediction]:
     """Predictions of some images, in order, each as a whole; see ``predict_strips``."""
     held: list[np.ndarray] = []
-    for strip in predict_strips(network, images, rows, manner, on_batch, say):
+    for strip in predict_strips(network, images, rows, manner, on_batch, say, boxes):
         held.append(strip.planes.copy())
         if strip.last:
             yield Prediction(strip.id, held[0] if len(held) == 1 else np.concatenate(held, axis=1), strip.image_logits)
@@ -71,6 +74,7 @@ def predict_strips(
     manner: PredictionSettings,
     on_batch: Callable[[int], None] = lambda views: None,
     say: Callable[[str], None] = lambda text: None,
+    boxes: BoxSource | None = None,
 ) -> Iterator[Strip]:
     """Predictions of some images, in order, in strips: memory follows the views and the width of images, not their height.
 
@@ -79,12 +83,14 @@ def predict_strips(
         rows: indices into ``images``.
         on_batch: called with the number of views of each finished batch.
         say: called with a line where batches are predicted in float32 because a lower precision gives no finite numbers.
+        boxes: of the images of the set, of which ``manner`` takes the best; None for their proposals, which are found first.
 
     Raises:
         SegfoldError: the device's memory does not hold a batch, or the network does not take or give the size of a view.
     """
-    merging = _Merging(images, rows, manner)
-    for keys, planes, image_logits in answers(network, images, rows, manner, say):
+    views = ImageViews(images, rows, manner.plan, boxes or boxes_of(images, rows, manner, say))
+    merging = _Merging(images, views, manner)
+    for keys, planes, image_logits in answers(network, images, views, manner, say):
         for number, (position, view) in enumerate(keys):
             logits = None if image_logits is None else image_logits[number]
             yield from merging.strips(position, view, planes[number], logits)
@@ -94,10 +100,9 @@ def predict_strips(
 class _Merging:
     """Puts the answers to views together, image by image."""
 
-    def __init__(self, images: ImageSet, rows: np.ndarray, manner: PredictionSettings) -> None:
-        self._ids = images.ids[rows]
-        self._shapes = images.images.shapes[rows, :2].tolist()
-        self._activated, self._manner, self._plan = images.task.activated, manner, manner.plan
+    def __init__(self, images: ImageSet, views: ImageViews, manner: PredictionSettings) -> None:
+        self._ids, self._views = images.ids[views.rows], views
+        self._activated, self._manner = images.task.activated, manner
         self._next = 0  # image of which the next strip is
         self._open: dict[int, Accumulator] = {}
         self._logits: dict[int, np.ndarray] = {}
@@ -111,25 +116,26 @@ class _Merging:
             answer: C×height×width, of the size that the view's sizing gives.
             logits: (T,) of the image head, one for each symmetry of the view; None of a network without one.
         """
-        height, width = self._shapes[position]
-        views = self._plan.views((height, width))
+        shape, views = self._views.shape(position), self._views.of(position)
         view = views[number]
-        if len(views) == 1 and view.window == (0, 0, height, width):  # nothing is to be added up
+        whole = view.window == (0, 0, *shape)
+        if len(views) == 1 and whole:  # nothing is to be added up
             assert position == self._next
             self._next += 1
             planes = self._finished(view.restored(answer))
             yield Strip(str(self._ids[position]), 0, planes, True, logits)
             return
         if position not in self._open:
-            self._open[position] = Accumulator(views, len(answer), (height, width), self._manner.merge)
+            even = self._manner.boxes is None
+            self._open[position] = Accumulator(views, len(answer), shape, self._manner.merge, even)
         self._open[position].add(view.restored(answer))
-        if logits is not None:
-            held = self._logits.setdefault(position, np.full(len(self._plan.tta), -np.inf, np.float32))
+        if logits is not None and (whole or self._manner.boxes is None):  # in a box an object is the rule
+            held = self._logits.setdefault(position, np.full(len(self._manner.tta), -np.inf, np.float32))
             entries = list(view.entries)
             held[entries] = np.maximum(held[entries], logits)
         while (head := self._open.get(self._next)) is not None:
             for top, planes in head.ready():
-                last = top + planes.shape[1] == self._shapes[self._next][0]
+                last = top + planes.shape[1] == self._views.shape(self._next)[0]
                 found = self._logits.pop(self._next, None) if last else None
                 yield Strip(str(self._ids[self._next]), top, self._finished(planes), last, found)
             if not head.done:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -9,15 +10,19 @@ import numpy as np
 from torch import nn
 
 from segfold.config import dump
+from segfold.data.image_views import ImageViews
 from segfold.data.images import ImageSet
 from segfold.errors import SegfoldError
+from segfold.inference.boxes import boxes_of
 from segfold.inference.manner import PredictionSettings, units, view_counts
 from segfold.inference.predict import predict_strips
 from segfold.inference.stopwatch import Stopwatch
 from segfold.machine import Runtime
 from segfold.observer import SILENT, Observer
 from segfold.runs.folder import FoldFolder
+from segfold.schema import Settings
 from segfold.settings import Experiment, Predict
+from segfold.settings.boxes import Proposals
 from segfold.store import (
     Cost,
     MeanStore,
@@ -34,8 +39,10 @@ PIPELINE = 2
 augmentation and its inverse, the sizing, the planes and channels of the input, a network's forward pass, the
 order in which transforms are averaged. All that was predicted before is then predicted anew."""
 
-_VIEWS = ("tiles", "values", "merge")
-"""Settings of the prediction that a store's meta holds where they are not at their defaults: it is older than they are."""
+_VIEWS = ("tiles", "boxes", "values", "merge")
+"""Settings of the prediction that a store's meta holds where they are not at their defaults: it is older than they are.
+
+With boxes go those of proposals that are not at theirs."""
 
 
 def tta_name(tta: tuple[str, ...]) -> str:
@@ -49,8 +56,8 @@ def prediction_meta(digest: str, experiment: Experiment, images: ImageSet) -> di
     Args:
         digest: sha256 of the weights file.
     """
-    plain, asked = dump(Predict()), dump(experiment.predict)
-    views = {name: asked[name] for name in _VIEWS if asked.get(name) != plain.get(name)}
+    views = _changed(Predict(), experiment.predict, _VIEWS)
+    proposals = _changed(Proposals(), experiment.proposals) if experiment.predict.boxes else {}
     return {
         "weights": digest,
         "tta": list(experiment.predict.tta),
@@ -60,7 +67,14 @@ def prediction_meta(digest: str, experiment: Experiment, images: ImageSet) -> di
         "fast": experiment.fast,
         "pipeline": PIPELINE,
         **({"views": views} if views else {}),
+        **({"proposals": proposals} if proposals else {}),
     }
+
+
+def _changed(plain: Settings, asked: Settings, names: Sequence[str] = ()) -> dict[str, Any]:
+    """What is not as it is in ``plain``, of some settings or of all."""
+    before, now = dump(plain), dump(asked)
+    return {name: now[name] for name in names or now if now.get(name) != before.get(name)}
 
 
 def weights_names(wanted: Sequence[str], made: Iterable[str], folder: FoldFolder) -> list[str]:
@@ -200,8 +214,8 @@ def write_predictions(
         What an image took, of those that were predicted now; None if there were none.
     """
     title = f"{wanted.folder.path} {wanted.split} {weights} {tta_name(manner.tta)}"
-
-    counts = view_counts(manner, wanted.images.images.shapes[wanted.rows])
+    boxes = boxes_of(wanted.images, wanted.rows, manner, observer.say, _proposing(wanted, observer))
+    counts = view_counts(ImageViews(wanted.images, wanted.rows, manner.plan, boxes))
     done, total = int(counts[: writer.count].sum()), int(counts.sum())
     watch = Stopwatch()
 
@@ -212,7 +226,7 @@ def write_predictions(
         observer.predicting(title, done, total)
 
     images, rows = wanted.images, wanted.rows[writer.count :]
-    for strip in predict_strips(network, images, rows, manner, progress, observer.say):
+    for strip in predict_strips(network, images, rows, manner, progress, observer.say, boxes):
         writer.append_rows(strip.id, strip.top, strip.planes)
         if strip.last:
             writer.close_image(strip.id, strip.image_logits)
@@ -220,3 +234,10 @@ def write_predictions(
         return None
     images_measured = len(wanted.rows) * watch.views / total
     return Cost(watch.seconds / images_measured, max(round(images_measured), 1), manner.runtime.device_name)
+
+
+def _proposing(wanted: StoredImages, observer: Observer) -> Callable[[], None]:
+    """Tells an observer of each image whose proposals are there."""
+    done, total = count(1), len(wanted.rows)
+    title = f"{wanted.folder.path} {wanted.split} proposals"
+    return lambda: observer.predicting(title, next(done), total)

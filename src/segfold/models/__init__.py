@@ -22,6 +22,7 @@ _PLACES = {
     "fc_densenet": "fc_densenet:FCDenseNet",
     "frrn": "frrn:FRRN",
     "gcn": "gcn:GCN",
+    "deconvnet": "deconvnet:DeconvNet",
     "fcn": "fcn:FCN",
     "fcn_dilated": "fcn_dilated:FCNDilated",
     "fcn_skips": "fcn_skips:FCNSkips",

@@ -1,24 +1,20 @@
 """FCN-32s, -16s and -8s: a classifier of images made to classify pixels."""
 
-from pathlib import Path
 from typing import Annotated, Literal
 
 import torch.nn.functional as F
 from annotated_types import Ge, Le
 from torch import Tensor, nn
 
-from segfold.errors import SegfoldError
 from segfold.models.blocks import upsample
-from segfold.models.checkpoints import fill_from, read_tensors
 from segfold.models.deconvolution import bilinear_deconvolution
 from segfold.models.fcn_grid import Grid
-from segfold.models.fcn_vgg import FC6_KERNEL, FULL_WIDTH, VGG16, VGGName, as_convolutions, hub_tensors, start_plain
+from segfold.models.fcn_vgg import FC6_KERNEL, FULL_WIDTH, VGG16, VGGName, load_classifier, start_plain
 from segfold.models.headed import NO_HEADS, DeepestHeads, Headed
 from segfold.models.heads import Features, Offer
 from segfold.models.output import Output
 from segfold.models.pixels import check_pixels
 from segfold.models.ranges import Channels, Dropout, HeadChannels
-from segfold.paths import user_path
 
 Pad = Annotated[int, Ge(0), Le(500)]
 Factor = Annotated[float, Ge(0), Le(1000)]
@@ -98,7 +94,7 @@ class FCN(Headed):
         self.add_heads(DeepestHeads.model_validate(heads), Offer(fc_width, classes, head_channels))
         self.loaded: list[str] = []
         if weights != "none":
-            self._load(encoder, weights, width)
+            load_classifier(self, encoder, weights, in_channels=in_channels, width=width)
 
     @staticmethod
     def sides(*, pad: int = 100, **others: object) -> tuple[int, int]:
@@ -130,21 +126,6 @@ class FCN(Headed):
         bottom, right = (pixels.shape[axis] - logits.shape[axis] + top for axis in (2, 3))
         # A border below 0 cuts off.
         return Output(F.pad(logits, (-top, right, -top, bottom)), self.head_logits(Features(x)))
-
-    def _load(self, encoder: VGGName, weights: str, width: int) -> None:
-        """Fills the encoder, and ``fc6`` and ``fc7`` where they fit."""
-        source: Path | str = f"timm's {encoder}" if weights == "imagenet" else user_path(weights)
-        if isinstance(source, Path):
-            read = read_tensors(source)
-        elif width == FULL_WIDTH:
-            read = hub_tensors(encoder, self.in_channels)
-        else:
-            raise SegfoldError(
-                f"model.width is {width}, but timm's weights of {encoder} are {FULL_WIDTH} wide; "
-                f"set model.weights=none or model.width={FULL_WIDTH}"
-            )
-        theirs = as_convolutions(read, self.in_channels, self.fc6.in_channels)
-        fill_from(self, theirs, source, needed=("encoder.features.",), also=("fc6.", "fc7."))
 
 
 class Interpolation(nn.Module):

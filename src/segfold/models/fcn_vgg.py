@@ -1,15 +1,20 @@
-"""VGG16 as FCN has it: a wide border, pools that round up, its classifier as convolutions; and the weights of others for it."""
+"""VGG16 as FCN and DeconvNet have it: pools that round up, its classifier as convolutions; and the weights of others for it."""
 
 from collections.abc import Mapping
-from typing import Literal
+from pathlib import Path
+from typing import Literal, NamedTuple
 
 import timm
+import torch.nn.functional as F
 from timm.models import adapt_input_conv
 from torch import Tensor, nn
 
-from segfold.models.checkpoints import common_place
+from segfold.errors import SegfoldError
+from segfold.models.checkpoints import common_place, fill_from, read_tensors
 from segfold.models.encoder_files import downloaded
 from segfold.models.pixels import plain_input
+from segfold.paths import user_path
+from segfold.resize import Shape
 
 VGGName = Literal["vgg16", "vgg16_bn"]
 FC6_KERNEL = 7
@@ -24,6 +29,18 @@ _NAMES = {
     **{name: name for name in ("encoder.features.", "fc6.", "fc7.")},
 }
 """How the names of torchvision's, timm's and our own files begin, and how FCN's do."""
+
+
+class Switch(NamedTuple):
+    """Where a pool found what it gives.
+
+    Attributes:
+        places: N×C×h×w indices into each flattened plane of what was pooled.
+        size: height and width of what was pooled.
+    """
+
+    places: Tensor
+    size: Shape
 
 
 class VGG16(nn.Module):
@@ -64,6 +81,18 @@ class VGG16(nn.Module):
             if number in self._pools[2:]:
                 pooled.append(x)
         return pooled
+
+    def with_switches(self, pixels: Tensor) -> tuple[Tensor, list[Switch]]:
+        """Pixels in 0..255 to what the fifth pool gives, and where each of the five found what it gives."""
+        x, switches = self.input(pixels), []
+        for number, layer in enumerate(self.features):
+            if number in self._pools:
+                size = (x.shape[2], x.shape[3])
+                x, places = F.max_pool2d(x, 2, 2, ceil_mode=True, return_indices=True)
+                switches.append(Switch(places, size))
+            else:
+                x = layer(x)
+        return x, switches
 
 
 def start_plain(conv: nn.Conv2d) -> None:
@@ -109,3 +138,26 @@ def as_convolutions(read: Mapping[str, Tensor], in_channels: int, deepest: int) 
     if "fc7.weight" in found and found["fc7.weight"].ndim == 2:
         found["fc7.weight"] = found["fc7.weight"][:, :, None, None]
     return found
+
+
+def load_classifier(network: nn.Module, name: VGGName, weights: str, *, in_channels: int, width: int) -> None:
+    """Fills ``network.encoder``, a VGG16, and the convolutions ``network.fc6`` and ``network.fc7`` where they fit.
+
+    Args:
+        weights: ``imagenet`` (timm's classifier), or a file of torchvision's or timm's VGG16, or of a network like this one.
+
+    Raises:
+        SegfoldError: weights that cannot be had or do not fit.
+    """
+    source: Path | str = f"timm's {name}" if weights == "imagenet" else user_path(weights)
+    if isinstance(source, Path):
+        read = read_tensors(source)
+    elif width == FULL_WIDTH:
+        read = hub_tensors(name, in_channels)
+    else:
+        raise SegfoldError(
+            f"model.width is {width}, but timm's weights of {name} are {FULL_WIDTH} wide; "
+            f"set model.weights=none or model.width={FULL_WIDTH}"
+        )
+    theirs = as_convolutions(read, in_channels, 8 * width)
+    fill_from(network, theirs, source, needed=("encoder.features.",), also=("fc6.", "fc7."))

@@ -18,6 +18,14 @@ class Output:
     logits: Tensor
     heads: dict[str, Tensor] = field(default_factory=dict)
 
+    def of_classes(self, count: int) -> "Output":
+        """Without the planes beyond the first ``count`` classes, of the logits and of the heads that give pixels.
+
+        A network has such planes where a stage trained on objects of a competition without background.
+        """
+        heads = {name: z if z.ndim == 2 else z[..., :count, :, :] for name, z in self.heads.items()}
+        return Output(self.logits[:, :count], heads)
+
     @property
     def image(self) -> Tensor | None:
         """N×1 logits of the head ``image``, where the network has it."""

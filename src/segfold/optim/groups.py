@@ -1,4 +1,4 @@
-"""Parameter groups: the encoder's own learning rate, weight decay, and the frozen encoder.
+"""Parameter groups: learning rates of the encoder and of biases, weight decay, and the frozen encoder.
 
 The encoder is what a network calls ``encoder``.
 """
@@ -15,7 +15,12 @@ ParameterGroup = dict[str, Any]
 
 
 def parameter_groups(
-    network: nn.Module, weight_decay: float, *, encoder_lr: float = 1.0, decay_norms: bool = True
+    network: nn.Module,
+    weight_decay: float,
+    *,
+    encoder_lr: float = 1.0,
+    bias_lr: float = 1.0,
+    decay_norms: bool = True,
 ) -> list[ParameterGroup]:
     """Every parameter of ``network`` once, with its ``lr_factor`` and ``weight_decay``.
 
@@ -23,6 +28,8 @@ def parameter_groups(
 
     Args:
         encoder_lr: ``lr_factor`` of the encoder, which has pretrained weights to keep.
+        bias_lr: factor on the ``lr_factor`` of biases: of what is added beside a weight of two dimensions and more, so
+            not the shifts of normalisations. Caffe's networks of old have 2.
         decay_norms: without it, scales and shifts of normalisations and biases (all that has at most one
             dimension) do not decay (Goyal et al., arXiv 1706.02677, 5.3; He et al., arXiv 1812.01187).
 
@@ -32,13 +39,21 @@ def parameter_groups(
     inside: set[int] = set()
     if encoder_lr != 1.0:
         inside = {id(parameter) for parameter in encoder_of(network, "optimizer encoder_lr").parameters()}
+    biases = _biases(network)
     groups: dict[tuple[float, float], ParameterGroup] = {}
     for parameter in network.parameters():
-        lr_factor = encoder_lr if id(parameter) in inside else 1.0
+        lr_factor = (encoder_lr if id(parameter) in inside else 1.0) * (bias_lr if id(parameter) in biases else 1.0)
         decay = weight_decay if decay_norms or parameter.ndim > 1 else 0.0
         group = groups.setdefault((lr_factor, decay), {"params": [], "lr_factor": lr_factor, "weight_decay": decay})
         group["params"].append(parameter)
     return list(groups.values())
+
+
+def _biases(network: nn.Module) -> set[int]:
+    """Ids of the parameters that are biases, ``bias`` beside ``weight``, or ``in_proj_bias`` beside ``in_proj_weight``."""
+    named = dict(network.named_parameters())
+    beside = ((parameter, named.get(f"{name.removesuffix('bias')}weight")) for name, parameter in named.items())
+    return {id(one) for one, weight in beside if one.ndim == 1 and weight is not None and weight.ndim > 1}
 
 
 def set_frozen(network: nn.Module, frozen: bool) -> None:

@@ -181,12 +181,19 @@ OPTIMIZERS: dict[str, Callable[..., Optimizer]] = {"adamw": adamw, "rmsprop": rm
 
 
 def build_optimizer(
-    name: str, network: nn.Module, *, encoder_lr: float = 1.0, decay_norms: bool = True, **settings: Any
+    name: str,
+    network: nn.Module,
+    *,
+    encoder_lr: float = 1.0,
+    bias_lr: float = 1.0,
+    decay_norms: bool = True,
+    **settings: Any,
 ) -> Optimizer:
     """Optimiser ``name`` over the parameters of ``network``; its learning rate starts at 0.
 
     Args:
         encoder_lr: factor on the learning rate of the encoder.
+        bias_lr: factor on the learning rate of biases.
         decay_norms: whether normalisations and biases decay too.
         settings: the optimiser's own.
 
@@ -195,7 +202,7 @@ def build_optimizer(
     """
     builder = OPTIMIZERS[name]
     weight_decay = settings.get("weight_decay", inspect.signature(builder).parameters["weight_decay"].default)
-    groups = parameter_groups(network, weight_decay, encoder_lr=encoder_lr, decay_norms=decay_norms)
+    groups = parameter_groups(network, weight_decay, encoder_lr=encoder_lr, bias_lr=bias_lr, decay_norms=decay_norms)
     return build(f"optimizer.{name}", builder, settings, groups)
 
 

@@ -4,6 +4,7 @@ from typing import Annotated, Literal
 
 from annotated_types import Ge, Gt, Le
 
+from segfold.data.edge_boxes import ProposalSettings
 from segfold.ranges import Count, Share, Size
 from segfold.schema import Settings
 
@@ -15,8 +16,9 @@ class Boxes(Settings):
     """Boxes that a stage trains on in place of whole images or crops, each stretched to the network's input.
 
     Attributes:
-        of: what lies in them: ``objects``, one each, all else in the box taken for background; or ``proposals`` that
-            overlap an object, with all that is in them.
+        of: what lies in them: ``objects``, one each, all else in the box taken for background, or where the competition has
+            none for a class ``other``, which is never predicted; or ``proposals`` that overlap an object, with all that is in
+            them.
         scale: how much longer their sides are made, about their centre.
         resize: height and width that a box is stretched to, of which the network sees a part of the stage's size, drawn
             anywhere in it; null: the whole box at that size.
@@ -24,10 +26,11 @@ class Boxes(Settings):
             has no objects of its own.
         overlap: intersection over union that a proposal needs with the box of an object.
         balance: power by which boxes of a rare class are drawn more often than they come; at 1 all classes alike.
-        whole: share of samples that are a whole image in place of a box.
+        whole: share of samples that are a whole image in place of a box, stretched too; of these alone are ``sample.nonempty``,
+            ``area`` and ``skip_constant``.
     """
 
-    of: Literal["objects", "proposals"]
+    of: Literal["objects", "proposals"] = "objects"
     scale: BoxScale = 1.2
     resize: Size | None = None
     least: Share = 0.01
@@ -42,8 +45,8 @@ class PredictedBoxes(Settings):
     Attributes:
         count: how many proposals of each image, the best first.
         scale: how much longer their sides are made, about their centre.
-        least_side: share of the image's shorter side that both sides of a scaled box need; others are left out, and count
-            among ``count`` no more.
+        least_side: share of the image's shorter side that both sides of a scaled box need; others are left out, and the
+            next best take their place.
     """
 
     count: Count = 50
@@ -59,8 +62,9 @@ class Proposals(Settings):
         step: intersection over union of neighbours in the search, the published alpha.
         overlap: intersection over union above which the lesser of two proposals is dropped, the published beta.
         least_score: score of the worst proposal that is kept.
-        least_area: share of the image's pixels of the smallest proposal.
-        most_aspect: longest side over shortest.
+        least_area: share of the image's pixels of the smallest box that the search begins with; 16 pixels at least. What it
+            moves to hold more of a contour may end a little smaller.
+        most_aspect: longest side over shortest of the boxes that the search begins with.
     """
 
     count: Annotated[int, Ge(1), Le(10_000)] = 2000
@@ -69,3 +73,8 @@ class Proposals(Settings):
     least_score: Annotated[float, Ge(0), Le(1)] = 0.01
     least_area: Share = 0.005
     most_aspect: Annotated[float, Ge(1), Le(100)] = 3.0
+
+    @property
+    def search(self) -> ProposalSettings:
+        """The same as ``segfold.data.edge_boxes`` takes it."""
+        return ProposalSettings(**self.model_dump())

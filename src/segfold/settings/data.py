@@ -86,7 +86,7 @@ class Sampling(Settings):
         nonempty: share of drawn images that have foreground; null: as in the data.
         area: power of the covered share that a non-empty image is drawn in proportion to; 0: all alike.
         skip_constant: leaves out images of a single value, in training only.
-        images: how many images, or crops, an epoch draws; null: as many as there are, or as cover them.
+        images: how many images, crops or boxes an epoch draws; null: as many as there are, or crops as cover the images.
         focus: share of crops that lie around a pixel of a class, which is drawn from those that the image has, each alike.
         focus_on: classes that ``focus`` looks for; none: all but the background.
     """

@@ -15,7 +15,7 @@ from segfold.settings.data import Folds, Input, Sampling
 from segfold.settings.families import Augmentations, ModelChoice, OptimizerChoice
 from segfold.settings.running import Machine, Predict
 from segfold.settings.training import Ema, Stage, Swa, Validation
-from segfold.settings.views import crop_of, sizing_of, views_of
+from segfold.settings.views import crop_of, part_of, sizing_of, views_of
 
 
 class Experiment(Settings):
@@ -35,6 +35,7 @@ class Experiment(Settings):
         accumulate: parts that a batch is split into, one after the other, to save memory.
         optimizer: what turns gradients into steps.
         encoder_lr: factor on the learning rate of the encoder.
+        bias_lr: factor on the learning rate of biases; shifts of normalisations are not biases.
         decay_norms: whether normalisations and biases decay too.
         clip: largest norm of the gradient, beyond which it is scaled down; null: none.
         ema: exponential moving average of the weights, which then predicts; null: the weights themselves.
@@ -61,6 +62,7 @@ class Experiment(Settings):
     accumulate: Count = 1
     optimizer: OptimizerChoice = Field(default="adamw", validate_default=True)
     encoder_lr: Annotated[float, Ge(0), Le(1000)] = 1.0
+    bias_lr: Annotated[float, Ge(0), Le(1000)] = 1.0
     decay_norms: bool = True
     clip: Annotated[float, Gt(0), Le(1e9)] | None = None
     ema: Ema | None = Ema()
@@ -84,10 +86,15 @@ class Experiment(Settings):
                 raise ValueError(f"predict.weights names {name}, which this training does not make; {hint}")
         for name, stage in self.stages.items():
             said(partial(sizing_of, self, stage))
+            said(partial(part_of, self, stage))
             if (stage.sample or self.sample).focus > 0 and crop_of(self, stage) is None:
+                trains = (
+                    "whole images; set input.crop, or sample.focus=0"
+                    if stage.boxes is None
+                    else f"boxes; set stages.{name}.sample.focus=0"
+                )
                 raise ValueError(
-                    f"sample.focus is {(stage.sample or self.sample).focus:g}, but stage {name} trains on whole images; set "
-                    "input.crop, or sample.focus=0"
+                    f"sample.focus is {(stage.sample or self.sample).focus:g}, but stage {name} trains on {trains}"
                 )
             size = stage.batch_size or self.batch_size
             if self.accumulate > size // 2:
@@ -96,6 +103,11 @@ class Experiment(Settings):
                 )
         said(partial(views_of, self))
         return self
+
+    @property
+    def isolates_objects(self) -> bool:
+        """Whether a stage, even one of 0 epochs, trains on objects by themselves, all else taken for background."""
+        return any(stage.isolates_objects for stage in self.stages.values())
 
     @property
     def watches_scores(self) -> bool:

@@ -80,8 +80,8 @@ class Predict(Settings):
         tiles: images are predicted in overlapping parts; null: as a whole, or where ``input.crop`` is set with the defaults.
         boxes: images are predicted by proposals as well; null: as a whole, or by tiles, alone.
         values: what is merged where several predictions meet: probabilities, or the logits before them.
-        merge: their mean, or the largest.
-        batch_size: images, or tiles, at once; null: 64, or as many tiles as have the pixels of 64 inputs of 128×128.
+        merge: their mean, the largest, or the sum over boxes, of logits alone.
+        batch_size: images, tiles or boxes at once; null: 64 images, or as many parts as have the pixels of 64 inputs of 128×128.
     """
 
     weights: Annotated[tuple[WeightsName, ...], MinLen(1), MaxLen(1000)] = ("model",)
@@ -89,7 +89,7 @@ class Predict(Settings):
     tiles: Tiles | None = None
     boxes: PredictedBoxes | None = None
     values: Literal["probabilities", "logits"] = "probabilities"
-    merge: Literal["mean", "max"] = "mean"
+    merge: Literal["mean", "max", "sum"] = "mean"
     batch_size: Count | None = None
 
     @model_validator(mode="before")
@@ -104,6 +104,15 @@ class Predict(Settings):
                 f"or fix it with submit.py --gate {values['gate']}"
             )
         return {name: value for name, value in values.items() if name != "gate"}
+
+    @model_validator(mode="after")
+    def _sum_of_logits(self) -> "Predict":
+        if self.merge == "sum" and self.values != "logits":
+            raise ValueError(
+                "predict.merge=sum adds up logits, and a sum of probabilities is none: set predict.values=logits, or "
+                "predict.merge=mean"
+            )
+        return self
 
     @field_validator("tta")
     @classmethod

@@ -57,6 +57,12 @@ class Stage(Settings):
         return with_size_of_crop(values)
 
     @model_validator(mode="after")
+    def _crop_or_boxes(self) -> "Stage":
+        if self.crop is not None and self.boxes is not None:
+            raise ValueError("found crop and boxes: a stage trains on the one or the other; leave out crop or boxes")
+        return self
+
+    @model_validator(mode="after")
     def _whole_cycles(self) -> "Stage":
         cycles = cycle_count(self.schedule.name, self.schedule.settings)
         if self.warmup >= max(self.epochs, 1):
@@ -66,6 +72,11 @@ class Stage(Settings):
                 f"{self.epochs - self.warmup:g} epochs are not {cycles} whole cycles; snapshots are taken at their ends"
             )
         return self
+
+    @property
+    def isolates_objects(self) -> bool:
+        """Whether it trains on objects by themselves, all else taken for background."""
+        return self.boxes is not None and self.boxes.of == "objects"
 
 
 class Ema(Settings):

@@ -3,6 +3,7 @@
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from segfold.data.geometry.boxes import BestBoxes
 from segfold.data.geometry.sizing import Sizing
 from segfold.data.geometry.view import Tiling, ViewPlan, around_of
 from segfold.errors import SegfoldError
@@ -23,7 +24,7 @@ def margin_of_model(experiment: "Experiment") -> int:
 
 
 def sizing_of(experiment: "Experiment", stage: Stage | None = None) -> Sizing:
-    """Sizing to the network's input, or to that of a stage with a size of its own: of a whole image, or of a crop.
+    """Sizing to the network's input, or to that of a stage with a size of its own: of a whole image, of a crop, or of a box.
 
     Raises:
         SegfoldError: settings that do not fit together.
@@ -32,6 +33,8 @@ def sizing_of(experiment: "Experiment", stage: Stage | None = None) -> Sizing:
     size = settings.size if stage is None or stage.size is None else stage.size
     check_sides(both_sides(size), *sides_of(model.pop("name"), model))
     sizing = replace(settings.sizing(size), margin=margin_of_model(experiment))
+    if stage is not None and stage.boxes is not None:
+        return sizing.filled
     crop = crop_of(experiment, stage)
     if crop is None:
         return sizing
@@ -47,22 +50,51 @@ def sizing_of(experiment: "Experiment", stage: Stage | None = None) -> Sizing:
 
 
 def crop_of(experiment: "Experiment", stage: Stage | None = None) -> Shape | None:
-    """Height and width of what the network sees of an image at once in training; None for the whole image."""
+    """Height and width of what the network sees of an image at once in training; None for the whole image, or for boxes."""
+    if stage is not None and stage.boxes is not None:
+        return None
     own = None if stage is None else stage.crop
     crop = experiment.input.crop if own is None else own
     return None if crop is None else both_sides(crop)
 
 
+def part_of(experiment: "Experiment", stage: Stage) -> tuple[float, float]:
+    """Shares of the height and the width of a stage's box that the network sees.
+
+    Raises:
+        SegfoldError: the box is stretched to less than what the network says something of.
+    """
+    resize = None if stage.boxes is None else stage.boxes.resize
+    if resize is None:
+        return 1.0, 1.0
+    given, whole = sizing_of(experiment, stage).given, both_sides(resize)
+    if whole[0] < given[0] or whole[1] < given[1]:
+        raise SegfoldError(
+            f"boxes.resize of {whole[0]}×{whole[1]} is less than the {given[0]}×{given[1]} that the network says something of: "
+            "set a larger boxes.resize, or null for whole boxes"
+        )
+    return given[0] / whole[0], given[1] / whole[1]
+
+
 def views_of(experiment: "Experiment") -> ViewPlan:
     """The views by which the experiment predicts images.
 
+    A whole image is stretched to the input where a stage trains on boxes, as they are, and where crops leave no sizing of it.
+
     Raises:
-        SegfoldError: tiles without a size, or that are smaller than their overlap.
+        SegfoldError: tiles without a size, or that are smaller than their overlap, or beside boxes.
     """
     sizing, crop = sizing_of(experiment), crop_of(experiment)
-    settings, tta = experiment.predict.tiles, experiment.predict.tta
-    if settings is None and crop is None:
-        return ViewPlan(sizing, tta)
+    settings, tta, boxes = experiment.predict.tiles, experiment.predict.tta, experiment.predict.boxes
+    if settings is not None and boxes is not None:
+        raise SegfoldError(
+            "predict.tiles and predict.boxes are both set: images are predicted by tiles, or as a whole and by boxes; take "
+            "one of them out"
+        )
+    if boxes is not None or (settings is None and crop is None):
+        stretches = crop is not None or any(stage.boxes is not None for stage in experiment.stages.values())
+        best = None if boxes is None else BestBoxes(**boxes.model_dump())
+        return ViewPlan(sizing.filled if stretches else sizing, tta, boxes=best)
     given = None if settings is None else settings.size
     size = crop if given is None else both_sides(given)
     if size is None:

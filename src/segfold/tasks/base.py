@@ -128,6 +128,27 @@ class Task(ABC):
         """H×W×C: how much of each pixel is of each class, so that masks can be mixed."""
         return np.ascontiguousarray(self.planes(mask).transpose(1, 2, 0)).astype(np.float32)
 
+    def with_other(self) -> "Task":
+        """With a further class, last and the background, for what is no class; itself where a pixel need not have one.
+
+        It is what a network is trained by where all but an object counts as background and the competition has none. Its
+        plane is never predicted.
+
+        Raises:
+            SegfoldError: there are as many classes as a mask can hold.
+        """
+        return self
+
+    def alone(self, mask: Mask, index: int, pixels: npt.NDArray[np.bool_]) -> Mask:
+        """A mask of one object: of its class where it lies, and of no class elsewhere; void stays void.
+
+        Args:
+            mask: H×W, in which the object's pixels have its class.
+            index: of the object's class.
+            pixels: H×W, where the object lies.
+        """
+        return np.where(pixels, 1 << index, 0).astype(self.dtype)
+
     def activated(self, logits: "Tensor") -> "Tensor":
         """Probabilities of logits N×C×H×W, float32."""
         return logits.float().sigmoid()

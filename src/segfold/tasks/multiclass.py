@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 VOID = 255
 """In masks in memory, whatever the files have for it."""
+_OTHER = "other"
 
 
 class Multiclass(Task):
@@ -94,6 +95,23 @@ class Multiclass(Task):
         if len(target) == 1:
             target = self.planes(target[0])
         return super().target_planes(target, valid)
+
+    def with_other(self) -> Task:
+        count = len(self.classes)
+        if self.background is not None:
+            return self
+        if count == VOID:
+            raise SegfoldError(
+                f"the competition has {count} classes and no background, which leaves no number for what is none of them: "
+                "name a background, or train on proposals or crops"
+            )
+        return Multiclass((*self.classes, _OTHER if _OTHER not in self.classes else f"{_OTHER} than these"), count)
+
+    def alone(self, mask: Mask, index: int, pixels: npt.NDArray[np.bool_]) -> Mask:
+        assert self.background is not None
+        found = np.where(mask == VOID, VOID, self.background).astype(np.uint8)
+        found[pixels] = index
+        return found
 
     def activated(self, logits: "Tensor") -> "Tensor":
         return logits.float().softmax(dim=1)

@@ -7,6 +7,7 @@ import numpy as np
 from torch.utils.data import DataLoader, Sampler
 
 from segfold.data.augment import AUGMENTATIONS, Augmenter
+from segfold.data.boxes import TrainingBoxes
 from segfold.data.dataset import Sample, TrainingSet
 from segfold.data.images import ImageSet
 from segfold.data.places import ClassPlaces
@@ -30,6 +31,7 @@ def training_samples(
     chances: np.ndarray | None,
     seed: int,
     places: Callable[[], ClassPlaces] | None = None,
+    boxes: TrainingBoxes | None = None,
     gaps: bool = False,
 ) -> TrainingSet:
     """The augmented samples of a stage.
@@ -38,6 +40,7 @@ def training_samples(
         rows: indices into ``images``.
         chances: how likely each of ``rows`` is the second image of a mixed sample; None for all alike.
         places: where the classes of ``rows`` lie, which is asked if crops are placed by them; None to count them now.
+        boxes: what the stage trains on in place of whole images or crops; ``rows`` are then its own.
         gaps: whether samples come with the gaps between the competition's objects.
     """
     crops = crops_of(experiment, stage, images.task)
@@ -51,13 +54,14 @@ def training_samples(
         images,
         rows,
         sizing_of(experiment, stage),
-        Augmenter(own, seed, images.task) if own else None,
+        Augmenter(own, seed, images.task if boxes is None else boxes.task) if own else None,
         experiment.input.random_offset,
         channels=experiment.input.channels,
         seed=seed,
         mix={name: settings for name, settings in steps.items() if name not in own},
         chances=chances,
         crops=crops,
+        boxes=boxes,
         gaps=gaps,
     )
 
@@ -103,6 +107,7 @@ class Batches:
             plan.chances,
             job.seed,
             lambda: job.places,
+            plan.boxes,
             gaps and wants_gaps(job, plan),
         )
         self._sampler = _MovingSampler(plan, job.seed, group)

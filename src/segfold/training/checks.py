@@ -11,6 +11,7 @@ from segfold.inference.networks import input_channels
 from segfold.models.output import Output
 from segfold.optim import build_optimizer, encoder_of
 from segfold.settings.views import sizing_of, views_of
+from segfold.training.boxes import boxes_found
 from segfold.training.checkpoint import Position
 from segfold.training.crops import crops_of, smaller_than
 from segfold.training.gaps import mixed_instead
@@ -22,7 +23,7 @@ def check_stages(job: FoldJob, group: Group, say: Callable[[str], None] = lambda
     """Refuses, before the first step, what would fail in a later stage.
 
     Args:
-        say: told of images that are smaller than the crops of a stage, and of samples that have no objects.
+        say: told of images that are smaller than the crops of a stage, of the boxes of one, and of samples without objects.
 
     Raises:
         SegfoldError: settings of a loss, schedule or size out of range; an image that is larger than the input of its
@@ -38,6 +39,8 @@ def check_stages(job: FoldJob, group: Group, say: Callable[[str], None] = lambda
         sizing, crops = sizing_of(job.experiment, plan.settings), crops_of(job.experiment, plan.settings, plan.task)
         if plan.epochs and crops is not None:
             notes.append(smaller_than(crops, shapes[trained], sizing.border, plan.padding_counts))
+        elif plan.epochs and plan.boxes is not None:
+            notes.append(boxes_found(plan.name, plan.boxes, len(trained)))
         elif plan.epochs:
             sizing.check(ids[trained], shapes[trained], f"stage {plan.name}: training image")
         try:

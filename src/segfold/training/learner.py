@@ -125,7 +125,12 @@ class Learner:
         experiment = self.job.experiment
         name, settings = self.plan.optimizer
         return build_optimizer(
-            name, self.network, encoder_lr=experiment.encoder_lr, decay_norms=experiment.decay_norms, **settings
+            name,
+            self.network,
+            encoder_lr=experiment.encoder_lr,
+            bias_lr=experiment.bias_lr,
+            decay_norms=experiment.decay_norms,
+            **settings,
         )
 
     def ready(self) -> None:
@@ -150,7 +155,8 @@ class Learner:
         torch.manual_seed((self.job.seed * 1_000_003 + self.position.steps + place * 0x9E3779B97F4A7C15) % 2**63)
         image = part["image"].to(self.runtime.device, non_blocking=True, memory_format=torch.channels_last)
         with self.runtime.autocast():
-            return self.forward(image)
+            # Of a network that knows what is none of the classes, only a stage that trains on it sees that.
+            return self.forward(image).of_classes(len(self.plan.task.classes))
 
     def target(self, part: Sample) -> Target:
         """The target of a part. The padded border does not count, unless it shall."""

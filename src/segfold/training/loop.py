@@ -62,6 +62,9 @@ def train_fold(
 
 
 def _trained(job: FoldJob, observer: Observer, stopping: Stopping, group: Group) -> dict[str, Any] | None:
+    if group.leads:
+        job.boxes.prepare(observer)
+    group.gathered("the proposals are kept")
     check_stages(job, group, observer.say)
     learner = open_learner(job, observer, group)
     with closing(Curves(job.folder.path / "tensorboard", learner.position.epochs, writes=group.leads)) as curves:

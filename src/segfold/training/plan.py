@@ -11,6 +11,7 @@ import numpy as np
 from torch import nn
 
 from segfold.competition import Competition
+from segfold.data.boxes import TrainingBoxes
 from segfold.data.images import ImageSet
 from segfold.data.places import ClassPlaces
 from segfold.data.sampling import draws, row_chances
@@ -23,6 +24,7 @@ from segfold.runs.identity import changed_inputs
 from segfold.settings import Experiment, Stage
 from segfold.settings.views import sizing_of
 from segfold.tasks import Task
+from segfold.training.boxes import BoxSource
 from segfold.training.crops import crops_of
 
 FAST_IMAGES = 64
@@ -39,7 +41,7 @@ class StagePlan:
     batch_size: int
     """Images an optimiser step, over all parts and processes."""
     rows: np.ndarray
-    """What is drawn from, indices of images: each training image once, or as many times as crops cover it."""
+    """What is drawn from, indices of images: each training image once, as many times as crops cover it, or once a box."""
     chances: np.ndarray
     """How likely each of ``rows`` is drawn; all equal for each once an epoch."""
     images: int
@@ -49,7 +51,10 @@ class StagePlan:
     pixels: int
     """Of the network's input."""
     task: Task
+    """The competition's, or where objects are trained on by themselves, with a class for all else."""
     optimizer: tuple[str, dict[str, Any]]
+    boxes: TrainingBoxes | None
+    """Of ``rows``; None for whole images or crops."""
 
     @property
     def epochs(self) -> int:
@@ -70,8 +75,8 @@ class StagePlan:
 
     @property
     def padding_counts(self) -> bool:
-        """Whether the loss looks at what was made up around an image."""
-        return not self.settings.loss.unpadded and self.task.fill is None
+        """Whether the loss looks at what was made up around an image; around one that a box reaches beyond it never does."""
+        return not self.settings.loss.unpadded and self.task.fill is None and self.settings.boxes is None
 
     def share_done(self, epoch: int, step: int) -> float:
         """See ``share_done``."""
@@ -116,7 +121,7 @@ class FoldJob:
 
     def network(self, fresh: bool = True) -> nn.Module:
         """A network of the experiment on the CPU, see ``segfold.inference.networks.build_network``."""
-        return build_network(self.experiment, self.channels, self.classes, fresh)
+        return build_network(self.experiment, self.channels, self.competition.task, fresh)
 
     @cached_property
     def stages(self) -> list[StagePlan]:
@@ -128,17 +133,26 @@ class FoldJob:
         if experiment.fast:
             stage = stage.model_copy(update={"epochs": min(stage.epochs, 1)})
         sample = stage.sample or experiment.sample
-        rows, crops = self.training_rows, crops_of(experiment, stage, self.competition.task)
-        if crops is not None:
+        task = self.competition.task
+        rows, crops, boxes = self.training_rows, crops_of(experiment, stage, task), self.boxes.of(name, stage)
+        if boxes is not None:
+            rows = boxes.images
+        elif crops is not None:
             rows = np.repeat(rows, crops.needed(self.images.images.shapes[rows]))
-        chances = row_chances(
-            self.images.coverage[rows],
-            self.images.constant[rows],
-            nonempty=sample.nonempty,
-            area=sample.area,
-            skip_constant=sample.skip_constant,
-        )
-        drawn = sample.images or draws(chances)
+        chances = np.zeros(0)
+        if len(rows):
+            chances = row_chances(
+                self.images.coverage[rows],
+                self.images.constant[rows],
+                nonempty=sample.nonempty,
+                area=sample.area,
+                skip_constant=sample.skip_constant,
+            )
+        drawn = draws(chances)
+        if boxes is not None and stage.boxes is not None:
+            rows, drawn = boxes.rows, len(boxes.boxed.rows)
+            chances = boxes.chances(stage.boxes.balance, stage.boxes.whole, chances)
+        drawn = sample.images or drawn
         batch_size = min(stage.batch_size or experiment.batch_size, drawn)
         sizing = sizing_of(experiment, stage)
         optimizer = stage.optimizer or experiment.optimizer
@@ -152,8 +166,9 @@ class FoldJob:
             images=drawn,
             steps=drawn // batch_size,
             pixels=sizing.height * sizing.width,
-            task=self.competition.task,
+            task=task.with_other() if stage.isolates_objects else task,
             optimizer=(optimizer.name, optimizer.settings),
+            boxes=boxes,
         )
 
     @cached_property
@@ -170,6 +185,11 @@ class FoldJob:
 
     def _some(self, rows: np.ndarray) -> np.ndarray:
         return rows[:FAST_IMAGES] if self.experiment.fast else rows
+
+    @cached_property
+    def boxes(self) -> BoxSource:
+        """The boxes of the training images."""
+        return BoxSource(self.experiment, self.images, self.training_rows)
 
     @cached_property
     def places(self) -> ClassPlaces:

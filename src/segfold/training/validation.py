@@ -102,7 +102,7 @@ def score_network(
     group: Group = ALONE,
     say: Callable[[str], None] = lambda text: None,
 ) -> FoldScores:
-    """Scores of a network on the held-out images without test-time augmentation: the quick look during training.
+    """Scores of a network on the held-out images without test-time augmentation and boxes: the quick look during training.
 
     Args:
         network: in eval mode, on the runtime's device.
@@ -111,7 +111,7 @@ def score_network(
     """
     images, competition = job.images, job.competition
     rows = job.validation_rows[group.rank :: group.size]
-    manner = replace(PredictionSettings.of(job.experiment, runtime), tta=("identity",))
+    manner = replace(PredictionSettings.of(job.experiment, runtime), tta=("identity",), boxes=None)
     masks = _plain_masks(predict_strips(network, images, rows, manner, say=say), images.task)
     shares = group.gathered(_tally(masks, images, rows, competition))
     counts = Counts(*map(np.concatenate, zip(*(share.counts for share in shares))))

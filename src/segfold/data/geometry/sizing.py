@@ -89,6 +89,11 @@ class Sizing:
         resize = None if self.resize is None else self.resize[::-1]
         return replace(self, height=self.width, width=self.height, resize=resize, scale=self.scale[::-1])
 
+    @property
+    def filled(self) -> "Sizing":
+        """To the same input, which an image is stretched to fill, whatever its shape."""
+        return replace(self, fit="resize", resize=None, scale=(1.0, 1.0))
+
     def larger(self, factor: float) -> "Sizing":
         """To an input of so many times the height and width, in which an image is as much larger."""
 

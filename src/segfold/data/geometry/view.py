@@ -14,6 +14,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from segfold.data.geometry.boxes import BestBoxes
 from segfold.data.geometry.sizing import Sizing
 from segfold.data.geometry.symmetry import TRANSFORMS
 from segfold.data.geometry.tiles import GRID, Blend, axis
@@ -125,14 +126,23 @@ class ViewPlan:
         sizing: from the whole image, or from a tile, to the network's input.
         tta: entries of test-time augmentation, see ``pose_of``.
         tiles: None for the whole image at once.
+        boxes: which of an image's boxes are views beside the whole of it; None for none. There are no tiles then.
     """
 
     sizing: Sizing
     tta: tuple[str, ...] = ("identity",)
     tiles: Tiling | None = None
+    boxes: BestBoxes | None = None
 
-    def views(self, shape: Shape) -> tuple[View, ...]:
-        """The views of an image of this shape, from its top to its bottom."""
+    def views(self, shape: Shape, windows: Iterable[Window] = ()) -> tuple[View, ...]:
+        """The views of an image of this shape, from its top to its bottom.
+
+        Args:
+            windows: the boxes among them, which may overlap, each stretched to the network's input. They come first, and the
+                whole image after them, scale by scale.
+        """
+        if boxes := tuple(windows):
+            return _views(self, shape, boxes)
         found = self._known.get(shape)
         if found is None:
             if len(self._known) >= _KNOWN:
@@ -158,11 +168,12 @@ class ViewPlan:
             self.sizing.check(ids, shapes, what)
 
     def load(self, shape: Shape) -> int:
-        """How many inputs of one size an image of this shape makes."""
-        return max(Counter(view.frame for view in self.views(shape)).values())
+        """How many inputs of one size an image of this shape makes, with as many boxes as it may have."""
+        most = max(Counter(view.frame for view in self.views(shape)).values())
+        return most if self.boxes is None else most * (1 + self.boxes.count)
 
 
-def _views(plan: ViewPlan, shape: Shape) -> tuple[View, ...]:
+def _views(plan: ViewPlan, shape: Shape, boxes: tuple[Window, ...] = ()) -> tuple[View, ...]:
     by_scale: dict[float, dict[int, str]] = {}
     for number, name in enumerate(plan.tta):
         pose = pose_of(name)
@@ -170,12 +181,14 @@ def _views(plan: ViewPlan, shape: Shape) -> tuple[View, ...]:
     found: list[View] = []
     for scale, entries in by_scale.items():
         if plan.tiles is None:
-            made = whole_views(shape, plan.sizing if scale == 1 else plan.sizing.larger(scale))
+            sizing = plan.sizing if scale == 1 else plan.sizing.larger(scale)
+            made = [*box_views(boxes, sizing), *whole_views(shape, sizing)]
         else:
             made = tile_views(shape, plan.tiles, plan.sizing, scale)
         shown, numbers, share = tuple(entries.values()), tuple(entries), len(entries) / len(plan.tta)
         found += [replace(view, symmetries=shown, entries=numbers, share=share) for view in made]
-    return tuple(sorted(found, key=lambda view: view.window.top))
+    # Whole images are of one top, and so are boxes that a whole image follows: no row is finished before it.
+    return tuple(found if plan.tiles is None else sorted(found, key=lambda view: view.window.top))
 
 
 def whole_views(shape: Shape, sizing: Sizing) -> list[View]:
@@ -207,7 +220,7 @@ def tile_views(shape: Shape, tiling: Tiling, sizing: Sizing, scale: float = 1.0)
             )
         grid = GRID * seen // frame if GRID * seen % frame == 0 else 1
         axes.append(axis(length, tile, overlap, tiling.blend, grid))
-    fitted = replace(sizing, fit="resize", resize=None, scale=(1.0, 1.0))
+    fitted = sizing.filled
     rows, columns = axes
     return [
         View(Window(top, left, rows.length, columns.length), fitted, around, weights=(down, across))
@@ -233,5 +246,5 @@ def around_of(sizing: Sizing, seen: Shape) -> int:
 
 def box_views(boxes: Iterable[Window], sizing: Sizing) -> list[View]:
     """Boxes, each stretched to the network's input; they may overlap, and leave pixels of the image out."""
-    fitted = replace(sizing, fit="resize", resize=None, scale=(1.0, 1.0))
+    fitted = sizing.filled
     return [View(box, fitted) for box in boxes]

@@ -37,6 +37,16 @@ class Window(NamedTuple):
         across = rows if columns is None else columns
         return Window(self.top - rows, self.left - across, self.height + 2 * rows, self.width + 2 * across)
 
+    def scaled(self, factor: float) -> "Window":
+        """With sides so many times as long, to the nearest that keep its centre where it is.
+
+        Example:
+            >>> Window(10, 10, 20, 20).scaled(1.2)
+            Window(top=8, left=8, height=24, width=24)
+        """
+        rows, columns = (max(round(length * (factor - 1) / 2), -((length - 1) // 2)) for length in self.shape)
+        return self.grown(rows, columns)
+
     def inside(self, shape: Shape) -> "Window":
         """The part that lies in an image of this shape; nothing, if none does."""
         top, left = max(self.top, 0), max(self.left, 0)
