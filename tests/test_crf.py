@@ -13,7 +13,7 @@ from segfold.ensemble.table import score_table
 from segfold.ensemble.wanted import Wanted
 from segfold.errors import SegfoldError
 from segfold.metrics import METRICS, ScoreSums
-from segfold.post import Decision, Decisions, MaskSizes, Seen
+from segfold.post import Decision, Decisions, MaskSizes, Seen, gaussians
 from segfold.post.crf import CRF
 from segfold.post.gaussians import PlaneFilter
 from segfold.post.mean_field import gathered, mean_field, mean_field_of_two
@@ -198,3 +198,17 @@ def test_it_is_chosen_where_it_helps_and_scores_as_it_is_applied(task: Task) -> 
     assert found.scores.nested is not None and found.scores.nested.mean > found.scores.plain.mean + 0.01
     (sums,) = whole_sums(images, [Decisions(task, (found.decision,))])
     assert sum(sums, ScoreSums()).score(images.metric).mean == pytest.approx(found.scores.tuned.mean)
+
+
+@pytest.mark.parametrize("dense", [0, 200, 2048])
+def test_a_filter_of_points_has_a_deviation_of_one(dense: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gaussians, "DENSE", dense)
+    points = np.indices((41, 41)).reshape(2, -1).T.astype(np.float32) / 4
+    middle = np.flatnonzero((abs(points - 5) <= 0.75).all(axis=1))
+    single = np.zeros((len(points), len(middle)), np.float32)
+    single[middle, range(len(middle))] = 1
+    found = np.zeros_like(single)
+    gaussians.PointFilter(points).add(single, 1.0, found)
+    away = ((points[:, None] - points[middle]) ** 2).mean(axis=-1)
+    assert (found * away).sum() / found.sum() == pytest.approx(1, abs=0.025)
+    assert found.sum(axis=0) == pytest.approx(1, abs=0.05)
