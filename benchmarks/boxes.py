@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import pandas as pd
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from benchmarks.measure import Effort, Row, interleave, rate, spread
 from benchmarks.peers import box_by_box
@@ -24,7 +24,7 @@ from segfold.inference.manner import USUAL_PIXELS, PredictionSettings
 from segfold.inference.predict import predict
 from segfold.machine import Runtime, resolve
 from segfold.models import build_model
-from segfold.resize import Shape
+from segfold.resize import Shape, stretched
 from segfold.settings import Machine
 from segfold.settings.boxes import PredictedBoxes
 from segfold.settings.boxes import Proposals as ProposalSettings
@@ -68,7 +68,9 @@ def rows(effort: Effort, folder: Path) -> Sequence[Row]:
         return [each.planes for each in found]
 
     def peer(model: nn.Module = network, how: Runtime = runtime) -> list[np.ndarray]:
-        return [box_by_box.predict(model, images.images[row], windows[row], size, how) for row in range(count)]
+        # The same resizing as segfold's, so that the results can be compared.
+        logits = partial(logits_of, model, how)
+        return [box_by_box.predict(logits, images.images[row], windows[row], size, stretched) for row in range(count)]
 
     limit = partial(forward, network, inputs, batch, size, runtime)
     exact = replace(runtime, precision="fp32")
@@ -88,6 +90,13 @@ def rows(effort: Effort, folder: Path) -> Sequence[Row]:
         Row("boxes-forward", mine, alone, unit, OF_LIMIT, notes=(how, spread(times, peer="limit"))),
         Row("boxes-loop", mine, loop, unit, OF_LOOP, notes=(spread(times),)),
     ]
+
+
+def logits_of(network: nn.Module, runtime: Runtime, pixels: Tensor) -> Tensor:
+    """What a network makes of a batch, on the CPU."""
+    with runtime.autocast():
+        found: Tensor = network(pixels.to(runtime.device)).logits
+    return found.cpu()
 
 
 @torch.inference_mode()
