@@ -20,14 +20,17 @@ BENCHMARKS: dict[str, tuple[str, ...]] = {
     "metric": ("metric",),
     "ensembling": ("ensembling", "ensembling-speed", "ensembling-memory", "ensembling-growth"),
     "greedy_selection": ("greedy-selection",),
+    "crf": ("crf-limit", "crf-101", "crf-500"),
     "prediction": ("prediction", "prediction-default"),
     "memory": ("memory", "memory-growth"),
     "tiles": ("tiles", "tiles-cache"),
     "tile_speed": ("tiles-network",),
     "overlap_tiles": ("overlap-tiles",),
+    "boxes": ("boxes-forward", "boxes-loop"),
     "crops": ("crops",),
     "attention": ("attention", "attention-memory"),
     "hypercolumn": ("hypercolumn", "hypercolumn-memory"),
+    "proposals": ("proposals", "proposals-kept"),
     "gcn_block": ("gcn-block", "gcn-block-memory"),
 }
 """Modules of this package, each with the rows that its ``rows`` makes where the machine can."""

@@ -118,9 +118,14 @@ def _shrink_sizes(values: dict[str, Any]) -> None:
 
     for settings in (sizes, *values["stages"].values(), values["predict"].get("tiles") or {}):
         settings |= {key: scaled(settings[key]) for key in ("size", "crop", "resize") if key in settings}
+    for stage in values["stages"].values():
+        if (stage.get("boxes") or {}).get("resize"):
+            stage["boxes"]["resize"] = round(stage["boxes"]["resize"] * factor)
     for settings in (values, *values["stages"].values()):
         if "images" in settings.get("sample", {}):
             settings["sample"]["images"] = TRAIN
+    if boxes := values["predict"].get("boxes"):
+        boxes["count"] = min(boxes["count"], 3)
     if tiles := values["predict"].get("tiles"):
         tiles |= {"overlap": round(tiles["overlap"] * factor)} if "overlap" in tiles else {}
 

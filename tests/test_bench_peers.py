@@ -54,6 +54,14 @@ def test_rle_equals_its_peer() -> None:
     rle.check([*masks, *rle.masks_of(256, 4)])
 
 
+def test_the_crf_agrees_with_its_peer() -> None:
+    pytest.importorskip("pydensecrf", reason="pydensecrf2 builds with Cython 0.29 only")
+    from benchmarks import crf
+
+    for shape, classes in (((75, 100), 21), ((101, 101), 2)):
+        crf.check(crf.picture(shape, classes))
+
+
 @pytest.mark.parametrize("per_image", [True, False])
 def test_lovasz_equals_its_peer(per_image: bool) -> None:
     from benchmarks import lovasz

@@ -16,7 +16,7 @@ from segfold.bundling import pace
 from segfold.config import differing_keys, load_experiment
 from segfold.data.geometry.boxes import BestBoxes
 from segfold.data.image_views import ImageViews
-from segfold.data.proposals import Proposals
+from segfold.data.proposals import METHOD, Proposals
 from segfold.ensemble.members import find_entries
 from segfold.errors import SegfoldError
 from segfold.inference import stored
@@ -157,9 +157,10 @@ def test_a_store_names_the_boxes_and_the_proposals_that_are_not_as_usual(
 
     plain, boxes = meta(with_settings(job, predict={"boxes": None})), meta(job)
     assert "views" not in plain and "proposals" not in plain
-    assert boxes == {**plain, "views": {"boxes": {"count": 3, "scale": 1.2, "least_side": 0.0}}}
+    views = {"boxes": {"count": 3, "scale": 1.2, "least_side": 0.0}}
+    assert boxes == {**plain, "views": views, "proposals": {"method": METHOD}}
     others = with_settings(job, proposals={"step": 0.5})
-    assert meta(others) == {**boxes, "proposals": {"step": 0.5}}
+    assert meta(others) == {**boxes, "proposals": {"method": METHOD, "step": 0.5}}
     assert meta(with_settings(others, predict={"boxes": None})) == plain
 
 

@@ -111,6 +111,8 @@ def test_a_test_image_larger_than_the_input(home: Path) -> None:
 def test_a_sheet_of_images_that_do_not_fit(home: Path) -> None:
     line = refused(home, "look", "--config", "configs/small.yaml", "input.size=16")
     assert re.search(r"look: image \w+: an image of 28×26 does not fit", line), line
+    line = refused(home, "look", "--config", "configs/small.yaml", "--stage", "third")
+    assert line.endswith("--stage third: expected one of warm, lovasz")
 
 
 def spoil_samples() -> None:

@@ -129,7 +129,7 @@ def test_partners_are_drawn_from_the_rows_by_their_weights() -> None:
 
     def partners(**settings: Any) -> np.ndarray:
         dataset = training_set(images, rows=rows, mix={"cutmix": {"p": 1.0, "alpha": 1.0}}, **settings)
-        found = [dataset._partner(random.Random(seed)) for seed in range(400)]
+        found = [rows[dataset._partner(random.Random(seed))] for seed in range(400)]
         return np.bincount(found, minlength=6) / 400
 
     np.testing.assert_allclose(partners(), [0, 1 / 3, 0, 1 / 3, 1 / 3, 0], atol=0.08)

@@ -1,14 +1,21 @@
 """The class for what is none of a competition's: which tasks get it, what of a network's planes is predicted."""
 
+from pathlib import Path
+
 import pytest
 import torch
 
+from segfold.competition import Competition
 from segfold.config import check_experiment
+from segfold.ensemble.members import Entry
 from segfold.errors import SegfoldError
 from segfold.inference.networks import build_network
 from segfold.models import Output
+from segfold.runs.folder import RunFolder
 from segfold.settings import Experiment
+from segfold.soup import _differences
 from segfold.tasks import Binary, Multiclass, Multilabel, Task
+from test_validation import TINY
 
 
 def test_only_exclusive_classes_without_a_background_get_one_more() -> None:
@@ -59,3 +66,15 @@ def test_a_network_knows_it_where_a_stage_trains_on_objects(task: Task, planes: 
     assert classes(None) == classes({"of": "proposals"}) == 2
     # A stage that is left out keeps its plane, so that a run can start from one that had it.
     assert classes({}, None) == classes({"of": "proposals"}, {"of": "objects"}) == classes({}, epochs=0) == planes
+
+
+def test_networks_with_and_without_it_are_not_averaged() -> None:
+    streets = TINY.model_copy(update={"task_name": "multiclass", "classes": ("a", "b")})
+
+    def entry(*boxes: object, competition: Competition = streets) -> Entry:
+        return Entry(RunFolder(Path("nowhere")), experiment(*boxes), competition, {}, "one")
+
+    said = ["whether a stage trains on objects"]
+    assert _differences(entry({}), entry(None)) == said == _differences(entry(None), entry({"of": "objects"}, None))
+    assert _differences(entry({}), entry({}, None)) == []
+    assert _differences(entry({}, competition=TINY), entry(None, competition=TINY)) == []

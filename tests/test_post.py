@@ -160,11 +160,18 @@ def test_every_step_has_settings_to_try_that_its_signature_takes(name: str) -> N
     )
     model = settings_model(name, step)
     assert model().model_dump() == model().model_dump() and (step.__doc__ or "").strip()
-    for sizes in (MaskSizes(1, 0), MaskSizes(1, 1), MaskSizes(101**2, 10201), MaskSizes(4000**2, 10**6)):
+    for sizes in (
+        MaskSizes(1, 0),
+        MaskSizes(1, 1),
+        MaskSizes(101**2, 10201),
+        MaskSizes(4000**2, 10**6),
+        MaskSizes(2**28, 10**8),
+    ):
         tried = [model(**values).model_dump() for values in step.grid(sizes)]
         assert tried == [dict(values) for values in step.grid(sizes)] and tried
         assert len({str(values) for values in tried}) == len(tried) <= 20
-        mask, seen = np.eye(1 if sizes.pixels == 1 else 30, dtype=np.uint8), Seen(lambda: np.ones((30, 30, 1)), 7)
+        mask = np.eye(1 if sizes.pixels == 1 else 30, dtype=np.uint8)
+        seen = Seen(lambda image=mask[..., None]: image, 7)  # type: ignore[misc]
         for values in tried:
             work = mask if issubclass(step, MaskStep) else mask.astype(np.uint16)
             found = step(**values)(work, seen)  # type: ignore[operator]
@@ -173,7 +180,13 @@ def test_every_step_has_settings_to_try_that_its_signature_takes(name: str) -> N
 
 @pytest.mark.parametrize(
     ("name", "settings_"),
-    [("components", {"min_area": -1}), ("smooth", {"sigma": 0}), ("largest", {"count": 0}), ("gate", {"least": 1.1})],
+    [
+        ("components", {"min_area": -1}),
+        ("smooth", {"sigma": 0}),
+        ("largest", {"count": 0}),
+        ("crf", {"colour_sigma": 0.0}),
+        ("gate", {"least": 1.1}),
+    ],
 )
 def test_settings_out_of_range_are_refused(name: str, settings_: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):

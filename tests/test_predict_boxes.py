@@ -1,5 +1,6 @@
 """Prediction by boxes beside the whole image: against a loop over the boxes, one by one, at the image's own size."""
 
+import tracemalloc
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -14,7 +15,7 @@ from segfold.data.geometry.sizing import Sizing
 from segfold.data.geometry.window import Window, cut
 from segfold.data.images import ImageSet
 from segfold.inference.manner import PredictionSettings, units
-from segfold.inference.predict import predict
+from segfold.inference.predict import predict, predict_strips
 from segfold.machine import Runtime
 from segfold.models import Output
 from segfold.resize import stretched
@@ -211,3 +212,22 @@ def test_a_scaled_window_keeps_its_centre_and_has_pixels(factor: float) -> None:
         found = Window(5, 7, height, 20).scaled(factor)
         assert 2 * found.top + found.height == 10 + height and 2 * found.left + found.width == 34
         assert found.height >= 1 and abs(found.height - factor * height) <= max(1, 2 - factor * height)
+
+
+def test_memory_follows_a_unit_and_not_the_number_of_images() -> None:
+    network, source = Convolutions(), Given(BOXES, BOXES[1:])
+    how = manner(boxes=BestBoxes(count=4), tta=("identity", "scale1.5"))
+    peaks = []
+    for count in (4, 24):
+        images = classes(count, (160, 200))
+        tracemalloc.start()
+        for _ in predict_strips(network, images, np.arange(count), how, boxes=source):
+            pass
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert peaks[1] < peaks[0] + 4 * (3 * 160 * 200)  # of twenty more images not the planes of one
+
+
+def test_boxes_of_images_are_needed_where_they_are_asked_for() -> None:
+    with pytest.raises(ValueError, match="no source"):
+        next(predict(Convolutions(), classes(), np.array([0]), manner()))

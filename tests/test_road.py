@@ -150,6 +150,10 @@ def test_look_draws_what_the_network_sees(home: Path) -> None:
     few = ("--images", "3", "--draws", "2", "--out", "crops.png")
     cropped = ok(home, "look", "--config", "configs/small.yaml", *few, "input.crop=9", "sample.focus=1")
     assert "each as it is and 2 augmented crops of it" in cropped and (home / "crops.png").exists()
+    boxes = ("stages.warm.boxes={}", "stages.lovasz.boxes={of: proposals, overlap: 0.3}")
+    for stage in ((), ("--stage", "lovasz")):
+        boxed = ok(home, "look", "--config", "configs/small.yaml", *few[:-1], "boxes.png", *stage, *boxes)
+        assert "each as it is and 2 augmented boxes of it" in boxed and (home / "boxes.png").exists()
 
 
 def test_runs_of_other_fold_files_are_refused(home: Path) -> None:

@@ -99,6 +99,14 @@ def test_exponential_matches_torch(drops: int | None) -> None:
     assert ours(1.0) == pytest.approx(gamma ** (drops or steps))
 
 
+@pytest.mark.parametrize(("every", "steps"), [(9_000, 20_000), (10_000, 40_000), (600, 3_000)])
+def test_step_falls_after_so_many_steps_each(every: int, steps: int) -> None:
+    """The first two are DeconvNet's; the first one's last fall comes 2,000 steps before the end."""
+    ours = build_schedule("step", every=every / steps, factor=0.1)
+    rates = [ours(share_done(step // 1_000, steps // 1_000, 1_000, step % 1_000)) for step in range(steps)]
+    assert rates == pytest.approx([0.1 ** (step // every) for step in range(steps)])
+
+
 @pytest.mark.parametrize("name", ["cosine", "poly"])
 def test_a_cycle_begins_at_its_boundary(name: str) -> None:
     # 49 · (1 / 49) is below 1 in floating point.
@@ -145,6 +153,8 @@ def test_the_steps_of_an_epoch_restart_with_it(epochs: int) -> None:
         ("exponential", {"end": 0.0}, r"^schedule\.exponential\.end: Input should be .*, found "),
         ("exponential", {"end": 2.0}, r"^schedule\.exponential\.end: Input should be .*, found "),
         ("exponential", {"drops": 0}, r"^schedule\.exponential\.drops: Input should be .*, found "),
+        ("step", {"every": 0.0}, r"^schedule\.step\.every: Input should be .*, found "),
+        ("step", {"factor": 1.0}, r"^schedule\.step\.factor: Input should be .*, found "),
         ("noam", {"warmup": 0.0}, r"^schedule\.noam\.warmup: Input should be .*, found "),
         ("onecycle", {"warmup": 1.5}, r"^schedule\.onecycle\.warmup: Input should be .*, found "),
     ],

@@ -375,6 +375,7 @@ def test_what_is_wanted_is_tried() -> None:
     assert everything["threshold"] == 61 and everything["gate"] == 20 and everything["constant"] == 2
     assert "gate" not in names(has_gate=False)
     assert names(steps=[]) == {"threshold": 61, "components": 1}
+    assert names(steps=["crf"]) == {"threshold": 61, "components": 1, "crf": 5}  # too costly to be tried unasked
     assert names(steps=["holes"], gate=0.3) == {"threshold": 61, "components": 1, "gate": 1, "holes": 4}
     fixed = {axis.name: axis for axis in Wanted(gate=0.3, min_area=0).axes(SIZES, True)}
     assert fixed["gate"].values[fixed["gate"].rest] == {"least": 0.3}

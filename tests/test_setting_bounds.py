@@ -40,6 +40,8 @@ TOGETHER = {
     "input.resize[]",
     "predict.tiles.overlap",
     "sample.focus",
+    "stages.a.boxes.resize",
+    "stages.a.boxes.resize[]",
     "stages.a.sample.focus",
     "stages.a.warmup",
 }

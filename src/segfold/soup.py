@@ -20,7 +20,7 @@ from segfold.ensemble.members import Entry, check_sets, find_entries
 from segfold.environment import environment
 from segfold.errors import SegfoldError
 from segfold.files import read_json, write_atomic, write_json
-from segfold.inference.networks import save_weights, weights_digest
+from segfold.inference.networks import network_task, save_weights, weights_digest
 from segfold.locks import Lock
 from segfold.machine import device_name, resolve
 from segfold.observer import SILENT, Observer
@@ -116,6 +116,8 @@ def _differences(one: Entry, other: Entry) -> list[str]:
     models = [dump(entry.experiment.model) for entry in (one, other)]
     names = [key for key in models[0] | models[1] if key not in _FREE and models[0].get(key) != models[1].get(key)]
     found = [f"model.{name}" for name in sorted(names)]
+    if network_task(one.experiment, one.competition.task) != network_task(other.experiment, other.competition.task):
+        found.append("whether a stage trains on objects")
     if one.experiment.input.channels != other.experiment.input.channels:
         found.append("input.channels")
     if one.experiment.fast != other.experiment.fast:

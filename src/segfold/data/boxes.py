@@ -7,12 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from segfold.data.geometry.boxes import Boxes
 from segfold.data.geometry.window import Window
 from segfold.data.objects import ObjectBoxes
 from segfold.tasks import Mask, Task
-
-Boxes = npt.NDArray[np.int32]
-"""N×4: top, left, height and width, in pixels."""
 
 
 @dataclass(frozen=True)

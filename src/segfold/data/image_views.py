@@ -11,7 +11,7 @@ from segfold.data.geometry.view import View, ViewPlan
 from segfold.data.images import ImageSet
 from segfold.resize import Shape
 
-_HELD = 256  # images whose views with boxes are kept
+_HELD = 64  # images whose views with boxes are kept
 
 
 class BoxSource(Protocol):

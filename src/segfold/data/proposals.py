@@ -19,7 +19,9 @@ from segfold.files import write_atomic
 from segfold.layouts.ahead import map_files
 from segfold.locks import alone_in
 
-_METHOD = 1  # of ``edge_boxes``: another number, and what was kept is found anew
+METHOD = 1
+"""Of ``edge_boxes``: with another number what was kept is found anew, and what was predicted by it is predicted anew."""
+
 _BLOCK = 16  # rows in a file: as many are lost, at most, when the process is killed
 
 
@@ -48,7 +50,7 @@ class Proposals:
         say: Callable[[str], None] = _nothing,
         on_image: Callable[[], None] = _nothing,
     ) -> None:
-        self._images, self._settings, self._say, self._on_image = images, settings, say, on_image
+        self.images, self._settings, self._say, self._on_image = images, settings, say, on_image
         self._folder = _folder_of(images.images.path, settings)
         self._memory: dict[int, Found] = {}
         self._read: tuple[int, dict[int, Found]] = (-1, {})
@@ -102,7 +104,7 @@ class Proposals:
         return self._read[1]
 
     def _find(self, row: int) -> Found:
-        return edge_boxes(self._images.images.reader(row), self._settings)
+        return edge_boxes(self.images.images.reader(row), self._settings)
 
     def _alone(self) -> contextlib.AbstractContextManager[Any]:
         return contextlib.nullcontext() if self._folder is None else alone_in(self._folder)
@@ -117,7 +119,7 @@ class Proposals:
             with np.load(_file_of(self._folder, block), allow_pickle=False) as file:
                 rows, ends = file["rows"].tolist(), np.cumsum(file["counts"])[:-1]
                 boxes, scores = np.split(file["boxes"], ends), np.split(file["scores"], ends)
-        except (OSError, ValueError, KeyError, EOFError, BadZipFile):
+        except (OSError, ValueError, KeyError, EOFError, RuntimeError, BadZipFile):
             return found
         return dict(zip(rows, zip(boxes, scores)))
 
@@ -147,7 +149,7 @@ def _folder_of(pixels: Path | None, settings: ProposalSettings) -> Path | None:
     """Where proposals are kept; None where they cannot be."""
     if pixels is None:
         return None
-    key = hashlib.sha256(json.dumps([_METHOD, asdict(settings)]).encode()).hexdigest()[:8]
+    key = hashlib.sha256(json.dumps([METHOD, asdict(settings)]).encode()).hexdigest()[:8]
     folder = pixels.parent / f"proposals-{key}"
     writable = os.access(folder if folder.exists() else folder.parent, os.W_OK)
     return folder if writable else None

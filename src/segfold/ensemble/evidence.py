@@ -96,8 +96,8 @@ class Images:
             while chunk := _some(waiting, _AT_ONCE * threads):
                 for blended, result in zip(chunk, pool.map(work, chunk)):
                     yield self.part[blended.id], result
-                done += len(chunk)
-                self.on_image(done)
+                    done += 1
+                    self.on_image(done)
 
 
 def _some(waiting: Iterator[Blended], most: int) -> list[Blended]:

@@ -35,27 +35,35 @@ def input_channels(experiment: Experiment, channels: int) -> int:
     return sum(channels if name == "image" else 1 for name in experiment.input.channels)
 
 
+def network_task(experiment: Experiment, task: Task) -> Task:
+    """The task with a plane for each of whose classes the experiment's network is built.
+
+    It is the competition's. Where a stage trains on objects, even one of 0 epochs, and no class is the background, it has
+    one class more, the last, for what is no class; ``Output.of_classes`` leaves its plane out again.
+
+    Raises:
+        SegfoldError: the classes leave no number for one more.
+    """
+    return task.with_other() if experiment.isolates_objects else task
+
+
 def build_network(experiment: Experiment, channels: int, task: Task, fresh: bool = True) -> nn.Module:
     """The experiment's network; with ``fresh`` its encoder starts from ``model.weights``, else nothing is loaded.
 
-    It has a plane for each class of the task. Where a stage trains on objects and no class is the background, one more for
-    what is no class, the last, which ``Output.of_classes`` leaves out again.
-
     Args:
         channels: of the images; the network's input has one more for each added channel.
-        task: of the competition.
+        task: of the competition; for the network's planes see ``network_task``.
 
     Raises:
         SegfoldError: settings that do not go together, or classes that leave no number for one more.
     """
-    known = task.with_other() if experiment.isolates_objects else task
     settings = experiment.model.model_dump()
     if not fresh and "weights" in settings:
         settings["weights"] = "none"
     return build_model(
         settings.pop("name"),
         in_channels=input_channels(experiment, channels),
-        classes=len(known.classes),
+        classes=len(network_task(experiment, task).classes),
         **settings,
     )
 
@@ -73,7 +81,7 @@ def open_network(fold: FoldFolder, weights: str = "model") -> nn.Module:
     """The network of a fold with a named set of its weights, in eval mode on the CPU, from its run folder alone.
 
     It takes N×C×H×W raw pixels in 0…255 of the size in ``input.size`` and gives an ``Output`` of logits, of which those of
-    the competition's classes come first: ``output.of_classes(len(classes))`` if one more may follow, see ``build_network``.
+    the competition's classes come first: ``output.of_classes(len(classes))`` if one more may follow, see ``network_task``.
 
     Raises:
         SegfoldError: the folder is of a segfold that did not record what its networks take, or is damaged.

@@ -12,6 +12,7 @@ from torch import nn
 from segfold.config import dump
 from segfold.data.image_views import ImageViews
 from segfold.data.images import ImageSet
+from segfold.data.proposals import METHOD
 from segfold.errors import SegfoldError
 from segfold.inference.boxes import boxes_of
 from segfold.inference.manner import PredictionSettings, units, view_counts
@@ -42,7 +43,7 @@ order in which transforms are averaged. All that was predicted before is then pr
 _VIEWS = ("tiles", "boxes", "values", "merge")
 """Settings of the prediction that a store's meta holds where they are not at their defaults: it is older than they are.
 
-With boxes go those of proposals that are not at theirs."""
+With boxes go those of proposals that are not at theirs, and how these are searched."""
 
 
 def tta_name(tta: tuple[str, ...]) -> str:
@@ -57,7 +58,9 @@ def prediction_meta(digest: str, experiment: Experiment, images: ImageSet) -> di
         digest: sha256 of the weights file.
     """
     views = _changed(Predict(), experiment.predict, _VIEWS)
-    proposals = _changed(Proposals(), experiment.proposals) if experiment.predict.boxes else {}
+    proposals: dict[str, Any] = {}
+    if experiment.predict.boxes:
+        proposals = {"method": METHOD, **_changed(Proposals(), experiment.proposals)}
     return {
         "weights": digest,
         "tta": list(experiment.predict.tta),

@@ -183,6 +183,25 @@ def plateau(
     return present
 
 
+def step(*, every: Annotated[float, Ge(1e-4), Le(1)] = 0.3, factor: Annotated[float, Gt(0), Lt(1)] = 0.1) -> Schedule:
+    """Lower by ``factor`` after each share ``every`` of the stage; at the end the last of them may be cut short.
+
+    Caffe's policy of that name: DeconvNet (arXiv 1505.04366) has ×0.1 every 9,000 of 20,000 steps, which is ``every=0.45``.
+
+    Args:
+        every: share of the stage from one fall to the next.
+        factor: what the rate is multiplied by, each time.
+    """
+
+    # The last step of all is at 1, where another interval would begin if they fill the stage.
+    most = math.ceil(1 / every - _BOUNDARY) - 1
+
+    def present(done: float, scores: Sequence[float] = ()) -> float:
+        return factor ** min(math.floor(done / every + _BOUNDARY), most)
+
+    return present
+
+
 SCHEDULES: dict[str, Callable[..., Schedule]] = {
     "constant": constant,
     "cosine": cosine,
@@ -191,6 +210,7 @@ SCHEDULES: dict[str, Callable[..., Schedule]] = {
     "onecycle": onecycle,
     "plateau": plateau,
     "poly": poly,
+    "step": step,
 }
 
 

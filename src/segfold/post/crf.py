@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 from annotated_types import Ge, Le
 
+from segfold.errors import SegfoldError
 from segfold.post.gaussians import Filter, PlaneFilter, PointFilter
 from segfold.post.lattice import Floats
 from segfold.post.mean_field import gathered, mean_field, mean_field_of_two
@@ -16,7 +17,7 @@ from segfold.store.codes import to_codes, to_probability
 
 Weight = Annotated[float, Ge(0), Le(1000)]
 Deviation = Annotated[float, Ge(0.5), Le(1000)]
-Nearness = Annotated[float, Ge(0.1), Le(100)]
+PlaneDeviation = Annotated[float, Ge(0.1), Le(100)]
 
 _SIDE = math.sqrt(500 * 375)
 """Of the images of Pascal VOC, for which the published deviations in pixels are."""
@@ -48,7 +49,7 @@ class CRF(ProbabilityStep):
         position_sigma: Deviation = 20.0,
         colour_sigma: Deviation = 3.0,
         smoothness: Weight = 3.0,
-        smoothness_sigma: Nearness = 3.0,
+        smoothness_sigma: PlaneDeviation = 3.0,
         iterations: Annotated[int, Ge(1), Le(100)] = 10,
     ) -> None:
         self.appearance, self.position_sigma, self.colour_sigma = appearance, position_sigma, colour_sigma
@@ -61,10 +62,10 @@ class CRF(ProbabilityStep):
         return [
             {
                 "appearance": appearance,
-                "position_sigma": max(round(position * scale, 1), 0.5),
+                "position_sigma": min(max(round(position * scale, 1), 0.5), 1000.0),
                 "colour_sigma": colour,
                 "smoothness": smoothness,
-                "smoothness_sigma": max(round(3 * scale, 1), 0.1),
+                "smoothness_sigma": min(max(round(3 * scale, 1), 0.1), 100.0),
                 "iterations": iterations,
             }
             for appearance, position, colour, smoothness, iterations in (
@@ -92,6 +93,8 @@ class CRF(ProbabilityStep):
         deviations = self.position_sigma, self.colour_sigma, self.smoothness_sigma
         if seen.kept.get("crf", (None,))[0] != deviations:
             image = _of_255(seen.image())
+            if image.shape[:2] != shape:
+                raise SegfoldError(f"crf: an image of {image.shape[:2]} was predicted as {shape}; predict it anew")
             near = PlaneFilter(shape, self.smoothness_sigma)
             seen.kept["crf"] = deviations, PointFilter(points(image, *deviations[:2])), near
         _, alike, near = seen.kept["crf"]

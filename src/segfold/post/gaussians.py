@@ -10,13 +10,16 @@ from typing import Any, Protocol
 import numba
 import numpy as np
 
-from segfold.post.lattice import USUAL, Floats, Lattice, beside, lattice_of
+from segfold.post.lattice import USUAL, Floats, Lattice, beside, lattice_of, with_ring
 
 DENSE = 2048
 """Vertices up to which each is filtered with each, a matrix of at most 16 MiB."""
 FINEST = 4.0
+RINGED = 1 << 16
+"""Vertices up to which those next to them are made too, for what is spread to them and on."""
 REACH = 4
 """Deviations beyond which a Gaussian of positions is cut off."""
+PIECE = 2048
 
 
 class Filter(Protocol):
@@ -43,9 +46,11 @@ class PointFilter:
         if self._dense:
             lattice = _finest(points, lattice)
             self._between = _gaussian(lattice)
+            self.count = len(lattice.keys)
         else:
-            self._beside = beside(lattice)
-        self.vertices, self.weights, self.count = lattice.vertices, lattice.weights, len(lattice.keys)
+            self._beside = beside(with_ring(lattice.keys, RINGED))
+            self.count = self._beside.shape[1]
+        self.vertices, self.weights = lattice.vertices, lattice.weights
         sums = np.zeros((len(points), 1), np.float32)
         self.add(np.ones_like(sums), 1.0, sums)
         self.weights = np.divide(lattice.weights, np.sqrt(sums), dtype=np.float32)
@@ -156,38 +161,46 @@ class PlaneFilter:
             shape: of the image, H×W.
             deviation: in pixels.
         """
-        self.shape = shape
-        self.down, self.across = (_bands(size, deviation) for size in shape)
+        self.height, self.width = shape
+        kernels = [_half(size, deviation) for size in shape]
+        sums = [_along(np.ones(size, np.float32), size, 1, half) for size, half in zip(shape, kernels)]
+        self.kernels = kernels
+        self.scales = 1 / np.sqrt(np.outer(*sums).reshape(-1, 1))
 
     def add(self, planes: Floats, weight: float, sums: Floats) -> None:
-        height, width = self.shape
-        # Along the columns a whole row of all planes is one vector.
-        filtered = _banded(planes.reshape(1, height, -1), self.down)
-        filtered = _banded(filtered.reshape(height, width, -1), self.across)
-        sums += np.float32(weight) * filtered.reshape(sums.shape)
+        down, across = self.kernels
+        width = planes.shape[1]
+        filtered = _along((planes * self.scales).reshape(-1), self.height, self.width * width, down)
+        filtered = _along(filtered, self.width, width, across)
+        sums += filtered.reshape(sums.shape) * (np.float32(weight) * self.scales)
 
 
-def _bands(size: int, deviation: float) -> Floats:
-    """size×(2·radius+1): of each place, how much it takes of those around it; 0 beyond the border."""
-    radius = min(math.ceil(REACH * deviation), size - 1)
-    steps = np.arange(-radius, radius + 1)
-    there = np.arange(size)[:, None] + steps
-    inside = (there >= 0) & (there < size)
-    bands = np.exp(-0.5 * (steps / deviation) ** 2) * inside
-    norms = np.sqrt(bands.sum(axis=1))
-    return (bands / norms[:, None] / norms[there.clip(0, size - 1)]).astype(np.float32)
+def _half(size: int, deviation: float) -> Floats:
+    """A Gaussian from its middle to where it is cut off, or to the other end of so many pixels."""
+    reach = min(math.ceil(REACH * deviation), size - 1)
+    return np.exp(-0.5 * (np.arange(reach + 1) / deviation) ** 2, dtype=np.float64).astype(np.float32)
 
 
 @numba.njit(nogil=True, cache=True, fastmath=True)
-def _banded(values: Any, bands: Any) -> Any:
-    """Along the middle axis of outer×size×inner."""
-    outer, size, inner = values.shape
-    radius = bands.shape[1] // 2
+def _along(values: Any, size: Any, step: Any, half: Any) -> Any:
+    """Flat values filtered along an axis of ``size`` whose neighbours are ``step`` apart; beyond its ends lies nothing."""
     filtered = np.zeros_like(values)
-    for o in range(outer):
-        for place in range(size):
-            for other in range(max(0, place - radius), min(size, place + radius + 1)):
-                share = bands[place, other - place + radius]
-                for k in range(inner):
-                    filtered[o, place, k] += share * values[o, other, k]
+    length = size * step
+    for begin in range(0, values.size, length):
+        # A piece stays in the fastest cache while all that goes to it is added up.
+        for first in range(begin, begin + length, PIECE):
+            last = min(first + PIECE, begin + length)
+            for place in range(half.size):
+                share, away = half[place], place * step
+                later = max(first, begin + away)
+                _add(values[later - away : max(later, last) - away], share, filtered[later : max(later, last)])
+                if place:
+                    sooner = max(first, min(last, begin + length - away))
+                    _add(values[first + away : sooner + away], share, filtered[first:sooner])
     return filtered
+
+
+@numba.njit(nogil=True, cache=True, fastmath=True)
+def _add(values: Any, share: Any, sums: Any) -> None:
+    for i in range(sums.size):
+        sums[i] += share * values[i]

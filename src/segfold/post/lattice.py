@@ -43,9 +43,17 @@ def lattice_of(points: Floats, fine: float = USUAL) -> Lattice:
     return Lattice(vertices, weights, keys, fine)
 
 
-def beside(lattice: Lattice) -> npt.NDArray[np.int32]:
+def with_ring(keys: npt.NDArray[np.int32], most: int) -> npt.NDArray[np.int32]:
+    """The keys, and after them those next to them along the axes; without these where there would be more than ``most``.
+
+    What is spread to a vertex that does not exist is lost. Where colours are scattered most vertices have no neighbours.
+    """
+    return np.asarray(_with_ring(keys, most))
+
+
+def beside(keys: npt.NDArray[np.int32]) -> npt.NDArray[np.int32]:
     """(d+1)×M×2 numbers of the vertices before and after each along each axis; M where there is none."""
-    return np.asarray(_beside(lattice.keys))
+    return np.asarray(_beside(keys))
 
 
 @numba.njit(nogil=True, cache=True)
@@ -55,8 +63,7 @@ def _slot(key: Any, table: Any, keys: Any) -> Any:
     mixed = np.uint64(0)
     for i in range(key.size - 1):  # the last is minus the sum of the others
         mixed = (mixed + np.uint64(np.int64(key[i]))) * np.uint64(0x9E3779B97F4A7C15)
-        mixed ^= mixed >> np.uint64(29)
-    slot = mixed & last
+    slot = (mixed >> np.uint64(32)) & last
     while table[slot] >= 0:
         known = table[slot]
         same = True
@@ -146,21 +153,57 @@ def _simplices(points: Any, fine: Any) -> Any:
 
 
 @numba.njit(nogil=True, cache=True)
-def _beside(keys: Any) -> Any:
-    count, axes = keys.shape
+def _size(count: Any) -> Any:
+    """Of a table for so many keys."""
     size = 4096
     while size < 2 * count:
         size *= 2
-    table = _table(keys, size)
-    numbers = np.empty((axes, count, 2), np.int32)
+    return size
+
+
+@numba.njit(nogil=True, cache=True)
+def _step(key: Any, axis: Any, way: Any, other: Any) -> None:
+    """The key before or after another along an axis."""
+    for i in range(key.size):
+        other[i] = key[i] - way
+    other[axis] += way * key.size
+
+
+@numba.njit(nogil=True, cache=True)
+def _with_ring(keys: Any, most: Any) -> Any:
+    count, axes = keys.shape
+    if count > most:
+        return keys
+    ringed = np.empty((most, axes), np.int32)
+    ringed[:count] = keys
+    table = _table(keys, _size(most))
+    other = np.empty(axes, np.int32)
+    found = count
+    for number in range(count):
+        for axis in range(axes):
+            for way in (-1, 1):
+                _step(keys[number], axis, way, other)
+                slot = _slot(other, table, ringed)
+                if table[slot] < 0:
+                    if found == most:
+                        return keys
+                    ringed[found] = other
+                    table[slot] = found
+                    found += 1
+    return ringed[:found].copy()
+
+
+@numba.njit(nogil=True, cache=True)
+def _beside(keys: Any) -> Any:
+    count, axes = keys.shape
+    table = _table(keys, _size(count))
+    numbers = np.full((axes, count, 2), count, np.int32)
     other = np.empty(axes, np.int32)
     for axis in range(axes):
         for number in range(count):
-            for side in range(2):
-                way = 2 * side - 1
-                for i in range(axes):
-                    other[i] = keys[number, i] - way
-                other[axis] += way * axes
-                there = table[_slot(other, table, keys)]
-                numbers[axis, number, side] = there if there >= 0 else count
+            _step(keys[number], axis, 1, other)
+            after = table[_slot(other, table, keys)]
+            if after >= 0:
+                numbers[axis, number, 1] = after
+                numbers[axis, after, 0] = number
     return numbers

@@ -16,8 +16,9 @@ class Boxes(Settings):
     """Boxes that a stage trains on in place of whole images or crops, each stretched to the network's input.
 
     Attributes:
-        of: what lies in them: ``objects``, one each, all else in the box taken for background; or ``proposals`` that
-            overlap an object, with all that is in them.
+        of: what lies in them: ``objects``, one each, all else in the box taken for background, or where the competition has
+            none for a class ``other``, which is never predicted; or ``proposals`` that overlap an object, with all that is in
+            them.
         scale: how much longer their sides are made, about their centre.
         resize: height and width that a box is stretched to, of which the network sees a part of the stage's size, drawn
             anywhere in it; null: the whole box at that size.
@@ -44,8 +45,8 @@ class PredictedBoxes(Settings):
     Attributes:
         count: how many proposals of each image, the best first.
         scale: how much longer their sides are made, about their centre.
-        least_side: share of the image's shorter side that both sides of a scaled box need; others are left out, and count
-            among ``count`` no more.
+        least_side: share of the image's shorter side that both sides of a scaled box need; others are left out, and the
+            next best take their place.
     """
 
     count: Count = 50
@@ -61,8 +62,9 @@ class Proposals(Settings):
         step: intersection over union of neighbours in the search, the published alpha.
         overlap: intersection over union above which the lesser of two proposals is dropped, the published beta.
         least_score: score of the worst proposal that is kept.
-        least_area: share of the image's pixels of the smallest proposal.
-        most_aspect: longest side over shortest.
+        least_area: share of the image's pixels of the smallest box that the search begins with; 16 pixels at least. What it
+            moves to hold more of a contour may end a little smaller.
+        most_aspect: longest side over shortest of the boxes that the search begins with.
     """
 
     count: Annotated[int, Ge(1), Le(10_000)] = 2000

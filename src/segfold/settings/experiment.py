@@ -35,7 +35,7 @@ class Experiment(Settings):
         accumulate: parts that a batch is split into, one after the other, to save memory.
         optimizer: what turns gradients into steps.
         encoder_lr: factor on the learning rate of the encoder.
-        bias_lr: factor on the learning rate of biases; shifts of normalisations are none.
+        bias_lr: factor on the learning rate of biases; shifts of normalisations are not biases.
         decay_norms: whether normalisations and biases decay too.
         clip: largest norm of the gradient, beyond which it is scaled down; null: none.
         ema: exponential moving average of the weights, which then predicts; null: the weights themselves.
