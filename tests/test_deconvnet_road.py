@@ -137,7 +137,7 @@ def test_the_road_on_the_made_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setitem(deconvnet.ROADS, "scales", deconvnet.Road(**{**vars(SCALES), "results": results}))
     home = tmp_path / "zoo" / "scales"
     generate(home / "made", train=6, validation=3, test=1)
-    told = ["--only", "scales", "--images", "160", "model.width=4", "model.fc_width=16", "predict.boxes.count=5"]
+    told = ["--only", "scales", "model.width=4", "model.fc_width=16", "predict.boxes.count=5", "--images", "160"]
     told += ["machine.threads=1", "machine.workers=0", "machine.device=cpu"]
     assert deconvnet.main(told) == 0
     found = json.loads(results.read_text())

@@ -42,10 +42,10 @@ Record = dict[str, Any]
 def main(arguments: Sequence[str] | None = None) -> int:
     """Train what is not trained yet, score all predictions, print the table, and write results and document."""
     parser = _parser()
-    options = parser.parse_args(arguments)
+    options = parser.parse_intermixed_args(arguments)
     if options.size is not None and (options.size % 32 or options.size < 64):
         parser.error(f"--size {options.size}: expected a multiple of 32 from 64 on")
-    for road in (ROADS[name] for name in options.only or ROADS):
+    for road in (ROADS[name] for name in ([options.only] if options.only else ROADS)):
         run = options.name or f"{road.name}-deconvnet"
         try:
             made = go(road, run, options)
@@ -64,7 +64,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.zoo.deconvnet", description=__doc__)
-    parser.add_argument("--only", nargs="+", choices=list(ROADS), help="sets (default: all)")
+    parser.add_argument("--only", choices=list(ROADS), help="one set (default: all)")
     parser.add_argument(
         "--weights", default="none", metavar="PATH", help=f"of {LITE0}, on which the FCN stands: a file, or its folder"
     )
