@@ -29,6 +29,13 @@ def doubtful(name: str, mask: np.ndarray | None, fold: int) -> np.ndarray:
     return np.where(bright(name, mask, fold) > 0.5, 0.7, 0.55)
 
 
+def torn(name: str, mask: np.ndarray | None, fold: int) -> np.ndarray:
+    """The truth in three of five pixels at random."""
+    true = bright(name, mask, fold) > 0.5
+    wrong = np.random.default_rng(list(name.encode())).random(true.shape) < 0.4
+    return np.where(true ^ wrong, 0.6, 0.4)
+
+
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Depths, and runs: ``good`` of both folds, ``shy`` with other settings, ``half`` of one fold, ``doubtful``."""
@@ -136,6 +143,18 @@ def test_recipes_and_submissions_are_scored_as_they_decide(home: Path, run: Comp
     plain = compare(run_folder, recipe, home, "plain", draws=50)
     assert plain.found.b.mean == 0 and plain.line == "doubtful and d score alike on each of 20 images"
     assert read_side(run_folder, home, "nested").features.mean() == 1  # each part by a threshold chosen on the others
+
+
+def test_a_costly_step_of_a_recipe_is_chosen_anew_too(home: Path, run: Compare) -> None:
+    """A CRF finds the discs of a run that takes two of five pixels for the other class; nobody else asks for one."""
+    made_run(home, "torn", "seed=4", paint=torn)
+    recipe = home / "submissions/t.recipe.yaml"
+    code, _, error = run("submit", "--ensemble", "runs/torn", "--name", "t", "--steps")
+    assert code == 0, error
+    without = read_side(recipe, home, "nested").features.mean()
+    recipe.write_text(recipe.read_text().replace("steps: {}", "steps: {crf: {}}"))
+    assert read_side(recipe, home, "nested").features.mean() > without + 0.05
+    assert read_side(Path("runs/torn"), home, "nested").features.mean() == without
 
 
 def test_ensembles_differ_in_members_and_weights(home: Path, run: Compare) -> None:

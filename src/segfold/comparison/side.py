@@ -147,7 +147,9 @@ def _nested(gathered: Gathered, source: OofSource, path: Path) -> npt.NDArray[np
     if not source.has_parts or images.parts < 2:
         raise SegfoldError(f"{path}: nothing can be chosen on other parts, there are none; leave out --nested")
     data = gathered.competition, gathered.train, gathered.test
-    chooser = Chooser(images, decision_grid(gathered.members, source.ids, *data, Wanted()))
+    decided = () if gathered.recipe is None else gathered.recipe.decisions(gathered.competition.task).each
+    wanted = Wanted(costly={name for decision in decided for name in decision.settings})
+    chooser = Chooser(images, decision_grid(gathered.members, source.ids, *data, wanted))
     parts = range(images.parts)
     return part_features(images, {part: chooser.fit([other for other in parts if other != part]) for part in parts})
 
