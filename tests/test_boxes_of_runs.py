@@ -238,10 +238,10 @@ def test_proposals_are_of_a_run_where_it_trains_on_them(project: Path) -> None:
 
 
 def test_a_usual_batch_of_boxes_has_the_pixels_of_a_usual_batch(project: Path) -> None:
-    settings = ("predict.batch_size=null", "predict.boxes={}", "predict.values=logits", "predict.merge=sum")
+    settings = ("predict={batch_size: null, boxes: {}, values: logits, merge: sum}", "proposals.count=99")
     small, large = (
         PredictionSettings.of(experiment(project, *settings, f"input.size={n}"), RUNTIME) for n in (128, 256)
     )
     assert (small.batch_size, large.batch_size, small.merge) == (64, 16, "sum")
-    assert small.proposals is not None and small.proposals.count == 2000
+    assert small.proposals is not None and small.proposals.count == 99
     assert list(itertools.pairwise((small.boxes, large.boxes))) == [(BestBoxes(), BestBoxes())]

@@ -157,6 +157,7 @@ def test_each_setting_acts() -> None:
     boxes, scores = find(textured())
     assert len(find(textured(), step=0.3)[0]) < len(boxes)
     assert len(find(textured(), overlap=0.3)[0]) < len(boxes) < len(find(textured(), overlap=1.0, count=10_000)[0])
+    assert len(find(textured(), overlap=0.95, count=3000)[0]) > 2000
     strict = find(textured(), least_score=float(np.median(scores)))[1]
     assert 0 < len(strict) < len(scores) and strict.min() >= np.median(scores)
     large = find(textured(), least_area=0.2)[0]

@@ -1,5 +1,6 @@
 """Training by boxes: what an epoch draws, resumed as uninterrupted, the plane for what is no class, refusals in one line."""
 
+import random
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import torch
 
 from segfold.config import check_experiment, dump, load_experiment
 from segfold.data.boxes import intersections_over_unions
+from segfold.data.geometry.window import Window
 from segfold.data.proposals import Proposals
 from segfold.errors import SegfoldError
 from segfold.observer import Observer
@@ -104,6 +106,24 @@ def test_proposals_that_overlap_an_object_are_what_a_stage_draws(project: Path) 
     found = np.c_[boxes.boxed.rows, boxes.boxed.boxes].tolist()
     assert found == [list(each) for each in wanted] and len(wanted) > 6
     assert job.stages[1].rows.tolist() == [*boxes.boxed.rows.tolist(), *job.training_rows.tolist()]
+
+
+def test_proposals_are_searched_as_the_settings_say(project: Path) -> None:
+    boxes = fold_job(project, PROPOSALS, "proposals.count=3").stages[1].boxes
+    more = fold_job(project, PROPOSALS).stages[1].boxes
+    assert boxes is not None and more is not None
+    most, others = (np.unique(each.boxed.rows, return_counts=True)[1].max() for each in (boxes, more))
+    assert most <= 3 < others
+
+
+def test_a_box_is_scaled_and_seen_in_part_as_its_stage_says(project: Path) -> None:
+    whole = fold_job(project, "stages.warm.boxes={least: 0.02, scale: 2}").stages[0].boxes
+    part = fold_job(project, "stages.warm.boxes={least: 0.02, scale: 2, resize: [64, 128]}").stages[0].boxes
+    assert whole is not None and part is not None
+    for position, sides in enumerate(whole.boxed.boxes.tolist()):
+        box = Window(*sides).scaled(2.0)
+        assert whole.window(position, random.Random(0)) == box
+        assert part.window(position, random.Random(0)).shape == (round(box.height / 2), round(box.width / 4))
 
 
 def test_what_was_found_is_told_before_the_first_step(project: Path) -> None:
