@@ -14,6 +14,7 @@ from segfold.errors import SegfoldError
 from segfold.models import build_model, sides_of
 from segfold.models.deconvnet import unpooled
 from segfold.models.fcn_vgg import Switch
+from segfold.models.pixels import check_sides
 from test_fcn_weights import FC, WIDTH, classifier, saved, timm_names
 
 WIDTHS = {5: [512, 512, 512], 4: [512, 512, 256], 3: [256, 256, 128], 2: [128, 64], 1: [64, 64]}
@@ -158,6 +159,10 @@ def test_logits_have_the_size_of_any_input_that_is_large_enough() -> None:
     for height, width in [(256, 256), (193, 225), *((n, 610 - n) for n in range(193, 232, 5))]:
         assert model(torch.empty(2, 3, height, width, device="meta")).logits.shape == (2, 3, height, width)
     assert sides_of("deconvnet", {}) == (193, 1) and sides_of("deconvnet", {"fc_kernel": 4}) == (97, 1)
+    with pytest.raises(
+        SegfoldError, match=r"192×224, but height and width must be at least 193: 193 instead of 192; change"
+    ):
+        check_sides((192, 224), *sides_of("deconvnet", {}))
     with pytest.raises(SegfoldError, match=r"192×224, but height and width must be at least 193; change input\.size"):
         model(torch.empty(2, 3, 192, 224, device="meta"))
 
