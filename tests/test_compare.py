@@ -29,6 +29,12 @@ def doubtful(name: str, mask: np.ndarray | None, fold: int) -> np.ndarray:
     return np.where(bright(name, mask, fold) > 0.5, 0.7, 0.55)
 
 
+def speckled(name: str, mask: np.ndarray | None, fold: int) -> np.ndarray:
+    """The truth, but for a third of the pixels, which are as sure of the contrary."""
+    sound = np.random.default_rng(len(name) + fold).random((28, 26)) > 0.33
+    return np.where((bright(name, mask, fold) > 0.5) == sound, 0.6, 0.4)
+
+
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Depths, and runs: ``good`` of both folds, ``shy`` with other settings, ``half`` of one fold, ``doubtful``."""
@@ -136,6 +142,15 @@ def test_recipes_and_submissions_are_scored_as_they_decide(home: Path, run: Comp
     plain = compare(run_folder, recipe, home, "plain", draws=50)
     assert plain.found.b.mean == 0 and plain.line == "doubtful and d score alike on each of 20 images"
     assert read_side(run_folder, home, "nested").features.mean() == 1  # each part by a threshold chosen on the others
+
+
+def test_a_costly_step_is_chosen_anew_only_for_a_recipe_that_takes_it(home: Path, run: Compare) -> None:
+    made_run(home, "speckled", "seed=4", paint=speckled)
+    assert run("submit", "--ensemble", "runs/speckled", "--name", "d", "--steps")[0] == 0
+    plain = Path("submissions/d.recipe.yaml")
+    Path("crf.yaml").write_text(plain.read_text().replace("steps: {}", "steps: {crf: {}}"))
+    without, taken = (read_side(path, home, "nested").features.mean() for path in (plain, Path("crf.yaml")))
+    assert taken > without + 0.1
 
 
 def test_ensembles_differ_in_members_and_weights(home: Path, run: Compare) -> None:

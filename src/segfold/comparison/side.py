@@ -147,7 +147,9 @@ def _nested(gathered: Gathered, source: OofSource, path: Path) -> npt.NDArray[np
     if not source.has_parts or images.parts < 2:
         raise SegfoldError(f"{path}: nothing can be chosen on other parts, there are none; leave out --nested")
     data = gathered.competition, gathered.train, gathered.test
-    chooser = Chooser(images, decision_grid(gathered.members, source.ids, *data, Wanted()))
+    # What the recipe has taken was tried for it, however long that takes.
+    wanted = Wanted() if gathered.recipe is None else Wanted(costly=gathered.recipe.step_names)
+    chooser = Chooser(images, decision_grid(gathered.members, source.ids, *data, wanted))
     parts = range(images.parts)
     return part_features(images, {part: chooser.fit([other for other in parts if other != part]) for part in parts})
 

@@ -1,7 +1,7 @@
 """What is worth a try for some masks, and what a user has fixed."""
 
 import difflib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,12 +22,14 @@ class Wanted:
         min_area: pixels of the smallest component, 0 to keep every one; None to choose it.
         gate: probability of not being empty that an image needs, 0 for no gate; None to choose it.
         steps: names of the post steps that may be tried; None for all but the costly ones.
+        costly: names of costly steps that may be tried too where ``steps`` is None.
     """
 
     threshold: float | None = None
     min_area: int | None = None
     gate: float | None = None
     steps: Sequence[str] | None = None
+    costly: Collection[str] = ()
 
     def axes(self, sizes: MaskSizes, has_gate: bool, task: Task = FOREGROUND, coarse: bool = False) -> list[Axis]:
         """The threshold, where there is one, and the steps in the order in which they are tried.
@@ -59,7 +61,9 @@ class Wanted:
         return axes
 
     def _tries(self, name: str) -> bool:
-        return not POST[name].costly if self.steps is None else name in self.steps
+        if self.steps is not None:
+            return name in self.steps
+        return not POST[name].costly or name in self.costly
 
     def _check(self, sizes: MaskSizes, has_gate: bool, task: Task) -> None:
         for name in self.steps or ():
