@@ -12,8 +12,9 @@ from torch import Tensor, nn
 
 from segfold.errors import SegfoldError
 from segfold.models import build_model, sides_of
-from segfold.models.deconvnet import unpooled
+from segfold.models.deconvnet import DeconvNet, unpooled
 from segfold.models.fcn_vgg import Switch
+from segfold.models.pixels import check_sides
 from test_fcn_weights import FC, WIDTH, classifier, saved, timm_names
 
 WIDTHS = {5: [512, 512, 512], 4: [512, 512, 256], 3: [256, 256, 128], 2: [128, 64], 1: [64, 64]}
@@ -272,3 +273,9 @@ def test_a_run_of_fcn_gives_its_encoder_and_classifier(tmp_path: Path) -> None:
     again = small(weights=str(saved(first.state_dict(), tmp_path / "run.safetensors")), fc_kernel=7)
     for name in ("encoder.features.40.weight", "fc6.weight", "fc7.bias"):
         assert torch.equal(again.state_dict()[name], fcn.state_dict()[name])
+
+
+def test_an_input_that_is_too_small_is_refused_by_the_least() -> None:
+    check_sides((193, 194), *DeconvNet.sides())
+    with pytest.raises(SegfoldError, match=r"192×300, but height and width must be 193 at least: 193 instead of 192;"):
+        check_sides((192, 300), *DeconvNet.sides())
