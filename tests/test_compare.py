@@ -149,8 +149,9 @@ def test_a_costly_step_is_chosen_anew_only_for_a_recipe_that_takes_it(home: Path
     assert run("submit", "--ensemble", "runs/speckled", "--name", "d", "--steps")[0] == 0
     plain = Path("submissions/d.recipe.yaml")
     Path("crf.yaml").write_text(plain.read_text().replace("steps: {}", "steps: {crf: {}}"))
-    without, taken = (read_side(path, home, "nested").features.mean() for path in (plain, Path("crf.yaml")))
-    assert taken > without + 0.1
+    without, taken = (read_side(path, home, "nested") for path in (plain, Path("crf.yaml")))
+    assert taken.features.mean() > without.features.mean() + 0.1
+    assert taken.masks == f"{without.masks}, crf tried too"
 
 
 def test_ensembles_differ_in_members_and_weights(home: Path, run: Compare) -> None:
