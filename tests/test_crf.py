@@ -1,5 +1,7 @@
 """The dense CRF against all pairs of pixels, and against what must hold."""
 
+from collections.abc import Mapping
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -22,11 +24,13 @@ from segfold.tasks import FOREGROUND, Multiclass, Multilabel, Task
 
 HEIGHT, WIDTH = 40, 52
 COLOURS = np.array([[90, 120, 60], [200, 80, 40], [30, 60, 180]])
+DECONVNET = {"appearance": 5.0, "position_sigma": 20.0, "colour_sigma": 3.0, "smoothness": 3.0, "smoothness_sigma": 3.0}
 PUBLISHED: dict[str, dict[str, Any]] = {
     "deconvnet": {},
     "deeplab": {"position_sigma": 50.0, "colour_sigma": 6.0},
     "pydensecrf": {"appearance": 10.0, "position_sigma": 80.0, "colour_sigma": 13.0, "iterations": 5},
     "near": {"appearance": 4.0, "position_sigma": 5.0, "smoothness_sigma": 1.0},
+    "once": {"iterations": 1},
 }
 
 
@@ -67,8 +71,9 @@ def normalised(points: np.ndarray) -> np.ndarray:
     return np.asarray(kernel / root / root[:, None])
 
 
-def exact(planes: np.ndarray, image: np.ndarray, step: CRF) -> np.ndarray:
-    """C×H×W probabilities by all pairs of pixels; colours count once where they are equal."""
+def exact(planes: np.ndarray, image: np.ndarray, settings: Mapping[str, Any]) -> np.ndarray:
+    """C×H×W probabilities by all pairs of pixels, by DeconvNet's settings and others; colours count once where they are equal."""
+    step = SimpleNamespace(**{**DECONVNET, "iterations": 10, **settings})
     count, height, width = planes.shape
     places = np.indices((height, width)).reshape(2, -1).T
     colours = image.reshape(height * width, -1).astype(float)
@@ -88,7 +93,7 @@ def exact(planes: np.ndarray, image: np.ndarray, step: CRF) -> np.ndarray:
 @pytest.mark.parametrize("kind", ["noisy", "grey", "flat", "texture"])
 def test_a_crf_is_that_of_all_pairs(kind: str, name: str) -> None:
     step, image, codes = CRF(**PUBLISHED[name]), picture(kind), doubtful()
-    wanted = exact(to_probability(codes), image, step)
+    wanted = exact(to_probability(codes), image, PUBLISHED[name])
     found = to_probability(step.together(codes, Seen(lambda: image)))
     changed = wanted.argmax(axis=0) != codes.argmax(axis=0)
     assert (found.argmax(axis=0) == wanted.argmax(axis=0)).mean() >= 0.99
@@ -151,13 +156,14 @@ def test_exclusive_classes_are_decided_at_once() -> None:
 
 def test_pixels_mean_the_same_in_any_type_and_grey_in_any_number_of_channels() -> None:
     codes, grey, colour = doubtful(), picture("grey"), picture("noisy")
-    made = [CRF().together(codes, Seen(lambda image=image: image)) for image in (grey, grey[..., :1])]
-    assert np.array_equal(*made)
+    opaque = np.concatenate([grey, np.full_like(grey[..., :1], 255)], axis=2)
+    three, *same = (CRF().together(codes, Seen(lambda image=image: image)) for image in (grey, grey[..., :1], opaque))
+    assert all(np.array_equal(three, one) for one in same)
     typed = [colour, colour.astype(np.uint16) * 257, colour.astype(np.float32)]
     first, *others = (CRF().together(codes, Seen(lambda image=image: image)) for image in typed)
     assert all(np.array_equal(first, other) for other in others)
     many = np.concatenate([colour, colour[..., :1] // 2], axis=2)
-    wanted = exact(to_probability(codes), many, CRF())
+    wanted = exact(to_probability(codes), many, {})
     found = CRF().together(codes, Seen(lambda: many))
     assert (found.argmax(axis=0) == wanted.argmax(axis=0)).mean() >= 0.99
 
@@ -170,6 +176,39 @@ def test_settings_share_what_they_make_of_an_image_and_nothing_else() -> None:
         found = CRF(**each).together(codes, seen)
         assert np.array_equal(found, CRF(**each).together(codes, Seen(lambda: image)))
     assert len(asked) == 3
+
+
+def test_published_settings_are_tried_as_shares_of_the_image() -> None:
+    published = [{**DECONVNET, "iterations": 10, **PUBLISHED[name]} for name in ("deconvnet", "deeplab", "pydensecrf")]
+    _, *large = CRF.grid(MaskSizes(500 * 375, 1))
+    assert large == published
+    _, *small = CRF.grid(MaskSizes(250 * 188, 1))
+    pixels = {"position_sigma", "smoothness_sigma"}
+    for half, whole in zip(small, large, strict=True):
+        assert half == {
+            name: pytest.approx(value / 2, abs=0.15) if name in pixels else value for name, value in whole.items()
+        }
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("shape", [(1, 1, 1), (1, 90, 3), (90, 1, 4), (2, 2, 1)])
+def test_the_strongest_settings_stand_any_image(shape: tuple[int, ...]) -> None:
+    image = np.random.default_rng(0).integers(0, 65536, shape).astype(np.uint16)
+    codes = np.random.default_rng(1).integers(0, 65536, shape[:2]).astype(np.uint16)
+    for sigmas in ((0.5, 0.5, 0.1), (1000.0, 1000.0, 100.0)):
+        names = dict(zip(("position_sigma", "colour_sigma", "smoothness_sigma"), sigmas))
+        step = CRF(appearance=1000.0, smoothness=1000.0, iterations=100, **names)
+        both = step.together(np.stack([codes, 65535 - codes]), Seen(lambda: image))
+        assert np.array_equal(both.astype(int).sum(axis=0), np.full(shape[:2], 65535))
+        assert step(codes, Seen(lambda: image)).shape == shape[:2]
+
+
+@pytest.mark.parametrize("deviation", [0.1, 1.0, 3.0, 30.0])
+def test_a_filter_of_positions_is_exact(deviation: float) -> None:
+    found = np.zeros((15 * 11, 15 * 11), np.float32)
+    PlaneFilter((15, 11), deviation).add(np.eye(15 * 11, dtype=np.float32), 2.0, found)
+    wanted = 2 * normalised(np.indices((15, 11)).reshape(2, -1).T / deviation)
+    assert np.abs(found - wanted).max() < 1e-3 * wanted.max()
 
 
 def test_an_image_of_another_size_is_refused() -> None:

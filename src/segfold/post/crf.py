@@ -105,13 +105,13 @@ def points(image: npt.NDArray[Any], position_sigma: float, colour_sigma: float) 
     """N×d of the N pixels, in deviations: rows, columns, and channels that differ from each other.
 
     Args:
-        image: H×W×C of 0 to 255. Where all channels are equal one stays, where they are of one value each none does.
+        image: H×W×C of 0 to 255. Channels of one value count for nothing; where all others are equal one of them stays.
     """
     height, width = image.shape[:2]
     colours = image.reshape(height * width, -1).astype(np.float32)
+    colours = colours[:, (colours != colours[:1]).any(axis=0)]
     if (colours == colours[:, :1]).all():
         colours = colours[:, :1]
-    colours = colours[:, (colours != colours[:1]).any(axis=0)]
     places = np.indices((height, width), np.float32).reshape(2, -1).T
     return np.concatenate([places / np.float32(position_sigma), colours / np.float32(colour_sigma)], axis=1)
 

@@ -69,7 +69,8 @@ def mean_field_of_two(probability: Floats, gather: Gathered, iterations: int) ->
         found *= 2
         found += unary
         np.negative(found, out=found)
-        np.exp(found, out=found)
+        with np.errstate(over="ignore"):  # infinite odds against are a probability of 0
+            np.exp(found, out=found)
         found += 1
         np.reciprocal(found, out=found)
     return found
