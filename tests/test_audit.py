@@ -109,7 +109,8 @@ def test_labels_that_all_runs_contradict(home: Path, audit: Audit) -> None:
 
     made_run(home, "good", paint=truthful)
     made_run(home, "other", "seed=1", paint=doubting)
-    code, out, err = audit("runs/good", "runs/other", "--out", "found")
+    file = "configs/competitions/small.yaml"
+    code, out, err = audit("runs/good", "runs/other", "--competition", file, "--out", "found")
     assert code == 0, err
     (row,) = rows(home / "found/labels.csv")
     assert (row["id"], row["kind"], row["mask"], row["all_runs"]) == ("im007t", "only in the runs", "0", "100")

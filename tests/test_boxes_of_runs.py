@@ -202,10 +202,12 @@ STAGE = "stages.lovasz.boxes={of: proposals}"
         (["predict.boxes={count: 7, least_side: 0.5}", "input.crop=24"], "resize", BestBoxes(7, 1.2, 0.5), False),
         ([STAGE, "predict.boxes={scale: 2}"], "resize", BestBoxes(scale=2), False),
         ([STAGE], "resize", None, False),
+        ([STAGE.replace("lovasz", "warm")], "pad", None, False),
+        ([STAGE, "stages.lovasz.epochs=0"], "pad", None, False),
         (["input.crop=24"], "pad", None, True),
     ],
 )
-def test_the_whole_image_is_stretched_where_parts_of_it_were(
+def test_the_whole_image_is_stretched_where_parts_of_it_were_last(
     project: Path, overrides: list[str], fit: str, boxes: BestBoxes | None, tiled: bool
 ) -> None:
     plan = views_of(experiment(project, *overrides))

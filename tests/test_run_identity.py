@@ -136,10 +136,26 @@ def test_folds_that_differ_have_no_mean(
         ("metric", "iou", "metric"),
         ("settings", {**original["settings"], "seed": 8}, "seed"),
         ("settings", {**original["settings"], "predict": {"tta": ["identity"]}}, "predict.tta"),
+        (
+            "settings",
+            {**original["settings"], "predict": {"boxes": {}, "merge": "max"}},
+            "predict.boxes, predict.merge",
+        ),
     ]:
         change_json(done, **{**original, key: value})
         line = refused(*summary)
         assert "no mean over folds" in line and f"fold 1 was trained or scored with other {said} than fold 0" in line
+    # Proposals matter where both predict by them, and how many images go at once never does.
+    settings = original["settings"]
+    apart = {**settings, "predict": {**settings["predict"], "batch_size": 1}, "proposals": {"count": 9}}
+    change_json(done, **{**original, "settings": apart})
+    assert main(summary) == 0
+    first = home / "runs/plain/fold0/done.json"
+    boxes = {"predict": {**settings["predict"], "boxes": {"count": 5}}}
+    change_json(first, settings={**settings, **boxes})
+    change_json(done, settings={**settings, **boxes, "proposals": {"count": 9}})
+    assert "with other proposals.count than fold 0" in refused(*summary)
+    change_json(first, settings=settings)
     # What another version did not record is no difference.
     change_json(done, **{**original, "settings": None, "metric": None})
     assert main(summary) == 0

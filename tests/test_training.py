@@ -123,6 +123,8 @@ def test_fast_takes_64_images_and_one_epoch_a_stage(project: Path) -> None:
     job = fold_job(project, "fast=true", "stages.warm.epochs=9", run="fast")
     assert [stage.epochs for stage in job.stages] == [1, 1]
     assert len(job.training_rows) == 10
+    assert [stage.images for stage in job.stages] == [10, 10]
+    assert [stage.images for stage in fold_job(project, "fast=true", "sample.images=500").stages] == [64, 64]
     train(job)
     assert len(lines(job)) == 2
 

@@ -136,7 +136,7 @@ def test_what_was_found_is_told_before_the_first_step(project: Path) -> None:
     ("overrides", "message"),
     [
         (("stages.warm.boxes={}", "stages.warm.crop=16"), "found crop and boxes"),
-        (("stages.warm.boxes={resize: 31}",), r"boxes\.resize of 31×31 is less than the 32×32"),
+        (("stages.warm.boxes={resize: 31}",), r"stages\.warm\.boxes\.resize of 31×31 is less than the 32×32"),
         (("stages.warm.boxes={resize: [40, 16]}",), r"boxes\.resize of 40×16 is less than the 32×32"),
         (
             ("stages.warm.boxes={}", "input.crop=16", "sample.focus=0.5"),

@@ -44,13 +44,14 @@ def run(arguments: argparse.Namespace) -> int:
     from segfold.submission.blended import SubmissionOptions
 
     with Stopping().installed(), Progress() as progress:
-        members = []
+        members, given = [], arguments.competition
         if arguments.runs:
-            options = SubmissionOptions(competition=arguments.competition, fast=arguments.fast, device=arguments.device)
+            name = None if given is None else load_competition(given, HOME).name
+            options = SubmissionOptions(competition=name, fast=arguments.fast, device=arguments.device)
             gathered = gather(arguments.runs, options, HOME, progress, oof=True)
             competition, members = gathered.competition, [member.oof for member in gathered.members]
         else:
-            competition = load_competition(arguments.competition or "tgs-salt", HOME)
+            competition = load_competition(given or "tgs-salt", HOME)
         found = audit(competition, HOME, arguments.folds, members, arguments.alike, progress)
     folder = arguments.out or HOME / "audit" / competition.name
     paths = write_audit(found, folder)

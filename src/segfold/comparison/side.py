@@ -19,7 +19,7 @@ from segfold.ensemble.wanted import Wanted
 from segfold.errors import SegfoldError
 from segfold.gathering import Gathered, gather
 from segfold.observer import SILENT, Observer
-from segfold.post import Decision, Decisions
+from segfold.post import POST, Decision, Decisions
 from segfold.submission.blended import SubmissionOptions
 from segfold.submission.names import recipe_path
 
@@ -106,7 +106,11 @@ def read_side(path: Path, home: Path = Path(), decided: Decided = "own", observe
     if decisions is not None:
         features, masks = image_features(source.images(), decisions), _text(decisions)
     else:
-        features, masks = _nested(gathered, source, path), f"chosen on the other parts ({source.nested_over})"
+        # What the recipe has taken was tried for it, however long that takes.
+        costly = () if recipe is None else sorted(name for name in recipe.step_names if POST[name].costly)
+        features = _nested(gathered, source, path, Wanted(costly=costly))
+        tried = f", {' and '.join(costly)} tried too" if costly else ""
+        masks = f"chosen on the other parts ({source.nested_over}){tried}"
     name = members[0].entry.label if file is None else file.name.removesuffix(".yaml").removesuffix(".recipe")
     return Side(name, gathered, recipe, source.ids, features, masks)
 
@@ -142,13 +146,11 @@ def _mixed_folds(members: Sequence[Predicted]) -> bool:
     return False
 
 
-def _nested(gathered: Gathered, source: OofSource, path: Path) -> npt.NDArray[np.float64]:
+def _nested(gathered: Gathered, source: OofSource, path: Path, wanted: Wanted) -> npt.NDArray[np.float64]:
     images = source.images()
     if not source.has_parts or images.parts < 2:
         raise SegfoldError(f"{path}: nothing can be chosen on other parts, there are none; leave out --nested")
     data = gathered.competition, gathered.train, gathered.test
-    decided = () if gathered.recipe is None else gathered.recipe.decisions(gathered.competition.task).each
-    wanted = Wanted(costly={name for decision in decided for name in decision.settings})
     chooser = Chooser(images, decision_grid(gathered.members, source.ids, *data, wanted))
     parts = range(images.parts)
     return part_features(images, {part: chooser.fit([other for other in parts if other != part]) for part in parts})

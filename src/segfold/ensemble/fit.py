@@ -16,7 +16,7 @@ from segfold.ensemble.evidence import Images
 from segfold.ensemble.kept import Kept
 from segfold.ensemble.members import Predicted, blend_members
 from segfold.ensemble.nested import parts_of
-from segfold.ensemble.wanted import GATE, Wanted
+from segfold.ensemble.wanted import GATE, Wanted, can_be_taken
 from segfold.metrics import CountMetric, MaskMetric, Metric
 from segfold.observer import SILENT, Observer
 from segfold.post import POST, MaskSizes
@@ -149,7 +149,8 @@ class Blends:
 
     def _cheap(self) -> list[str]:
         asked = POST if self.wanted.steps is None else self.wanted.steps
-        return [name for name in asked if name in (SWEPT, GATE)]
+        task = self.source.competition.task
+        return [name for name in asked if name in (SWEPT, GATE) and can_be_taken(name, task)]
 
 
 def decision_grid(

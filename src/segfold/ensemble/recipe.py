@@ -184,6 +184,11 @@ class Recipe(Settings):
         return Decisions(task, tuple(shared if one is None else Decision.of(one.threshold, one.steps) for one in each))
 
     @property
+    def step_names(self) -> set[str]:
+        """Names of the post steps that it takes, of all classes or of one."""
+        return {name for steps in (self.steps, *(each.steps for each in self.classes.values())) for name in steps}
+
+    @property
     def settings(self) -> dict[str, Any]:
         """Thresholds and steps, of all classes and of those that have their own, for records."""
         own = {name: each for name, each in self.classes.items() if each.threshold is not None}

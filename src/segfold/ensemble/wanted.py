@@ -22,7 +22,7 @@ class Wanted:
         min_area: pixels of the smallest component, 0 to keep every one; None to choose it.
         gate: probability of not being empty that an image needs, 0 for no gate; None to choose it.
         steps: names of the post steps that may be tried; None for all but the costly ones.
-        costly: names of costly steps that are tried all the same where ``steps`` is None.
+        costly: names of costly steps that may be tried too where ``steps`` is None.
     """
 
     threshold: float | None = None
@@ -61,9 +61,9 @@ class Wanted:
         return axes
 
     def _tries(self, name: str) -> bool:
-        if self.steps is None:
-            return not POST[name].costly or name in self.costly
-        return name in self.steps
+        if self.steps is not None:
+            return name in self.steps
+        return not POST[name].costly or name in self.costly
 
     def _check(self, sizes: MaskSizes, has_gate: bool, task: Task) -> None:
         for name in self.steps or ():

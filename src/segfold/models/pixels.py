@@ -64,8 +64,8 @@ def check_sides(shape: Shape, smallest: int, step: int) -> None:
         if side not in near:
             instead.append(f"{' or '.join(map(str, near))} instead of {side}")
     if instead:
-        needed = f"at least {smallest}" if step == 1 else f"{smallest} and multiples of {step} more"
+        sides = f"{smallest} at least" if step == 1 else f"{smallest} and multiples of {step} more"
         raise SegfoldError(
-            f"the network's input is {shape[0]}×{shape[1]}, but height and width must be {needed}: {', '.join(instead)}; change "
-            "input.size or the stage's size"
+            f"the network's input is {shape[0]}×{shape[1]}, but height and width must be {sides}: "
+            f"{', '.join(instead)}; change input.size or the stage's size"
         )

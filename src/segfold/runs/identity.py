@@ -8,6 +8,7 @@ from segfold.errors import SegfoldError
 from segfold.files import read_json
 from segfold.runs.folder import FoldFolder, RunFolder
 from segfold.runs.record import read_done, read_run, recorded_inputs
+from segfold.schema import Settings
 from segfold.settings import Experiment
 
 ANEW = "give this one a name of its own with --run NAME"
@@ -119,11 +120,19 @@ def _differing_settings(old: Mapping[str, Any], new: Mapping[str, Any], predicte
     before, after = _recorded_settings(old), _recorded_settings(new)
     if before is None or after is None:
         return []
-    differing = differing_keys(before, after)
+    differing = set(differing_keys(before, after))
     if predicted:
-        pairs = [(name, getattr(before.predict, name), getattr(after.predict, name)) for name in ("weights", "tta")]
-        differing += [f"predict.{name}" for name, one, other in pairs if one != other]
-    return differing
+        differing.update(_unequal("predict", before.predict, after.predict))
+        if before.predict.boxes and after.predict.boxes:
+            differing.update(_unequal("proposals", before.proposals, after.proposals))
+    return sorted(differing - {"predict.batch_size"})
+
+
+def _unequal(path: str, one: Settings, other: Settings) -> Iterator[str]:
+    """Paths of the settings below one in which two differ."""
+    for name in type(one).model_fields:
+        if getattr(one, name) != getattr(other, name):
+            yield f"{path}.{name}"
 
 
 def comparable_folds(folder: RunFolder) -> tuple[dict[int, dict[str, Any]], str | None]:

@@ -24,7 +24,7 @@ class Experiment(Settings):
     Attributes:
         competition: name of a competition, ``configs/competitions/NAME.yaml``.
         seed: random seed of the weights, the order of images and the augmentations.
-        fast: a trial of the whole road: the first 64 images of each part and one epoch a stage.
+        fast: a trial of the whole road: the first 64 images of each part, and one epoch a stage of at most 64 samples.
         folds: how the images are split.
         input: from an image of any size to the network's input.
         model: the network; ``name`` says which, and the other settings are that model's own.
@@ -86,7 +86,7 @@ class Experiment(Settings):
                 raise ValueError(f"predict.weights names {name}, which this training does not make; {hint}")
         for name, stage in self.stages.items():
             said(partial(sizing_of, self, stage))
-            said(partial(part_of, self, stage))
+            said(partial(part_of, self, name))
             if (stage.sample or self.sample).focus > 0 and crop_of(self, stage) is None:
                 trains = (
                     "whole images; set input.crop, or sample.focus=0"

@@ -58,20 +58,21 @@ def crop_of(experiment: "Experiment", stage: Stage | None = None) -> Shape | Non
     return None if crop is None else both_sides(crop)
 
 
-def part_of(experiment: "Experiment", stage: Stage) -> tuple[float, float]:
-    """Shares of the height and the width of a stage's box that the network sees.
+def part_of(experiment: "Experiment", name: str) -> tuple[float, float]:
+    """Shares of the height and the width of a box that the network sees in the stage of a name.
 
     Raises:
         SegfoldError: the box is stretched to less than what the network says something of.
     """
+    stage = experiment.stages[name]
     resize = None if stage.boxes is None else stage.boxes.resize
     if resize is None:
         return 1.0, 1.0
     given, whole = sizing_of(experiment, stage).given, both_sides(resize)
     if whole[0] < given[0] or whole[1] < given[1]:
         raise SegfoldError(
-            f"boxes.resize of {whole[0]}×{whole[1]} is less than the {given[0]}×{given[1]} that the network says something of: "
-            "set a larger boxes.resize, or null for whole boxes"
+            f"stages.{name}.boxes.resize of {whole[0]}×{whole[1]} is less than the {given[0]}×{given[1]} that the network says "
+            "something of: set a larger one, or null for whole boxes"
         )
     return given[0] / whole[0], given[1] / whole[1]
 
@@ -79,7 +80,8 @@ def part_of(experiment: "Experiment", stage: Stage) -> tuple[float, float]:
 def views_of(experiment: "Experiment") -> ViewPlan:
     """The views by which the experiment predicts images.
 
-    A whole image is stretched to the input where a stage trains on boxes, as they are, and where crops leave no sizing of it.
+    A whole image is stretched to the input where the last stage trains on boxes, as they are, and where crops leave no sizing
+    of it.
 
     Raises:
         SegfoldError: tiles without a size, or that are smaller than their overlap, or beside boxes.
@@ -92,7 +94,8 @@ def views_of(experiment: "Experiment") -> ViewPlan:
             "one of them out"
         )
     if boxes is not None or (settings is None and crop is None):
-        stretches = crop is not None or any(stage.boxes is not None for stage in experiment.stages.values())
+        trained = [stage for stage in experiment.stages.values() if stage.epochs]
+        stretches = crop is not None or (bool(trained) and trained[-1].boxes is not None)
         best = None if boxes is None else BestBoxes(**boxes.model_dump())
         return ViewPlan(sizing.filled if stretches else sizing, tta, boxes=best)
     given = None if settings is None else settings.size

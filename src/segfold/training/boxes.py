@@ -56,7 +56,7 @@ class BoxSource:
             self._images.task.with_other() if isolates else self._images.task,
             alone=isolates,
             scale=settings.scale,
-            part=part_of(self._experiment, stage),
+            part=part_of(self._experiment, name),
             images=self._rows if settings.whole > 0 else self._rows[:0],
             shapes=self._images.images.shapes,
         )
@@ -90,8 +90,8 @@ class BoxSource:
                 f"(stages.{name}.boxes=null)"
             )
         return (
-            f"stage {name}: none of {count} training images has an object, a connected part of a class of at least "
-            f"{least:g} of the image's pixels; lower stages.{name}.boxes.least, or train on whole images or crops "
+            f"stage {name}: none of {count} training images has an object, a connected part of a class with at "
+            f"least {100 * least:g} % of the image's pixels; lower stages.{name}.boxes.least, or train on whole images or crops "
             f"(stages.{name}.boxes=null)"
         )
 

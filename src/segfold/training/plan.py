@@ -28,6 +28,7 @@ from segfold.training.boxes import BoxSource
 from segfold.training.crops import crops_of
 
 FAST_IMAGES = 64
+"""Images of each part, and samples of an epoch, of a run of ``fast=true``."""
 
 
 @dataclass(frozen=True)
@@ -153,6 +154,8 @@ class FoldJob:
             rows, drawn = boxes.rows, len(boxes.boxed.rows)
             chances = boxes.chances(stage.boxes.balance, stage.boxes.whole, chances)
         drawn = sample.images or drawn
+        if experiment.fast:
+            drawn = min(drawn, FAST_IMAGES)
         batch_size = min(stage.batch_size or experiment.batch_size, drawn)
         sizing = sizing_of(experiment, stage)
         optimizer = stage.optimizer or experiment.optimizer
