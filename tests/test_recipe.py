@@ -157,7 +157,7 @@ def test_a_recipe_by_hand_takes_its_steps_in_their_order(home: Path, capsys: pyt
         ({"member": {}}, "unknown key member; did you mean members?"),
         ({"members": {}}, "members: "),
         ({"members": [1]}, "members: "),
-        ({"steps": [1]}, "steps: "),
+        ({"steps": [1]}, "steps: Input should be a mapping, found [1]\n"),
         ({"steps": {"gate": 3}}, "steps: gate"),
         ({"scores": {"plain": 1}}, "scores."),
     ],

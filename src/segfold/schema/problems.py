@@ -45,8 +45,9 @@ def _problem(path: str, items: Sequence[Any], root: type[BaseModel], tags: Seque
             return f"{path} is missing"
         case _:
             found = first["input"]
-            seen = "" if isinstance(found, Mapping | BaseModel) else f", found {shown(found)}"
             said = [_said(item, root) for item in items]
+            known = isinstance(found, Mapping | BaseModel) or said[0].startswith("found ") or ", found " in said[0]
+            seen = "" if known else f", found {shown(found)}"
             wanted = " or ".join([said[0], *(text.removeprefix("Input should be ") for text in said[1:])])
             wanted = re.sub(r"valid dictionary or instance of \S+", "mapping", wanted).replace("valid tuple", "list")
             return f"{path}: {wanted}{seen}".removeprefix(": ")
