@@ -39,7 +39,7 @@ settings: setup ## docs/settings.md from the code
 	@$(run) explain --markdown >docs/settings.part && mv docs/settings.part docs/settings.md || { rm -f docs/settings.part; exit 1; }
 
 test: setup ## the test suite
-	@OMP_NUM_THREADS=1 $(venv)/bin/python -m pytest -n 2 --dist loadfile -m "not slow"
+	@OMP_NUM_THREADS=1 $(venv)/bin/python -m pytest -n 2 --dist loadfile -m "not slow and not browser"
 
 test-slow: setup ## the tests that take minutes
 	@OMP_NUM_THREADS=1 $(venv)/bin/python -m pytest -n 2 -m slow

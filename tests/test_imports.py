@@ -27,6 +27,7 @@ ROOMS = [
     "gathering",
     "comparison",
     "audit",
+    "board",
     "road",
     "soup",
     "soup",

@@ -1,0 +1,113 @@
+// What all parts of the page share: data scripts, the state in the address, elements. Plain scripts, because a page that
+// was opened from disk may load neither modules nor data any other way.
+"use strict";
+
+var segfold = (() => {
+  const waiting = new Map(); // name → {promise, resolve, reject}
+  const panels = [];
+  const listeners = [];
+  let version = "";
+
+  async function unpacked(value) {
+    if (typeof value !== "string") return value;
+    const bytes = Uint8Array.from(atob(value), (sign) => sign.charCodeAt(0));
+    const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
+    return JSON.parse(await new Response(stream).text());
+  }
+
+  function entry(name) {
+    if (!waiting.has(name)) {
+      const made = {};
+      made.promise = new Promise((resolve, reject) => Object.assign(made, { resolve, reject }));
+      made.promise.catch(() => {}); // whoever waits for it handles it
+      waiting.set(name, made);
+    }
+    return waiting.get(name);
+  }
+
+  // Called by data scripts.
+  function put(name, value) {
+    entry(name).resolve(unpacked(value));
+  }
+
+  // The value of a data script, loaded once; rejects with one line where there is no such file.
+  function load(name) {
+    const known = waiting.has(name);
+    const made = entry(name);
+    if (!known) {
+      const script = document.createElement("script");
+      script.src = `${segfold.files}${name.split("/").map(encodeURIComponent).join("/")}.js${version}`;
+      script.onerror = () => {
+        waiting.delete(name);
+        made.reject(new Error(`${name}.js is not there: run make board again`));
+      };
+      script.onload = () => script.remove();
+      document.head.append(script);
+    }
+    return made.promise;
+  }
+
+  // Forgets what was loaded, so that it is read anew after the files have changed.
+  function forget(mark) {
+    waiting.clear();
+    version = `?v=${encodeURIComponent(mark)}`;
+  }
+
+  // An element. Attributes: on… are listeners, true and false set and leave out, null is left out. Text is never HTML.
+  function el(tag, attributes = {}, ...children) {
+    const made = document.createElement(tag);
+    for (const [name, value] of Object.entries(attributes)) {
+      if (value === null || value === undefined || value === false) continue;
+      if (name.startsWith("on")) made.addEventListener(name.slice(2), value);
+      else made.setAttribute(name, value === true ? "" : String(value));
+    }
+    made.append(...children.flat().filter((child) => child !== null && child !== undefined));
+    return made;
+  }
+
+  // The state of the page, in the address after #, so that it outlives a reload and can be sent as a link.
+  const state = {
+    all() {
+      return Object.fromEntries(new URLSearchParams(location.hash.slice(1)));
+    },
+    get(name, otherwise = "") {
+      return state.all()[name] ?? otherwise;
+    },
+    list(name) {
+      return state.get(name).split("\n").filter((each) => each !== "");
+    },
+    // Lists are joined by line ends; "" and null remove a key. Everybody who listens is told which keys changed.
+    set(changes) {
+      const all = state.all();
+      const changed = [];
+      for (const [name, value] of Object.entries(changes)) {
+        const text = Array.isArray(value) ? value.join("\n") : value === null ? "" : String(value);
+        if ((all[name] ?? "") === text) continue;
+        changed.push(name);
+        if (text === "") delete all[name];
+        else all[name] = text;
+      }
+      if (!changed.length) return;
+      history.replaceState(null, "", `#${new URLSearchParams(all)}`);
+      for (const listen of listeners) listen(changed);
+    },
+    onchange(listen) {
+      listeners.push(listen);
+    },
+  };
+
+  // A tab of the page: {id, title, show(element, board)}; show is called each time the tab is opened or its data changed,
+  // with an empty element. reads: the keys of the state at whose change it is shown anew.
+  function panel(description) {
+    panels.push(description);
+  }
+
+  // A metric as it is stored: six decimals, or as many as a score from elsewhere has.
+  function score(value) {
+    if (value === null || value === undefined) return "–";
+    const six = value.toFixed(6);
+    return Number(six) === value ? six : String(value);
+  }
+
+  return { put, load, forget, el, state, panel, panels, score, files: "board-files/", board: null };
+})();
