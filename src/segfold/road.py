@@ -18,7 +18,7 @@ from segfold.data.folds import ensure_folds, fold_path, given_folds, make_folds,
 from segfold.data.images import ImageSet, known_shapes, load_split
 from segfold.ensemble.members import blend_members as blend
 from segfold.environment import environment
-from segfold.errors import SegfoldError
+from segfold.errors import SegfoldError, one_line
 from segfold.files import write_atomic, write_json
 from segfold.gathering import gather
 from segfold.leaderboard import note_written
@@ -48,6 +48,7 @@ __all__ = [
     "open_run",
     "predict_fold",
     "predict_runs",
+    "report",
     "submit",
     "train_fold",
 ]
@@ -159,6 +160,28 @@ def train_fold(
         SegfoldError: another process trains the fold; other folds of the run saw other data; whatever the training refuses.
         Interrupted: ``stopping`` got a signal; the state is saved.
     """
+    done = _trained(run, fold, observer, stopping, group)
+    if group.leads and done is not None and run.experiment.machine.report:
+        report(run, observer)
+    return done
+
+
+def report(run: Run, observer: Observer = SILENT) -> Path | None:
+    """Write ``report.html`` of a run. What is wrong with it is said, and harms nothing: its folds are done.
+
+    Returns:
+        The page; None where it could not be written.
+    """
+    from segfold.board.build import build_report
+
+    try:
+        return build_report(run.folder, run.home, observer)
+    except Exception as error:
+        observer.say(f"no report of {run.folder.path}: {one_line(str(error)) or type(error).__name__}")
+        return None
+
+
+def _trained(run: Run, fold: int, observer: Observer, stopping: Stopping | None, group: Group) -> dict[str, Any] | None:
     folder = run.folder.fold(fold)
     with ExitStack() as stack:
         if group.leads:
