@@ -4,8 +4,8 @@ Arguments are data; paths lie under ``home``; what happens is told to an observe
 shows what they return.
 """
 
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -27,9 +27,9 @@ from segfold.machine import device_name
 from segfold.observer import SILENT, Observer
 from segfold.paths import user_path
 from segfold.predicting import predict_fold, predict_runs
-from segfold.runs.folder import RunFolder, run_folder
+from segfold.runs.folder import FoldFolder, RunFolder, run_folder
 from segfold.runs.identity import begun, check_same_experiment, check_same_inputs
-from segfold.runs.record import read_done
+from segfold.runs.record import fold_count, forget_failed, note_failed, read_done
 from segfold.settings import Experiment
 from segfold.settings.views import views_of
 from segfold.stopping import Stopping
@@ -44,6 +44,7 @@ __all__ = [
     "Run",
     "blend",
     "experiment_folds",
+    "fold_count",
     "fold_job",
     "open_run",
     "predict_fold",
@@ -84,12 +85,6 @@ def open_run(experiment: Experiment, name: str, home: Path = Path(), group: Grou
             file.write(dump_yaml(experiment))
     group.gathered("the run is open")
     return Run(experiment, competition, folder, home)
-
-
-def fold_count(experiment: Experiment, competition: Competition) -> int:
-    """How many folds there are: one where the competition has a validation split of its own, and it is to be used."""
-    given = experiment.folds.given and experiment.folds.file is None and competition.has_split
-    return 1 if given else experiment.folds.k
 
 
 def experiment_folds(
@@ -186,6 +181,7 @@ def _trained(run: Run, fold: int, observer: Observer, stopping: Stopping | None,
     with ExitStack() as stack:
         if group.leads:
             stack.enter_context(Lock(folder.lock))
+            stack.enter_context(_noting_failure(folder))
         job = fold_job(run, fold, observer.say) if group.leads else None
         group.gathered("the data is cached, the folds are written")
         job = job or fold_job(run, fold)
@@ -195,13 +191,26 @@ def _trained(run: Run, fold: int, observer: Observer, stopping: Stopping | None,
             device = device_name(run.experiment.machine)
             write_json(run.folder.environment_path, {**environment(), "device": device, **job.bound})
         if done is None:
+            if group.leads:
+                forget_failed(folder)
             return train(job, observer, stopping, group)
         observer.say(f"{folder.path} is done")
         if group.leads:
+            forget_failed(folder)
             folder.remove_epochs()  # left by a kill right after the completion marker was written
             if not run.folder.record_path.exists():  # trained by a segfold that wrote none
                 record_run(job, job.network(fresh=False))
         return done
+
+
+@contextmanager
+def _noting_failure(folder: FoldFolder) -> Iterator[None]:
+    """Leaves a note in a fold's folder of why the block ended in an error; being stopped is none."""
+    try:
+        yield
+    except Exception as error:
+        note_failed(folder, error)
+        raise
 
 
 def submit(
