@@ -25,7 +25,8 @@
       return true;
     }
     if (made !== null && made !== answer.made) {
-      if (report) location.reload(); // its facts stand in the page itself
+      if (report)
+        location.reload(); // its facts stand in the page itself
       else await readAnew(answer.made);
     }
     made = answer.made;
