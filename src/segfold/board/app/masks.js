@@ -110,7 +110,7 @@
     return codes;
   }
 
-  // Four bytes in the order of a canvas, as one number: two billion colours a second rather than a tenth of it.
+  // Four bytes in the order of a canvas as one number, so that a pixel is written at once.
   const bytes = new Uint8Array(4), word = new Uint32Array(bytes.buffer);
   function packed([red, green, blue], alpha = 255) {
     bytes.set([red, green, blue, alpha]);
