@@ -66,16 +66,14 @@ def build_board(home: Path = Path(), observer: Observer = SILENT) -> Built:
         records = [work.run(each) for each in facts]
         submissions = submission_records(home)
         work.leaderboard(facts, records, submissions)
-        competitions = [work.competition(each, submissions) for each in work.competitions(facts)]
+        competitions = [work.competition(each, submissions, facts) for each in work.competitions(facts)]
         board = work.board(competitions, records, submissions)
-        script = work.places.script("board")
-        work.kept.build("board.js", key_of(board), lambda path: write_script(path, "board", {**board, "made": _now()}))
         for each, record in zip(facts, records):
             work.report(each, record, board)
+        work.kept.build("board.js", key_of(board), lambda path: write_script(path, "board", {**board, "made": _now()}))
         write_page(work.places.page, f"segfold · {work.title}", "board-files/")
         work.kept.remove_unused()
         size = sum(path.stat().st_size for path in work.places.files.rglob("*") if path.is_file())
-        assert script.exists()
     return Built(work.places.page, len(facts), len(work.kept.made), size, time.monotonic() - began)
 
 
@@ -90,7 +88,7 @@ def build_report(run: RunFolder, home: Path = Path(), observer: Observer = SILEN
         record = work.run(facts)
         submissions = submission_records(home)
         work.leaderboard([facts], [record], submissions)
-        competitions = [work.competition(each, submissions, only=facts) for each in work.competitions([facts])]
+        competitions = [work.competition(each, submissions, [facts], True) for each in work.competitions([facts])]
         work.report(facts, record, work.board(competitions, [record], submissions))
     return work.places.report(run.name)
 
@@ -140,7 +138,9 @@ class _Work:
         record = facts.record() | {"public": None, "private": None, "medal": None, "samples": None, "report": True}
         return record | write_run_parts(facts, record["folds"], train, self.places, self.kept, self.observer)
 
-    def leaderboard(self, facts: Sequence[RunFacts], records: Sequence[dict[str, Any]], submissions: Sequence[Any]) -> None:
+    def leaderboard(
+        self, facts: Sequence[RunFacts], records: Sequence[dict[str, Any]], submissions: Sequence[Any]
+    ) -> None:
         """Notes what the leaderboard says of each run by itself."""
         for each, record in zip(facts, records):
             if each.competition is not None:
@@ -167,7 +167,9 @@ class _Work:
             name = data_script
             self.kept.build(f"{name}.js", key_of(data), lambda path: write_script(path, name, data))
         if not alone:
-            disputed_script = write_disputed(self.kept, self.places.files, self.home, competition, submissions, self.observer)
+            disputed_script = write_disputed(
+                self.kept, self.places.files, self.home, competition, submissions, self.observer
+            )
         scores = IMAGE_SCORES if competition.metric in IMAGE_SCORES else ("iou",)
         board = competition.leaderboard
         return {
@@ -188,3 +190,44 @@ class _Work:
             "fit": fits_of(submissions, competition.name),
             "correlation": None if alone else run_correlation(self.kept, self.places.files, of, self.observer),
         }
+
+    def samples(self, competition: Competition, train: ImageSet, facts: Sequence[RunFacts]) -> list[dict[str, Any]]:
+        """The sheets of augmented samples of some runs: file, title, and the runs whose samples look so."""
+        sheets: dict[str, list[str]] = {}
+        for each in facts:
+            if each.experiment is None:
+                continue
+            file = write_samples(self.kept, self.places.files, each.experiment, competition, train)
+            if file is not None:
+                sheets.setdefault(file, []).append(each.folder.name)
+        return [{"runs": runs, "file": file, "title": ", ".join(runs)} for file, runs in sheets.items()]
+
+    def board(
+        self, competitions: Sequence[Any], records: Sequence[dict[str, Any]], submissions: Sequence[Any]
+    ) -> dict[str, Any]:
+        """All that the first paint needs."""
+        return {
+            "format": FORMAT,
+            "version": segfold.__version__,
+            "home": self.title,
+            "competitions": list(competitions),
+            "runs": list(records),
+            "submissions": list(submissions),
+        }
+
+    def report(self, facts: RunFacts, record: dict[str, Any], board: dict[str, Any]) -> None:
+        """Writes the report of a run; one that cannot be written is said, and has no link."""
+        name = facts.folder.name
+        used = [each for each in board["competitions"] if each["name"] == record["competition"]]
+        own = [each for each in board["submissions"] if name in each["members"]]
+        alone = [{**each, "disputed_script": None, "correlation": None} for each in used]
+        value = {**board, "competitions": alone, "runs": [record], "submissions": own, "report": name}
+        try:
+            write_page(self.places.report(name), f"{name} · {self.title}", "../board-files/", name, value)
+        except SegfoldError as error:
+            record["report"] = False
+            self.observer.say(f"no report of {name}: {error}")
+
+
+def _now() -> str:
+    return f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"

@@ -33,7 +33,9 @@ CHARTS = "plotly.min.js"
 """Is loaded when the first chart is drawn."""
 
 
-def write_page(path: Path, title: str, files: str, report: str | None = None, facts: Mapping[str, Any] | None = None) -> bool:
+def write_page(
+    path: Path, title: str, files: str, report: str | None = None, facts: Mapping[str, Any] | None = None
+) -> bool:
     """Writes a page, if it would be another than the one that is there.
 
     Args:

@@ -35,4 +35,95 @@ def write_run_parts(
     """
     stem = file_stem(facts.folder.name)
     _write_folds(facts, folds, stem, train, places, kept, observer)
-    return {"epochs_script": _write_epochs(facts, stem, kept), "curves_script": _write_curves(facts, folds, stem, kept)}
+    return {
+        "epochs_script": _write_epochs(facts, stem, kept),
+        "curves_script": _write_curves(facts, stem, places, kept),
+    }
+
+
+def _write_epochs(facts: RunFacts, stem: str, kept: Kept) -> str | None:
+    folds = {fold.number: fold.epochs for fold in facts.folds if fold.epochs}
+    if not folds:
+        return None
+    name = f"epochs/{stem}"
+    columns = {str(number): _columns(lines) for number, lines in folds.items()}
+    value = {"run": facts.folder.name, "folds": columns}
+    kept.build(f"{name}.js", key_of(value), lambda path: write_script(path, name, value))
+    return name
+
+
+def _columns(lines: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
+    """A column for each key that any line has, with null where a line lacks it."""
+    return {name: [line.get(name) for line in lines] for name in dict.fromkeys(key for line in lines for key in line)}
+
+
+def _write_folds(
+    facts: RunFacts,
+    folds: Sequence[dict[str, Any]],
+    stem: str,
+    train: ImageSet | None,
+    places: BoardPlaces,
+    kept: Kept,
+    observer: Observer,
+) -> None:
+    """Masks and scores of each finished fold, and what its curves are added up from."""
+    stale: list[tuple[FoldFacts, str]] = []
+    shown = [fold for fold in facts.folds if fold.done is not None and facts.competition is not None]
+    for fold in shown:
+        sums, script = _names(stem, fold)
+        key = key_of(*fold_key(facts, fold, _same(train, fold)))
+        kept.current(f"{script}.js", key)  # it is in use, if it is there at all
+        if not kept.current(sums, key):
+            stale.append((fold, key))
+
+    def build(fold: FoldFacts) -> None:
+        sums, script = _names(stem, fold)
+        found = fold_images(facts, fold, _same(train, fold))
+        if found.record is None:
+            places.script(script).unlink(missing_ok=True)  # of predictions that were there before
+        else:
+            write_script(places.script(script), script, found.record)
+        write_json(places.files / sums, {"reason": found.reason, "sums": found.sums})
+
+    # Each fold's kernels give up the interpreter, so several are built at once.
+    with ThreadPoolExecutor(min(cores(), max(len(stale), 1))) as pool:
+        for done, ((fold, key), _) in enumerate(zip(stale, pool.map(build, [fold for fold, _ in stale])), 1):
+            sums, script = _names(stem, fold)
+            kept.made_from(sums, key)
+            if places.script(script).exists():
+                kept.made_from(f"{script}.js", key)
+            observer.predicting(f"{facts.folder.name}: masks of its folds", done, len(stale))
+    for fold, record in zip(facts.folds, folds):
+        record["images_script"] = None
+        if fold in shown:
+            sums, script = _names(stem, fold)
+            record["reason"] = record["reason"] or read_json(places.files / sums)["reason"]
+            record["images_script"] = (
+                script if kept.current(f"{script}.js", "") or places.script(script).exists() else None
+            )
+
+
+def _names(stem: str, fold: FoldFacts) -> tuple[str, str]:
+    """The file of a fold's sums, and its data script."""
+    return f"sums/{stem}-fold{fold.number}.json", f"images/{stem}-fold{fold.number}"
+
+
+def _same(train: ImageSet | None, fold: FoldFacts) -> ImageSet | None:
+    """The training images, where they are those that the fold was trained on."""
+    recorded = None if fold.done is None else fold.done.get("data_hash")
+    return train if train is not None and train.fingerprint == recorded else None
+
+
+def _write_curves(facts: RunFacts, stem: str, places: BoardPlaces, kept: Kept) -> str | None:
+    name = f"curves/{stem}"
+    files = {fold.number: places.files / _names(stem, fold)[0] for fold in facts.folds if fold.done is not None}
+    found = {number: read_json(path)["sums"] for number, path in files.items() if path.exists()}
+    sums = {number: each for number, each in found.items() if each is not None}
+    if not sums or facts.competition is None:
+        return None
+    competition = facts.competition
+    key = key_of([sums, competition.model_dump(mode="json", by_alias=True)])
+    kept.build(
+        f"{name}.js", key, lambda path: write_script(path, name, run_curves(facts.folder.name, competition, sums))
+    )
+    return name

@@ -20,7 +20,9 @@ def run(arguments: argparse.Namespace) -> int:
     with Stopping().installed(), Progress() as progress:
         built = build_board(HOME, progress)
     runs = f"{built.runs} run{'s' * (built.runs != 1)}"
-    print(f"{built.page}: {runs}, {size_text(built.size)}, built in {duration(built.seconds)} ({built.made} files anew)")
+    print(
+        f"{built.page}: {runs}, {size_text(built.size)}, built in {duration(built.seconds)} ({built.made} files anew)"
+    )
     if arguments.open:
         webbrowser.open(built.page.resolve().as_uri())
     return 0
