@@ -36,7 +36,7 @@
   }
 
   // "cv" is upwards by that column, "-cv" downwards.
-  segfold.parseOrder = (order) => (order.startsWith("-") ? { id: order.slice(1), down: true } : { id: order, down: false });
+  segfold.parseOrder = (order) => ({ id: order.replace(/^-/, ""), down: order.startsWith("-") });
 
   // What has no value is last either way; equal ones are in the order of their names.
   segfold.sortRuns = (runs, columns, order) => {

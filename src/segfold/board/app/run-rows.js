@@ -27,7 +27,8 @@
       const inside = el("div", { class: "name" }, row.more, row.box, el("span", {}, name));
       return el("th", { scope: "row", "data-column": "name" }, inside);
     }
-    const cell = el("td", { "data-column": column.id, "data-label": column.title, class: column.text ? null : "number" });
+    const kind = column.text ? null : "number";
+    const cell = el("td", { "data-column": column.id, "data-label": column.title, class: kind });
     if (column.id === "differences") {
       row.differences = el("div", {});
       cell.append(el("div", { class: "compared" }, row.radio, row.differences));
