@@ -1,4 +1,5 @@
-// Keys of the whole page, and the list of all keys. A tab names its own: {…, keys: [["← →", "the image before, after"]]}.
+// Keys of the whole page, and the list of all keys. A tab names its own: {…, keys: [["← →", "the image before,
+// after"]]}.
 "use strict";
 
 (() => {

@@ -25,7 +25,8 @@
     return () => follow(root, steps);
   }
 
-  // Returns a function that goes back there: scroll of the page and of containers with an id, open details, focus, caret.
+  // Returns a function that goes back there: scroll of the page and of containers with an id, open details, focus,
+  // caret.
   segfold.rememberPlace = (root) => {
     const at = [scrollX, scrollY];
     const containers = [...root.querySelectorAll(".scroll[id]")].map((each) => [

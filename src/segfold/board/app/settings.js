@@ -11,7 +11,8 @@
   segfold.setting = (value) =>
     value !== null && typeof value === "object" ? JSON.stringify(value) : String(value ?? "null");
 
-  // The shortest beginning of a path below which `settings` hold nothing: what is there on one side alone is one difference.
+  // The shortest beginning of a path below which `settings` hold nothing: what is there on one side alone is one
+  // difference.
   function alone(path, settings) {
     const steps = path.split(".");
     for (let count = 1; count < steps.length; count++) {
