@@ -153,7 +153,7 @@ def identity(experiment: Experiment) -> dict[str, Any]:
     free = set(NOT_IDENTITY) - ({"validate"} if experiment.watches_scores else set())
     if all(stage.boxes is None or stage.boxes.of != "proposals" for stage in experiment.stages.values()):
         free.add("proposals")
-    found = dict(_flatten({key: value for key, value in dump(experiment).items() if key not in free}))
+    found = dict(dotted({key: value for key, value in dump(experiment).items() if key not in free}))
     if experiment.folds.file is not None:
         del found["folds.k"], found["folds.seed"]
     return {**found, STAGE_ORDER: list(experiment.stages)}
@@ -167,9 +167,10 @@ def differing_keys(old: Experiment, new: Experiment) -> list[str]:
     return sorted(key for key in before.keys() | after.keys() if before.get(key) != after.get(key))
 
 
-def _flatten(values: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]]:
+def dotted(values: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]]:
+    """Dotted path and value of everything in nested mappings; an empty mapping is a value."""
     for key, value in values.items():
         if isinstance(value, Mapping) and value:
-            yield from _flatten(value, f"{prefix}{key}.")
+            yield from dotted(value, f"{prefix}{key}.")
         else:
             yield f"{prefix}{key}", value

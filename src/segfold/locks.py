@@ -7,8 +7,10 @@ import io
 import json
 import os
 import socket
+import time
 import warnings
 from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import IO, Any
@@ -128,3 +130,58 @@ class Lock:
             _held.discard(self._file)
             self._file.close()
             self._file = None
+
+
+@dataclass(frozen=True)
+class Holder:
+    """The process that a lock's file names."""
+
+    pid: int
+    host: str
+    since: str
+    """Local time of that host, to the second."""
+
+
+SILENCE = 900
+"""Seconds without a write after which a process on another host is taken to have ended; a training saves every 300."""
+
+
+def lock_holder(path: Path) -> Holder | None:
+    """Who holds the lock ``path`` at this moment; None where nobody does. Asking never disturbs anybody.
+
+    Even a shared attempt to take the lock, given up at once, could make a training fail that takes it in the same instant.
+    So the process is asked that the file names: the lock lives as long as that process has the file open. A process on
+    another host cannot be asked; it counts as long as something in the lock's folder was written lately.
+    """
+    try:
+        if not path.is_file():
+            return None
+        who = json.loads(path.read_text(encoding="utf-8"))
+        found = Holder(who["pid"], str(who["host"]), str(who["since"]))
+        if not isinstance(found.pid, int) or isinstance(found.pid, bool) or found.pid < 1:
+            return None
+        holds = _has_open(found.pid, path) if found.host == socket.gethostname() else _written_lately(path.parent)
+    except (OSError, ValueError, KeyError, TypeError, RecursionError, OverflowError):
+        return None  # nobody has held it, or nobody can say
+    return found if holds else None
+
+
+def _has_open(pid: int, path: Path) -> bool:
+    """Whether a process of this host lives and has a file open: its number may have passed to another process."""
+    try:
+        os.kill(pid, 0)
+        descriptors = list(Path(f"/proc/{pid}/fd").iterdir())
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True  # another user's, or a system without /proc: it lives, more cannot be known
+    here = path.stat()
+    for each in descriptors:
+        with contextlib.suppress(OSError):  # closed in the meantime
+            if os.path.samestat(here, each.stat()):
+                return True
+    return False
+
+
+def _written_lately(folder: Path) -> bool:
+    return any(time.time() - each.stat().st_mtime < SILENCE for each in folder.iterdir())

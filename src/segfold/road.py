@@ -4,9 +4,9 @@ Arguments are data; paths lie under ``home``; what happens is told to an observe
 shows what they return.
 """
 
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from segfold.data.folds import ensure_folds, fold_path, given_folds, make_folds,
 from segfold.data.images import ImageSet, known_shapes, load_split
 from segfold.ensemble.members import blend_members as blend
 from segfold.environment import environment
-from segfold.errors import SegfoldError
+from segfold.errors import SegfoldError, one_line
 from segfold.files import write_atomic, write_json
 from segfold.gathering import gather
 from segfold.leaderboard import note_written
@@ -27,9 +27,9 @@ from segfold.machine import device_name
 from segfold.observer import SILENT, Observer
 from segfold.paths import user_path
 from segfold.predicting import predict_fold, predict_runs
-from segfold.runs.folder import RunFolder, run_folder
+from segfold.runs.folder import FoldFolder, RunFolder, run_folder
 from segfold.runs.identity import begun, check_same_experiment, check_same_inputs
-from segfold.runs.record import read_done
+from segfold.runs.record import fold_count, forget_failed, note_failed, read_done
 from segfold.settings import Experiment
 from segfold.settings.views import views_of
 from segfold.stopping import Stopping
@@ -44,10 +44,12 @@ __all__ = [
     "Run",
     "blend",
     "experiment_folds",
+    "fold_count",
     "fold_job",
     "open_run",
     "predict_fold",
     "predict_runs",
+    "report",
     "submit",
     "train_fold",
 ]
@@ -83,12 +85,6 @@ def open_run(experiment: Experiment, name: str, home: Path = Path(), group: Grou
             file.write(dump_yaml(experiment))
     group.gathered("the run is open")
     return Run(experiment, competition, folder, home)
-
-
-def fold_count(experiment: Experiment, competition: Competition) -> int:
-    """How many folds there are: one where the competition has a validation split of its own, and it is to be used."""
-    given = experiment.folds.given and experiment.folds.file is None and competition.has_split
-    return 1 if given else experiment.folds.k
 
 
 def experiment_folds(
@@ -159,10 +155,33 @@ def train_fold(
         SegfoldError: another process trains the fold; other folds of the run saw other data; whatever the training refuses.
         Interrupted: ``stopping`` got a signal; the state is saved.
     """
+    done = _trained(run, fold, observer, stopping, group)
+    if group.leads and done is not None and run.experiment.machine.report:
+        report(run, observer)
+    return done
+
+
+def report(run: Run, observer: Observer = SILENT) -> Path | None:
+    """Write ``report.html`` of a run. What is wrong with it is said, and harms nothing: its folds are done.
+
+    Returns:
+        The page; None where it could not be written.
+    """
+    from segfold.board.build import build_report
+
+    try:
+        return build_report(run.folder, run.home, observer)
+    except Exception as error:
+        observer.say(f"no report of {run.folder.path}: {one_line(str(error)) or type(error).__name__}")
+        return None
+
+
+def _trained(run: Run, fold: int, observer: Observer, stopping: Stopping | None, group: Group) -> dict[str, Any] | None:
     folder = run.folder.fold(fold)
     with ExitStack() as stack:
         if group.leads:
             stack.enter_context(Lock(folder.lock))
+            stack.enter_context(_noting_failure(folder))
         job = fold_job(run, fold, observer.say) if group.leads else None
         group.gathered("the data is cached, the folds are written")
         job = job or fold_job(run, fold)
@@ -172,13 +191,26 @@ def train_fold(
             device = device_name(run.experiment.machine)
             write_json(run.folder.environment_path, {**environment(), "device": device, **job.bound})
         if done is None:
+            if group.leads:
+                forget_failed(folder)
             return train(job, observer, stopping, group)
         observer.say(f"{folder.path} is done")
         if group.leads:
+            forget_failed(folder)
             folder.remove_epochs()  # left by a kill right after the completion marker was written
             if not run.folder.record_path.exists():  # trained by a segfold that wrote none
                 record_run(job, job.network(fresh=False))
         return done
+
+
+@contextmanager
+def _noting_failure(folder: FoldFolder) -> Iterator[None]:
+    """Leaves a note in a fold's folder of why the block ended in an error; being stopped is none."""
+    try:
+        yield
+    except Exception as error:
+        note_failed(folder, error)
+        raise
 
 
 def submit(
@@ -204,7 +236,7 @@ def submit(
     if options.dry_run:
         return Submitted(None, competition, members, recipe, empty_share(gathered.given, competition), adds)
     members = gathered.with_tests(members, observer)
-    made = write_blend(members, competition, gathered.given, test, recipe, options, home)
+    made = write_blend(members, competition, gathered.given, test, recipe, options, home, adds)
     assert made.written is not None
     note_written(home, made.written.path, competition.name)
-    return replace(made, contributions=adds)
+    return made

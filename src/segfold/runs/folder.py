@@ -50,6 +50,11 @@ class FoldFolder:
         return self.path / "done.json"
 
     @property
+    def failed(self) -> Path:
+        """Why the last training of the fold ended in an error; gone once it is trained again."""
+        return self.path / "failed.json"
+
+    @property
     def lock(self) -> Path:
         """Held by the process that trains the fold."""
         return self.path / "lock"

@@ -3,15 +3,17 @@
 With these a network is rebuilt and its predictions are read where there is neither data nor a competition file.
 """
 
+import contextlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 from pydantic import ValidationError
 
 from segfold.competition import Competition
 from segfold.config import check_experiment
-from segfold.errors import SegfoldError, shown
+from segfold.errors import SegfoldError, one_line, shown
 from segfold.files import read_json, write_json
 from segfold.runs.folder import FoldFolder, RunFolder
 from segfold.settings import Experiment
@@ -23,6 +25,9 @@ FORMAT = 1
 _DONE: dict[str, Any] = {"competition": str, "fold": int, "score": int | float, "held_out": list, "weights": dict}
 _DONE |= {"data_hash": str, "folds_hash": str}
 """What every ``done.json`` holds, whatever the version that wrote it."""
+
+_LONGEST = 1000
+"""Characters of the reason why a training ended."""
 
 
 @dataclass(frozen=True)
@@ -90,6 +95,27 @@ def read_run(folder: RunFolder) -> Experiment:
         SegfoldError: ``config.yaml`` cannot be read, or is of a version with other settings.
     """
     return check_experiment(read_yaml(folder.config_path), str(folder.config_path))
+
+
+def fold_count(experiment: Experiment, competition: Competition) -> int:
+    """How many folds there are: one where the competition has a validation split of its own, and it is to be used."""
+    given = experiment.folds.given and experiment.folds.file is None and competition.has_split
+    return 1 if given else experiment.folds.k
+
+
+def note_failed(fold: FoldFolder, error: Exception) -> None:
+    """Writes why a fold's training ended, where it had begun and is not finished. Never raises: the disk may be full."""
+    reason = str(error) if isinstance(error, SegfoldError) else f"{type(error).__name__}: {error}"
+    with contextlib.suppress(Exception):
+        if fold.last.exists() and not fold.finished:
+            values = {"time": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}", "reason": one_line(reason)[:_LONGEST]}
+            write_json(fold.failed, values)
+
+
+def forget_failed(fold: FoldFolder) -> None:
+    """Removes what ``note_failed`` has written."""
+    with contextlib.suppress(OSError):
+        fold.failed.unlink()
 
 
 def read_done(fold: FoldFolder) -> dict[str, Any]:

@@ -1,0 +1,219 @@
+// Charts: drawn by plotly in the page's own colours, only once they come into view, each with its numbers as a table.
+"use strict";
+
+(() => {
+  const { el } = segfold;
+  const live = new Set();
+  const opened = new Set(); // names of charts whose table is open, so that it stays so when data changed
+  let library = null;
+
+  // Plotly is large: it is loaded when the first chart comes into view, from beside the page's own scripts.
+  function plotly() {
+    library ??= new Promise((resolve, reject) => {
+      const script = document.createElement("script");
+      script.src = `${segfold.files}app/plotly.min.js`;
+      script.onload = () => resolve(window.Plotly);
+      script.onerror = () => {
+        library = null;
+        reject(new Error("plotly.min.js is not there: run make board again"));
+      };
+      document.head.append(script);
+    });
+    return library;
+  }
+
+  // "var(--ink)" anywhere in traces and layout stands for the colour that the theme gives it.
+  function coloured(value, style) {
+    if (typeof value === "string") {
+      const found = /^var\((--[\w-]+)\)$/.exec(value);
+      return found ? style.getPropertyValue(found[1]).trim() : value;
+    }
+    if (Array.isArray(value)) return typeof value[0] === "number" ? value : value.map((each) => coloured(each, style));
+    if (value === null || typeof value !== "object" || ArrayBuffer.isView(value)) return value;
+    return Object.fromEntries(Object.entries(value).map(([name, each]) => [name, coloured(each, style)]));
+  }
+
+  const plain = (value) => value !== null && typeof value === "object" && !Array.isArray(value);
+
+  function merged(under, over) {
+    const all = { ...under };
+    for (const [name, value] of Object.entries(over)) {
+      all[name] = plain(value) && plain(all[name]) ? merged(all[name], value) : value;
+    }
+    return all;
+  }
+
+  function base(family) {
+    const touched = matchMedia("(pointer: coarse)").matches; // there, dragging scrolls the page
+    const axis = {
+      automargin: true,
+      fixedrange: touched,
+      gridcolor: "var(--chart-grid)",
+      linecolor: "var(--line)",
+      tickcolor: "var(--line)",
+      zeroline: false,
+      tickfont: { color: "var(--soft)", size: 12 },
+      title: { standoff: 10, font: { color: "var(--soft)", size: 13 } },
+    };
+    return {
+      autosize: false,
+      dragmode: touched ? false : "zoom",
+      font: { family, size: 13, color: "var(--ink)" },
+      hoverlabel: {
+        bgcolor: "var(--panel)",
+        bordercolor: "var(--line)",
+        font: { family, color: "var(--ink)" },
+        align: "left",
+      },
+      hovermode: "closest",
+      margin: { l: 52, r: 16, t: 20, b: 44 },
+      paper_bgcolor: "rgba(0,0,0,0)",
+      plot_bgcolor: "rgba(0,0,0,0)",
+      separators: ".,",
+      showlegend: false,
+      xaxis: axis,
+      yaxis: axis,
+    };
+  }
+
+  // No bar of buttons, no logo, no link, nothing that could be sent anywhere.
+  const CONFIG = {
+    displayModeBar: false,
+    displaylogo: false,
+    plotlyServerURL: "",
+    showTips: false,
+    doubleClick: "reset",
+  };
+
+  async function draw(chart) {
+    const library = await plotly();
+    if (!chart.plot.isConnected) return;
+    const style = getComputedStyle(document.documentElement);
+    const width = chart.plot.clientWidth;
+    const layout = merged(base(getComputedStyle(document.body).fontFamily), chart.layout(width));
+    const size = { width, height: chart.plot.clientHeight };
+    await library.react(chart.plot, coloured(chart.traces, style), coloured({ ...layout, ...size }, style), CONFIG);
+    chart.width = width;
+    chart.plot.dataset.ready = "true";
+  }
+
+  function redraw(chart) {
+    if (!chart.visible || !chart.plot.isConnected) return;
+    chart.stale = false;
+    draw(chart).catch((error) => chart.plot.replaceChildren(el("p", { class: "lack" }, error.message)));
+  }
+
+  const seen = new IntersectionObserver(
+    (entries) => {
+      for (const { target, isIntersecting } of entries) {
+        const chart = target.chart;
+        chart.visible = isIntersecting;
+        if (isIntersecting && chart.stale) redraw(chart);
+      }
+    },
+    { rootMargin: "400px" },
+  );
+
+  const sized = new ResizeObserver((entries) => {
+    for (const { target } of entries) {
+      const chart = target.chart;
+      if (chart.width === undefined || chart.width === target.clientWidth || !target.clientWidth) continue;
+      chart.stale = true;
+      redraw(chart);
+    }
+  });
+
+  document.addEventListener("themechange", () => {
+    for (const chart of live) {
+      chart.stale = true;
+      redraw(chart);
+    }
+  });
+
+  // Charts whose panel was emptied.
+  function prune() {
+    for (const chart of live) {
+      if (chart.plot.isConnected) continue;
+      seen.unobserve(chart.plot);
+      sized.unobserve(chart.plot);
+      if (chart.width !== undefined) window.Plotly.purge(chart.plot);
+      live.delete(chart);
+    }
+  }
+
+  const MOST = 3000; // rows of a table; more of them take seconds to lay out
+
+  // A real table. Columns: names; rows: texts, elements and numbers (as they are stored: the last digit counts).
+  function table(name, { columns, rows }, caption) {
+    const cell = (value) => {
+      if (typeof value === "number") return el("td", { class: "number" }, String(value));
+      return el("td", {}, value ?? "–");
+    };
+    const body = rows.slice(0, MOST).map((row) => el("tr", {}, row.map(cell)));
+    const head = el(
+      "tr",
+      {},
+      columns.map((name) => el("th", { scope: "col" }, name)),
+    );
+    const made = el(
+      "table",
+      {},
+      el("caption", { class: "hidden-text" }, caption),
+      el("thead", {}, head),
+      el("tbody", {}, body),
+    );
+    const scroll = el(
+      "div",
+      { class: "scroll", id: `numbers-${name}`, tabindex: "0", role: "region", "aria-label": caption },
+      made,
+    );
+    if (rows.length <= MOST) return [scroll];
+    const text = `The first ${MOST.toLocaleString("en")} of ${rows.length.toLocaleString("en")} rows; segfold query gives all.`;
+    return [scroll, el("p", { class: "hint" }, text)];
+  }
+
+  // The table is made when it is opened.
+  function details(name, label, numbers) {
+    const made = el("details", {}, el("summary", {}, "Numbers"));
+    const fill = () => {
+      if (made.open && made.children.length === 1) made.append(...table(name, numbers(), label));
+      if (made.open) opened.add(name);
+      else opened.delete(name);
+    };
+    made.open = opened.has(name);
+    fill();
+    made.addEventListener("toggle", fill);
+    return made;
+  }
+
+  // Appends a chart to an element and returns its figure. Traces and layout are plotly's; a colour is "var(--ink)" or another
+  // variable of the styles. The layout may be a function of the width in pixels.
+  //   name: unique in its tab; title: what it shows, short; label: the same in a sentence for those who do not see it;
+  //   table: () => {columns, rows}, the same numbers; height: in pixels; note: a line below the title.
+  segfold.chart = (element, traces, layout, { name, title, label, table: numbers, height = 300, note = null }) => {
+    prune();
+    const plot = el("div", { class: "plot", role: "img", "aria-label": label });
+    plot.style.height = `${height}px`;
+    const figure = el(
+      "figure",
+      { class: "chart", "data-chart": name },
+      el("figcaption", {}, el("h3", {}, title), note === null ? null : el("p", { class: "hint" }, note)),
+      plot,
+      details(name, label, numbers),
+    );
+    const chart = {
+      plot,
+      traces,
+      layout: typeof layout === "function" ? layout : () => layout,
+      stale: true,
+      visible: false,
+    };
+    plot.chart = chart;
+    element.append(figure);
+    live.add(chart);
+    seen.observe(plot);
+    sized.observe(plot);
+    return figure;
+  };
+  segfold.charts = {};
+})();
