@@ -7,6 +7,7 @@ segfold.explorer = segfold.explorer || {};
   const { el } = segfold;
   const MOST = 12; // panels; more would be stamps
   const GAP = 10;
+  const LEAST = 140; // CSS pixels that a caption needs
   const HEAD = 46; // CSS pixels above a picture
 
   // How many panels stand side by side so that each is as large as can be: [columns, width, height] of a frame.
@@ -17,11 +18,12 @@ segfold.explorer = segfold.explorer || {};
     for (let columns = 1; columns <= count; columns++) {
       const lines = Math.ceil(count / columns);
       const wide = (roomWidth - GAP * (columns - 1)) / columns;
+      if (columns > 1 && wide < LEAST) break;
       const high = (roomHeight - GAP * (lines - 1)) / lines - HEAD;
       const size = Math.min(wide, high * shape);
       if (!best || size > best[3] + 1) best = [columns, wide, Math.min(high, wide / shape), size];
     }
-    return [best[0], Math.max(best[1], 120), Math.max(best[2], 100)];
+    return [best[0], best[1], Math.max(best[2], 100)];
   }
 
   function panel(name, title) {
