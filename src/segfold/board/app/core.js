@@ -136,12 +136,18 @@ var segfold = (() => {
     panels.push(description);
   }
 
-  // A metric as it is stored: six decimals, or as many as a score from elsewhere has.
+  // A metric with the six decimals that a fold's scores are stored with; of more decimals the rest is rounded away, and
+  // whoever shows it keeps the whole number beside it, see exact.
   function score(value) {
-    if (value === null || value === undefined) return "–";
-    const six = value.toFixed(6);
-    return Number(six) === value ? six : String(value);
+    return value === null || value === undefined ? "–" : value.toFixed(6);
   }
 
-  return { put, load, forget, el, state, panel, panels, score, files: "board-files/", board: null };
+  // The attributes of an element that shows a metric: the number as it is stored, also where score rounds it.
+  function exact(value) {
+    if (value === null || value === undefined) return {};
+    const all = String(value);
+    return { "data-value": all, title: Number(value.toFixed(6)) === value ? null : all };
+  }
+
+  return { put, load, forget, el, state, panel, panels, score, exact, files: "board-files/", board: null };
 })();
