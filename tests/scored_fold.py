@@ -61,6 +61,7 @@ def images_of(task: Task, shapes: Sequence[tuple[int, int]], seed: int = 0, **ch
         "images": store([np.zeros((*shape, 1), np.uint8) for shape in shapes]),
         "masks": store(masks, masks=True),
         "extra": pd.DataFrame({"depth": rng.integers(50, 960, len(ids)).astype(float)}, index=ids),
+        "limits": {"depth": (50.0, 960.0)},
         "fingerprint": DATA,
         "coverage": np.array([each.mean() for each in seen]),
         "groups": None,

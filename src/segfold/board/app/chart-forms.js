@@ -27,7 +27,7 @@
 
   function style(slot) {
     return {
-      colour: `var(--chart-${slot % COLOURS})`,
+      colour: `var(--series-${(slot % COLOURS) + 1})`,
       dash: DASHES[Math.floor(slot / COLOURS) % DASHES.length],
       symbol: SYMBOLS[slot % SYMBOLS.length],
     };
@@ -61,15 +61,23 @@
       const space = "http://www.w3.org/2000/svg";
       const svg = document.createElementNS(space, "svg");
       const line = document.createElementNS(space, "line");
-      for (const [name, value] of Object.entries({ width: 26, height: 10, "aria-hidden": true })) svg.setAttribute(name, value);
-      for (const [name, value] of Object.entries({ x1: 1, x2: 25, y1: 5, y2: 5, "stroke-width": 3 })) line.setAttribute(name, value);
+      for (const [name, value] of Object.entries({ width: 26, height: 10, "aria-hidden": true }))
+        svg.setAttribute(name, value);
+      for (const [name, value] of Object.entries({ x1: 1, x2: 25, y1: 5, y2: 5, "stroke-width": 3 }))
+        line.setAttribute(name, value);
       if (pattern[dash]) line.setAttribute("stroke-dasharray", pattern[dash]);
       line.style.stroke = colour;
       svg.append(line);
       return svg;
     };
     const items = entries.map((each) =>
-      el("li", { "data-run": each.name }, sign(each.style), el("span", { class: "name" }, each.name), each.note ? el("span", { class: "hint" }, each.note) : null),
+      el(
+        "li",
+        { "data-run": each.name },
+        sign(each.style),
+        el("span", { class: "name" }, each.name),
+        each.note ? el("span", { class: "hint" }, each.note) : null,
+      ),
     );
     return el("ul", { class: "legend", "aria-label": label }, items);
   }
@@ -136,8 +144,25 @@
       shapes:
         zero === null
           ? []
-          : [{ type: "line", xref: "x", yref: "paper", x0: zero, x1: zero, y0: 0, y1: 1, layer: "below", line: { color: "var(--soft)", width: 1, dash: "dot" } }],
-      xaxis: { title: { text: axis }, ...(log ? { type: "log", dtick: 1 } : {}), ...(range ? { range } : {}), nticks: width < 450 ? 5 : 9 },
+          : [
+              {
+                type: "line",
+                xref: "x",
+                yref: "paper",
+                x0: zero,
+                x1: zero,
+                y0: 0,
+                y1: 1,
+                layer: "below",
+                line: { color: "var(--soft)", width: 1, dash: "dot" },
+              },
+            ],
+      xaxis: {
+        title: { text: axis },
+        ...(log ? { type: "log", dtick: 1 } : {}),
+        ...(range ? { range } : {}),
+        nticks: width < 450 ? 5 : 9,
+      },
       yaxis: {
         range: [rows.length - 0.5, -0.5],
         tickvals: rows.map((row, place) => place),
@@ -168,7 +193,9 @@
         showscale: false,
         xgap: 1,
         ygap: 1,
-        customdata: values.map((line, row) => line.map((each, column) => text(hover(row, column)).replaceAll("\n", "<br>"))),
+        customdata: values.map((line, row) =>
+          line.map((each, column) => text(hover(row, column)).replaceAll("\n", "<br>")),
+        ),
         hovertemplate: "%{customdata}<extra></extra>",
       },
     ];
@@ -180,7 +207,13 @@
           line.forEach((value, column) => {
             if (value === null) return;
             const color = share(value) > 0.5 ? "var(--heat-on-high)" : "var(--heat-on-low)";
-            annotations.push({ x: column, y: row, text: written(value, row, column), showarrow: false, font: { color, size: 12 } });
+            annotations.push({
+              x: column,
+              y: row,
+              text: written(value, row, column),
+              showarrow: false,
+              font: { color, size: 12 },
+            });
           }),
         );
       }
@@ -209,5 +242,19 @@
     return segfold.chart(element, traces, layout, { height: 120 + rows.length * cell, ...about });
   }
 
-  Object.assign(segfold.charts, { text, short, near, styles, style, legend, choice, picked, lack, code, section, dots, heat });
+  Object.assign(segfold.charts, {
+    text,
+    short,
+    near,
+    styles,
+    style,
+    legend,
+    choice,
+    picked,
+    lack,
+    code,
+    section,
+    dots,
+    heat,
+  });
 })();

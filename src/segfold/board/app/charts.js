@@ -59,7 +59,12 @@
       autosize: false,
       dragmode: touched ? false : "zoom",
       font: { family, size: 13, color: "var(--ink)" },
-      hoverlabel: { bgcolor: "var(--panel)", bordercolor: "var(--line)", font: { family, color: "var(--ink)" }, align: "left" },
+      hoverlabel: {
+        bgcolor: "var(--panel)",
+        bordercolor: "var(--line)",
+        font: { family, color: "var(--ink)" },
+        align: "left",
+      },
       hovermode: "closest",
       margin: { l: 52, r: 16, t: 20, b: 44 },
       paper_bgcolor: "rgba(0,0,0,0)",
@@ -72,7 +77,13 @@
   }
 
   // No bar of buttons, no logo, no link, nothing that could be sent anywhere.
-  const CONFIG = { displayModeBar: false, displaylogo: false, plotlyServerURL: "", showTips: false, doubleClick: "reset" };
+  const CONFIG = {
+    displayModeBar: false,
+    displaylogo: false,
+    plotlyServerURL: "",
+    showTips: false,
+    doubleClick: "reset",
+  };
 
   async function draw(chart) {
     const library = await plotly();
@@ -133,15 +144,29 @@
   const MOST = 3000; // rows of a table; more of them take seconds to lay out
 
   // A real table. Columns: names; rows: texts, elements and numbers (as they are stored: the last digit counts).
-  function table({ columns, rows }, caption) {
+  function table(name, { columns, rows }, caption) {
     const cell = (value) => {
       if (typeof value === "number") return el("td", { class: "number" }, String(value));
       return el("td", {}, value ?? "–");
     };
     const body = rows.slice(0, MOST).map((row) => el("tr", {}, row.map(cell)));
-    const head = el("tr", {}, columns.map((name) => el("th", { scope: "col" }, name)));
-    const made = el("table", {}, el("caption", { class: "unseen" }, caption), el("thead", {}, head), el("tbody", {}, body));
-    const scroll = el("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": caption }, made);
+    const head = el(
+      "tr",
+      {},
+      columns.map((name) => el("th", { scope: "col" }, name)),
+    );
+    const made = el(
+      "table",
+      {},
+      el("caption", { class: "hidden-text" }, caption),
+      el("thead", {}, head),
+      el("tbody", {}, body),
+    );
+    const scroll = el(
+      "div",
+      { class: "scroll", id: `numbers-${name}`, tabindex: "0", role: "region", "aria-label": caption },
+      made,
+    );
     if (rows.length <= MOST) return [scroll];
     const text = `The first ${MOST.toLocaleString("en")} of ${rows.length.toLocaleString("en")} rows; segfold query gives all.`;
     return [scroll, el("p", { class: "hint" }, text)];
@@ -151,7 +176,7 @@
   function details(name, label, numbers) {
     const made = el("details", {}, el("summary", {}, "Numbers"));
     const fill = () => {
-      if (made.open && made.children.length === 1) made.append(...table(numbers(), label));
+      if (made.open && made.children.length === 1) made.append(...table(name, numbers(), label));
       if (made.open) opened.add(name);
       else opened.delete(name);
     };
@@ -176,7 +201,13 @@
       plot,
       details(name, label, numbers),
     );
-    const chart = { plot, traces, layout: typeof layout === "function" ? layout : () => layout, stale: true, visible: false };
+    const chart = {
+      plot,
+      traces,
+      layout: typeof layout === "function" ? layout : () => layout,
+      stale: true,
+      visible: false,
+    };
     plot.chart = chart;
     element.append(figure);
     live.add(chart);
@@ -184,5 +215,5 @@
     sized.observe(plot);
     return figure;
   };
-  segfold.charts = { table };
+  segfold.charts = {};
 })();

@@ -5,7 +5,17 @@
   const { el } = segfold;
   const MATRICES = 6;
   const metric = () => `score (${segfold.competition().metric})`;
-  const line = (x, color) => ({ type: "line", xref: "x", yref: "paper", x0: x, x1: x, y0: 0, y1: 1, layer: "below", line: { color, width: 1, dash: "dot" } });
+  const line = (x, color) => ({
+    type: "line",
+    xref: "x",
+    yref: "paper",
+    x0: x,
+    x1: x,
+    y0: 0,
+    y1: 1,
+    layer: "below",
+    line: { color, width: 1, dash: "dot" },
+  });
 
   function best(values) {
     return values.reduce((at, value, place) => (value !== null && (at < 0 || value > values[at]) ? place : at), -1);
@@ -37,7 +47,18 @@
         customdata.push("");
       }
       const hovertemplate = "%{fullData.name}<br>%{customdata}<extra></extra>";
-      if (names.length > 1) traces.push({ type: "scatter", mode: "lines", name: text(run), x, y, customdata, hovertemplate, opacity: 0.45, line: { color: its.colour, dash: its.dash, width: 1 } });
+      if (names.length > 1)
+        traces.push({
+          type: "scatter",
+          mode: "lines",
+          name: text(run),
+          x,
+          y,
+          customdata,
+          hovertemplate,
+          opacity: 0.45,
+          line: { color: its.colour, dash: its.dash, width: 1 },
+        });
       traces.push({
         type: "scatter",
         mode: "lines",
@@ -52,31 +73,53 @@
       const top = best(all);
       if (top < 0) continue;
       const half = thresholds.indexOf(0.5);
-      traces.push({ type: "scatter", mode: "markers", x: [thresholds[top]], y: [all[top]], hoverinfo: "skip", marker: { color: its.colour, symbol: "circle-open", size: 13, line: { width: 2.5 } } });
+      traces.push({
+        type: "scatter",
+        mode: "markers",
+        x: [thresholds[top]],
+        y: [all[top]],
+        hoverinfo: "skip",
+        marker: { color: its.colour, symbol: "circle-open", size: 13, line: { width: 2.5 } },
+      });
       const gain = half >= 0 && all[half] !== null ? `, ${segfold.score(all[half])} at .5` : "";
       sentences.push(`${run}: best ${segfold.score(all[top])} at ${thresholds[top]}${gain}`);
     }
     const layout = {
       shapes: [line(0.5, "var(--soft)")],
-      annotations: [{ x: 0.5, y: 1, xref: "x", yref: "paper", yanchor: "bottom", text: ".5", showarrow: false, font: { size: 11, color: "var(--soft)" } }],
+      annotations: [
+        {
+          x: 0.5,
+          y: 1,
+          xref: "x",
+          yref: "paper",
+          yanchor: "bottom",
+          text: ".5",
+          showarrow: false,
+          font: { size: 11, color: "var(--soft)" },
+        },
+      ],
       xaxis: { title: { text: "threshold of the probability" }, range: [0, 1], dtick: 0.1 },
       yaxis: { title: { text: metric() } },
     };
-    segfold.chart(grid, traces, layout, {
-      name: "threshold",
-      title: "Score against threshold",
-      note: `${sentences.join("; ")}. Thick: all folds; thin: each. A best threshold that was chosen on these images is a little too good.`,
-      label: `Score against threshold. ${sentences.join("; ")}`,
-      table: () => ({ columns: ["run", "folds", "threshold", "score"], rows }),
-      height: 360,
-    }).classList.add("whole");
+    segfold
+      .chart(grid, traces, layout, {
+        name: "threshold",
+        title: "Score against threshold",
+        note: `${sentences.join("; ")}. Thick: all folds; thin: each. A best threshold that was chosen on these images is a little too good.`,
+        label: `Score against threshold. ${sentences.join("; ")}`,
+        table: () => ({ columns: ["run", "folds", "threshold", "score"], rows }),
+        height: 360,
+      })
+      .classList.add("whole");
   }
 
   // Scores by kinds of images. lists: Map run → [{name, images, score}].
   function byKind(grid, lists, styles, about, what) {
     const names = [...new Set([...lists.values()].flat().map(({ name }) => name))];
     const counts = names.map((name) => {
-      const all = [...lists.values()].flatMap((list) => list.filter((each) => each.name === name).map(({ images }) => images));
+      const all = [...lists.values()].flatMap((list) =>
+        list.filter((each) => each.name === name).map(({ images }) => images),
+      );
       const [low, high] = [Math.min(...all), Math.max(...all)];
       return low === high ? `${high}` : `${low}–${high}`;
     });
@@ -87,10 +130,16 @@
       points: list.flatMap(({ name, images, score }) => {
         rows.push([run, name, images, score]);
         if (score === null) return [];
-        return [{ row: names.indexOf(name), value: score, hover: `${name}: ${segfold.score(score)}, ${images} images` }];
+        return [
+          { row: names.indexOf(name), value: score, hover: `${name}: ${segfold.score(score)}, ${images} images` },
+        ];
       }),
     }));
-    segfold.charts.dots(grid, { rows: names.map((name, place) => `${name} · n ${counts[place]}`), series, axis: metric() }, { ...about, note: "n: number of images", table: () => ({ columns: ["run", what, "images", "score"], rows }) });
+    segfold.charts.dots(
+      grid,
+      { rows: names.map((name, place) => `${name} · n ${counts[place]}`), series, axis: metric() },
+      { ...about, note: "n: number of images", table: () => ({ columns: ["run", what, "images", "score"], rows }) },
+    );
   }
 
   function byConfusion(grid, found) {
@@ -100,18 +149,35 @@
       const sums = counts.map((row) => row.reduce((sum, count) => sum + count, 0));
       const shares = counts.map((row, truth) => row.map((count) => (sums[truth] ? count / sums[truth] : null)));
       const percent = (share) => (share === null ? "–" : `${(100 * share).toFixed(1)} %`);
-      const hover = (truth, seen) => `${classes[truth]} taken for ${classes[seen]}\n${percent(shares[truth][seen])} of ${classes[truth]}\n${counts[truth][seen].toLocaleString("en")} pixels`;
+      const hover = (truth, seen) =>
+        `${classes[truth]} taken for ${classes[seen]}\n${percent(shares[truth][seen])} of ${classes[truth]}\n${counts[truth][seen].toLocaleString("en")} pixels`;
       const written = (share) => (share < 0.005 ? "" : (100 * share).toFixed(0));
-      const rows = classes.flatMap((truth, one) => classes.map((seen, other) => [truth, seen, counts[one][other], segfold.charts.near(shares[one][other])]));
-      segfold.charts.heat(grid, { rows: classes, columns: classes, values: shares, scale: [0, 1], written, hover, below: "predicted", beside: "truth" }, {
-        name: `confusion-${run}`,
-        title: `Confusion of classes: ${run}`,
-        note: "% of the pixels of the true class (a row adds up to 100)",
-        label: `Confusion matrix of ${run}: the share of each true class that is predicted as each class`,
-        table: () => ({ columns: ["truth", "predicted", "pixels", "share of the true class"], rows }),
-      });
+      const rows = classes.flatMap((truth, one) =>
+        classes.map((seen, other) => [truth, seen, counts[one][other], segfold.charts.near(shares[one][other])]),
+      );
+      segfold.charts.heat(
+        grid,
+        {
+          rows: classes,
+          columns: classes,
+          values: shares,
+          scale: [0, 1],
+          written,
+          hover,
+          below: "predicted",
+          beside: "truth",
+        },
+        {
+          name: `confusion-${run}`,
+          title: `Confusion of classes: ${run}`,
+          note: "% of the pixels of the true class (a row adds up to 100)",
+          label: `Confusion matrix of ${run}: the share of each true class that is predicted as each class`,
+          table: () => ({ columns: ["truth", "predicted", "pixels", "share of the true class"], rows }),
+        },
+      );
     }
-    if (some.length > MATRICES) grid.append(segfold.charts.lack(`Confusion matrices of the first ${MATRICES} chosen runs are shown.`));
+    if (some.length > MATRICES)
+      grid.append(segfold.charts.lack(`Confusion matrices of the first ${MATRICES} chosen runs are shown.`));
   }
 
   function byClass(grid, found, runs, styles) {
@@ -127,32 +193,70 @@
         return typeof iou[name] === "number" ? [{ row, value: iou[name], hover: `${name}: ${iou[name]}` }] : [];
       }),
     }));
-    segfold.charts.dots(grid, { rows: classes, series, axis: "IoU over all pixels of the set" }, {
-      name: "iou",
-      title: "IoU of each class",
-      label: `IoU of each class of ${some.map(({ run }) => run).join(", ")}`,
-      table: () => ({ columns: ["run", "class", "IoU"], rows }),
-    });
+    segfold.charts.dots(
+      grid,
+      { rows: classes, series, axis: "IoU over all pixels of the set" },
+      {
+        name: "iou",
+        title: "IoU of each class",
+        label: `IoU of each class of ${some.map(({ run }) => run).join(", ")}`,
+        table: () => ({ columns: ["run", "class", "IoU"], rows }),
+      },
+    );
   }
 
   segfold.charts.scores = (element, runs, { found, without, errors }, styles) => {
-    const grid = segfold.charts.section(element, "Out of fold", ...errors.map((message) => segfold.charts.lack(message)));
+    const grid = segfold.charts.section(
+      element,
+      "Out of fold",
+      ...errors.map((message) => segfold.charts.lack(message)),
+    );
     const section = grid.parentElement;
     section.id = "curves-scores";
-    if (without.length) grid.before(segfold.charts.lack(`No finished fold yet of ${without.join(", ")}: scores by threshold, coverage and class come with the first one.`));
+    if (without.length)
+      grid.before(
+        segfold.charts.lack(
+          `No finished fold yet of ${without.join(", ")}: scores by threshold, coverage and class come with the first one.`,
+        ),
+      );
     if (!found.length) return;
     byThreshold(grid, found, styles);
     const pick = (of) => new Map(found.flatMap((each) => (of(each)?.length ? [[each.run, of(each)]] : [])));
     const named = found.map(({ run }) => run).join(", ");
     const coverage = pick((each) => each.coverage);
-    if (coverage.size) byKind(grid, coverage, styles, { name: "coverage", title: "Score by coverage", label: `Score by the share of an image that the mask covers, of ${named}` }, "coverage");
+    if (coverage.size)
+      byKind(
+        grid,
+        coverage,
+        styles,
+        {
+          name: "coverage",
+          title: "Score by coverage",
+          label: `Score by the share of an image that the mask covers, of ${named}`,
+        },
+        "coverage",
+      );
     const tables = [...new Set(found.flatMap(({ tables = {} }) => Object.keys(tables ?? {})))];
     for (const table of tables) {
       const lists = pick((each) => each.tables?.[table]);
-      if (lists.size) byKind(grid, lists, styles, { name: `table-${table}`, title: `Score by ${table}`, label: `Score by ${table} of ${named}` }, table);
+      if (lists.size)
+        byKind(
+          grid,
+          lists,
+          styles,
+          { name: `table-${table}`, title: `Score by ${table}`, label: `Score by ${table} of ${named}` },
+          table,
+        );
     }
     byConfusion(grid, found);
     byClass(grid, found, runs, styles);
-    if (!grid.children.length) grid.append(el("p", { class: "lack" }, "Without the data there is nothing to score by: make data brings it, then make board."));
+    if (!grid.children.length)
+      grid.append(
+        el(
+          "p",
+          { class: "lack" },
+          "Without the data there is nothing to score by: make data brings it, then make board.",
+        ),
+      );
   };
 })();

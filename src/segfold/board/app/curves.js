@@ -27,14 +27,18 @@
   // Which columns there are: loss, score and rate first, then the parts of the loss, the other scores, the speed.
   function keysOf(found) {
     const all = new Set(found.flatMap(({ folds }) => Object.values(folds).flatMap((fold) => Object.keys(fold))));
-    const parts = [...all].filter((key) => !NO_CURVE.has(key) && !SCORES.has(key) && !["loss", "lr", "images_per_second"].includes(key));
+    const parts = [...all].filter(
+      (key) => !NO_CURVE.has(key) && !SCORES.has(key) && !["loss", "lr", "images_per_second"].includes(key),
+    );
     return ["loss", "score", "lr", ...parts, "iou", "dice", "empty", "images_per_second"].filter((key) => all.has(key));
   }
 
   // The unit that times are shown in, by the longest.
   function unitOf(found, x) {
     if (x !== "seconds") return { title: x === "samples" ? "training images seen" : "epoch", of: 1 };
-    const longest = Math.max(...found.flatMap(({ folds }) => Object.values(folds).map(({ seconds = [] }) => Math.max(0, ...seconds))));
+    const longest = Math.max(
+      ...found.flatMap(({ folds }) => Object.values(folds).map(({ seconds = [] }) => Math.max(0, ...seconds))),
+    );
     if (longest >= 7200) return { title: "hours of training", of: 3600 };
     return longest >= 300 ? { title: "minutes of training", of: 60 } : { title: "seconds of training", of: 1 };
   }
@@ -63,7 +67,15 @@
         const points = epochs.get(epoch);
         const values = points.map(({ value }) => value);
         const { stage } = points[0];
-        return { epoch, stage, x: mean(points, "x"), value: mean(points, "value"), low: Math.min(...values), high: Math.max(...values), folds: points.length };
+        return {
+          epoch,
+          stage,
+          x: mean(points, "x"),
+          value: mean(points, "value"),
+          low: Math.min(...values),
+          high: Math.max(...values),
+          folds: points.length,
+        };
       });
   }
 
@@ -121,10 +133,26 @@
     };
     // Where not all folds have come so far the mean is of others than before: drawn thin.
     const whole = points.map((point) => (point.folds === most ? point : { x: point.x }));
-    const few = points.map((point, row) => (point.folds < most || [points[row - 1], points[row + 1]].some((next) => next && next.folds < most) ? point : { x: point.x }));
+    const few = points.map((point, row) =>
+      point.folds < most || [points[row - 1], points[row + 1]].some((next) => next && next.folds < most)
+        ? point
+        : { x: point.x },
+    );
     const traces = wide.length ? [band, lineOf(run, whole, style)] : [lineOf(run, whole, style)];
-    if (points.some((point) => point.folds < most)) traces.push(lineOf(run, few, style, { line: { color: style.colour, dash: style.dash, width: 1 } }));
-    return { traces, rows: points.map((point) => [run, point.epoch, point.stage, point.folds, segfold.charts.near(point.value), point.low, point.high]) };
+    if (points.some((point) => point.folds < most))
+      traces.push(lineOf(run, few, style, { line: { color: style.colour, dash: style.dash, width: 1 } }));
+    return {
+      traces,
+      rows: points.map((point) => [
+        run,
+        point.epoch,
+        point.stage,
+        point.folds,
+        segfold.charts.near(point.value),
+        point.low,
+        point.high,
+      ]),
+    };
   }
 
   // Each fold by itself; one trace a run, with gaps between the folds, as few traces are drawn faster.
@@ -145,15 +173,40 @@
   // Lines where stages begin: named where all runs have the same, else in the run's colour and named in a sentence.
   function boundaries(stages, styles) {
     const lists = [...stages.values()].filter((list) => list.length);
-    const same = lists.every((list) => JSON.stringify(list.map(({ stage, begins }) => [stage, begins])) === JSON.stringify(lists[0].map(({ stage, begins }) => [stage, begins])));
+    const same = lists.every(
+      (list) =>
+        JSON.stringify(list.map(({ stage, begins }) => [stage, begins])) ===
+        JSON.stringify(lists[0].map(({ stage, begins }) => [stage, begins])),
+    );
     const shapes = [];
     const annotations = [];
-    const vertical = (x, color) => shapes.push({ type: "line", xref: "x", yref: "paper", x0: x, x1: x, y0: 0, y1: 1, layer: "below", line: { color, width: 1, dash: "dot" } });
+    const vertical = (x, color) =>
+      shapes.push({
+        type: "line",
+        xref: "x",
+        yref: "paper",
+        x0: x,
+        x1: x,
+        y0: 0,
+        y1: 1,
+        layer: "below",
+        line: { color, width: 1, dash: "dot" },
+      });
     if (same && lists.length) {
       for (const { stage, x } of lists[0]) {
         if (stage !== lists[0][0].stage) vertical(x, "var(--soft)");
         if (lists[0].length <= 5) {
-          annotations.push({ x, y: 1, xref: "x", yref: "paper", xanchor: "left", yanchor: "bottom", text: segfold.charts.text(segfold.charts.short(stage, 14)), showarrow: false, font: { size: 11, color: "var(--soft)" } });
+          annotations.push({
+            x,
+            y: 1,
+            xref: "x",
+            yref: "paper",
+            xanchor: "left",
+            yanchor: "bottom",
+            text: segfold.charts.text(segfold.charts.short(stage, 14)),
+            showarrow: false,
+            font: { size: 11, color: "var(--soft)" },
+          });
         }
       }
     } else if (lists.length <= 6) {
@@ -190,24 +243,48 @@
       const rows = [];
       for (const { run, folds } of found) {
         const lines = Object.entries(folds).map(([name, columns]) => [name, pointsOf(columns, key, x, unit)]);
-        const some = lines.filter(([name, points]) => points.length && (fold === "" || fold === "each" || name === fold));
+        const some = lines.filter(
+          ([name, points]) => points.length && (fold === "" || fold === "each" || name === fold),
+        );
         if (!some.length) continue;
-        const made = fold === "" ? meanTraces(run, some.map(([, points]) => points), styles.get(run)) : foldTraces(run, some, styles.get(run), fold === "each");
+        const made =
+          fold === ""
+            ? meanTraces(
+                run,
+                some.map(([, points]) => points),
+                styles.get(run),
+              )
+            : foldTraces(run, some, styles.get(run), fold === "each");
         traces.push(...made.traces);
         rows.push(...made.rows);
       }
       if (!traces.length) continue;
-      const layout = { xaxis: { title: { text: unit.title } }, yaxis: { title: { text: title(key).toLowerCase() } }, shapes: marks.shapes, annotations: marks.annotations };
-      const columns = fold === "" ? ["run", "epoch", "stage", "folds", "mean", "lowest", "highest"] : ["run", "fold", "epoch", "stage", key];
+      const layout = {
+        xaxis: { title: { text: unit.title } },
+        yaxis: { title: { text: title(key).toLowerCase() } },
+        shapes: marks.shapes,
+        annotations: marks.annotations,
+      };
+      const columns =
+        fold === ""
+          ? ["run", "epoch", "stage", "folds", "mean", "lowest", "highest"]
+          : ["run", "fold", "epoch", "stage", key];
       const about = `${title(key)} by ${unit.title} of ${found.map(({ run }) => run).join(", ")}`;
-      segfold.chart(grid, traces, layout, { name: `epochs-${key}`, title: title(key), label: about, table: () => ({ columns, rows }) });
+      segfold.chart(grid, traces, layout, {
+        name: `epochs-${key}`,
+        title: title(key),
+        label: about,
+        table: () => ({ columns, rows }),
+      });
     }
     if (!grid.children.length) grid.append(segfold.charts.lack("No epoch of this fold is over yet."));
   }
 
   // Data of the chosen runs alone; those that have none say so.
   async function read(runs, script) {
-    const all = await Promise.all(runs.map(async (run) => (run[script] ? segfold.load(run[script]).catch((error) => error) : null)));
+    const all = await Promise.all(
+      runs.map(async (run) => (run[script] ? segfold.load(run[script]).catch((error) => error) : null)),
+    );
     return {
       found: all.filter((each) => each !== null && !(each instanceof Error)),
       without: runs.filter((run, place) => all[place] === null).map(({ name }) => name),
@@ -219,24 +296,54 @@
     const { charts } = segfold;
     const runs = segfold.chosen();
     if (!runs.length) {
-      element.append(charts.lack("No run yet: ", charts.code("make fold=0 train"), " begins one, and its curves are here after its first epoch."));
+      element.append(
+        charts.lack(
+          "No run yet: ",
+          charts.code("make fold=0 train"),
+          " begins one, and its curves are here after its first epoch.",
+        ),
+      );
       return;
     }
     const styles = charts.styles(runs.map(({ name }) => name));
     const [epochs, curves] = await Promise.all([read(runs, "epochs_script"), read(runs, "curves_script")]);
-    const notes = { training: "training", partial: "not all folds", stopped: "stopped", failed: "failed", damaged: "damaged" };
-    element.append(charts.legend(runs.map((run) => ({ name: run.name, style: styles.get(run.name), note: notes[run.state] ?? null }))));
+    const notes = {
+      training: "training",
+      partial: "not all folds",
+      stopped: "stopped",
+      failed: "failed",
+      damaged: "damaged",
+    };
+    element.append(
+      charts.legend(
+        runs.map((run) => ({ name: run.name, style: styles.get(run.name), note: notes[run.state] ?? null })),
+      ),
+    );
     const whole = { ...epochs, found: epochs.found.filter(({ folds }) => Object.keys(folds).length) };
     const section = el("section", { class: "charts", id: "curves-epochs" }, el("h2", {}, "By epoch"));
     element.append(section);
     for (const message of epochs.errors) section.append(charts.lack(message));
     if (whole.without.length) section.append(charts.lack(`No epoch is over yet of ${whole.without.join(", ")}.`));
     if (whole.found.length) {
-      const folds = [...new Set(whole.found.flatMap((each) => Object.keys(each.folds)))].sort((one, other) => one - other);
-      const options = [["", "mean, with the range of the folds"], ["each", "each fold"], ...folds.map((fold) => [fold, `fold ${fold}`])];
+      const folds = [...new Set(whole.found.flatMap((each) => Object.keys(each.folds)))].sort(
+        (one, other) => one - other,
+      );
+      const options = [
+        ["", "mean, with the range of the folds"],
+        ["each", "each fold"],
+        ...folds.map((fold) => [fold, `fold ${fold}`]),
+      ];
       const drawn = el("div");
       const again = () => drawEpochs(drawn, whole.found, styles);
-      section.append(el("div", { class: "choices" }, charts.choice("chartfold", "Folds", options, again), charts.choice("chartx", "Across", X, again)), drawn);
+      section.append(
+        el(
+          "div",
+          { class: "toolbar" },
+          charts.choice("chartfold", "Folds", options, again),
+          charts.choice("chartx", "Across", X, again),
+        ),
+        drawn,
+      );
       again();
     }
     segfold.charts.scores(element, runs, curves, styles);

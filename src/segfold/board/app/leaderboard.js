@@ -1,0 +1,353 @@
+// The Leaderboard tab: scores out of fold against those of the leaderboard, and all submissions; its second half, what the
+// members of an ensemble are to each other, is ensembles.js.
+"use strict";
+
+(() => {
+  const { el } = segfold;
+  const PARTS = ["public", "private"];
+  const LOOK = { colour: "var(--series-1)", symbol: "circle" };
+
+  const fileName = (file) => file.split("/").at(-1);
+  const submissions = () =>
+    segfold.board.submissions.filter(({ competition }) => competition === segfold.competition().name);
+  const when = (submission) => submission.sent ?? submission.written;
+  const isNumber = (value) => typeof value === "number";
+
+  // Medal lines that lie near the scores, so that a far one does not press all points together; and those that do not.
+  function linesNear(low, high) {
+    const room = Math.max(high - low, 0.01);
+    const all = Object.entries(segfold.competition().lines ?? {}).sort((one, other) => other[1] - one[1]);
+    const near = all.filter(([, value]) => value >= low - room && value <= high + room);
+    return { near, far: all.filter((line) => !near.includes(line)) };
+  }
+
+  function medalShapes(near) {
+    const known = ["gold", "silver", "bronze"];
+    const color = (name) => (known.includes(name) ? `var(--${name})` : "var(--soft)");
+    return {
+      shapes: near.map(([name, value]) => ({
+        type: "line",
+        xref: "paper",
+        yref: "y",
+        x0: 0,
+        x1: 1,
+        y0: value,
+        y1: value,
+        layer: "below",
+        line: { color: color(name), width: 1.5, dash: "dash" },
+      })),
+      annotations: near.map(([name, value]) => ({
+        x: 1,
+        y: value,
+        xref: "paper",
+        yref: "y",
+        xanchor: "right",
+        yanchor: "bottom",
+        text: segfold.charts.text(name),
+        showarrow: false,
+        font: { size: 11, color: "var(--soft)" },
+      })),
+    };
+  }
+
+  const farSentence = (far) =>
+    far.length ? ` Outside the chart: ${far.map(([name, value]) => `${name} ${value}`).join(", ")}.` : "";
+
+  // What is missing for a fitted line, and what brings it.
+  function lackOf(part, points) {
+    const { lack, code } = segfold.charts;
+    if (part === "private" && !points.length) return null; // hosts show them at the end
+    const need = `CV against the ${part} leaderboard needs three submissions of different CV with a known score; there ${points.length === 1 ? "is 1" : `are ${points.length}`}. `;
+    return lack(
+      need,
+      code("make submit"),
+      " writes one, ",
+      code("make upload csv=…"),
+      " sends it, ",
+      code("make sync"),
+      " fetches the scores from Kaggle, and ",
+      code("make record csv=… public=…"),
+      " notes one by hand.",
+    );
+  }
+
+  function fitTraces(fit) {
+    const { cv, middle, low, high } = fit.line;
+    const line = { type: "scatter", mode: "lines", hoverinfo: "skip" };
+    return [
+      {
+        ...line,
+        x: [...cv, ...[...cv].reverse()],
+        y: [...high, ...[...low].reverse()],
+        fill: "toself",
+        fillcolor: LOOK.colour,
+        opacity: 0.13,
+        line: { width: 0 },
+      },
+      { ...line, x: cv, y: middle, line: { color: LOOK.colour, width: 2 } },
+    ];
+  }
+
+  function pointTraces(points, part, outliers) {
+    const { text } = segfold.charts;
+    const hover = (each) =>
+      text(
+        `CV ${segfold.score(each.cv)}${isNumber(each.cv_error) ? ` ± ${segfold.score(each.cv_error)}` : ""}${each.nested ? " (nested)" : ""}, ${part} ${each[part]}`,
+      );
+    const points_of = (some, marker) => ({
+      type: "scatter",
+      mode: "markers",
+      x: some.map(({ cv }) => cv),
+      y: some.map((each) => each[part]),
+      text: some.map(({ file }) => text(fileName(file))),
+      customdata: some.map(hover),
+      hovertemplate: "%{text}<br>%{customdata}<extra></extra>",
+      error_x: {
+        type: "data",
+        array: some.map(({ cv_error: error }) => error ?? 0),
+        color: marker.color,
+        thickness: 1,
+        width: 3,
+      },
+      marker,
+    });
+    const usual = points.filter(({ file }) => !outliers.has(file));
+    const odd = points.filter(({ file }) => outliers.has(file));
+    return [
+      points_of(usual, { color: LOOK.colour, symbol: "circle", size: 9 }),
+      points_of(odd, { color: "var(--bad)", symbol: "diamond-open", size: 13, line: { width: 2.5 } }),
+    ];
+  }
+
+  function fitSentence(fit, part, odd) {
+    const percent = `${Math.round(100 * fit.level)} %`;
+    const slope = fit.slope.toFixed(2);
+    const begin = `Line of ${fit.submissions} submissions: ${part} = ${segfold.charts.near(fit.intercept).toFixed(4)} + ${slope} · CV; band: where the next submission is expected, ${percent}; bars: standard error of CV. `;
+    if (!odd.length) return `${begin}No submission lies outside what the others make of it.`;
+    return `${begin}Outside what the others make of it: ${odd.map(({ file }) => fileName(file)).join(", ")}. Look there for a leak or a mistake, or for luck.`;
+  }
+
+  function drawAgainst(grid, part) {
+    const { charts } = segfold;
+    const fit = segfold.competition().fit?.[part] ?? null;
+    const points = submissions().filter((each) => isNumber(each.cv) && isNumber(each[part]));
+    const missing = fit ? null : lackOf(part, points);
+    if (missing) grid.before(missing);
+    if (!points.length) return;
+    const outliers = new Set(fit?.outliers ?? []);
+    const odd = points.filter(({ file }) => outliers.has(file));
+    const values = points.map((each) => each[part]);
+    const { near, far } = linesNear(Math.min(...values), Math.max(...values));
+    const medals = medalShapes(near);
+    const traces = [...(fit ? fitTraces(fit) : []), ...pointTraces(points, part, outliers)];
+    const layout = (width) => {
+      const names = odd.map((each) => ({
+        x: each.cv,
+        y: each[part],
+        text: charts.text(charts.short(fileName(each.file), width < 450 ? 16 : 30)),
+        ax: 0,
+        ay: -22,
+        arrowcolor: "var(--soft)",
+        arrowwidth: 1,
+        arrowhead: 0,
+        font: { color: "var(--ink)", size: 12 },
+      }));
+      return {
+        shapes: medals.shapes,
+        annotations: [...medals.annotations, ...names],
+        xaxis: { title: { text: "CV, out of fold" } },
+        yaxis: { title: { text: `${part} leaderboard` } },
+      };
+    };
+    const sentence = fit ? fitSentence(fit, part, odd) : "No line yet. Bars: standard error of CV.";
+    const private_lines = near.length && part === "public" ? " Medal lines are scores of the private leaderboard." : "";
+    segfold.chart(grid, traces, layout, {
+      name: `against-${part}`,
+      title: `CV against the ${part} leaderboard`,
+      note: `${sentence}${private_lines}${farSentence(far)}`,
+      label: `CV against the ${part} leaderboard of ${points.length} submissions. ${sentence}`,
+      table: () => ({
+        columns: ["submission", "CV", "± CV", part, "outlier"],
+        rows: points.map((each) => [
+          fileName(each.file),
+          each.cv,
+          each.cv_error,
+          each[part],
+          outliers.has(each.file) ? "yes" : "no",
+        ]),
+      }),
+      height: 400,
+    });
+  }
+
+  function drawHistory(grid) {
+    const { charts } = segfold;
+    const all = submissions().filter((each) => when(each) && (isNumber(each.public) || isNumber(each.cv)));
+    all.sort((one, other) => when(one).localeCompare(when(other)));
+    if (!all.length) return;
+    const scored = all.filter((each) => isNumber(each.public));
+    let top = -Infinity;
+    const best = scored.map((each) => (top = Math.max(top, each.public)));
+    const mark = (some, key, marker, what) => ({
+      type: "scatter",
+      mode: "markers",
+      x: some.map(when),
+      y: some.map((each) => each[key]),
+      text: some.map(({ file }) => charts.text(fileName(file))),
+      customdata: some.map((each) => `${what} ${key === "cv" ? segfold.score(each.cv) : each[key]}`),
+      hovertemplate: "%{text}<br>%{x|%d %b %Y %H:%M} UTC<br>%{customdata}<extra></extra>",
+      marker,
+    });
+    const traces = [
+      {
+        type: "scatter",
+        mode: "lines",
+        x: scored.map(when),
+        y: best,
+        hoverinfo: "skip",
+        line: { color: LOOK.colour, width: 2, shape: "hv" },
+      },
+      mark(scored, "public", { color: LOOK.colour, symbol: "circle", size: 9 }, "public"),
+      mark(
+        all.filter((each) => isNumber(each.private)),
+        "private",
+        { color: "var(--series-2)", symbol: "diamond", size: 9 },
+        "private",
+      ),
+      mark(
+        all.filter((each) => isNumber(each.cv)),
+        "cv",
+        { color: "var(--soft)", symbol: "circle-open", size: 8, line: { width: 1.5 } },
+        "CV",
+      ),
+    ];
+    const values = all.flatMap((each) => [each.public, each.private, each.cv]).filter(isNumber);
+    const { near, far } = linesNear(Math.min(...values), Math.max(...values));
+    const leader = scored.find((each) => each.public === top);
+    const sentence = leader
+      ? `Best so far: ${fileName(leader.file)} with ${leader.public} on the public leaderboard.`
+      : "No score of the leaderboard is known yet.";
+    const signs = `Filled circles: public; ${all.some((each) => isNumber(each.private)) ? "diamonds: private; " : ""}open circles: CV; line: the best public score so far.`;
+    segfold.chart(
+      grid,
+      traces,
+      {
+        ...medalShapes(near),
+        xaxis: { type: "date", title: { text: "time (UTC)" } },
+        yaxis: { title: { text: `score (${segfold.competition().metric})` } },
+      },
+      {
+        name: "history",
+        title: "Submissions by time",
+        note: `${sentence} ${signs}${farSentence(far)}`,
+        label: `Scores of ${all.length} submissions by time. ${sentence}`,
+        table: () => ({
+          columns: ["time", "submission", "CV", "public", "private", "best public so far"],
+          rows: all.map((each) => [
+            when(each),
+            fileName(each.file),
+            each.cv,
+            each.public,
+            each.private,
+            scored.includes(each) ? best[scored.indexOf(each)] : null,
+          ]),
+        }),
+        height: 400,
+      },
+    );
+  }
+
+  const COLUMNS = [
+    ["submission", (each) => fileName(each.file), (each) => fileName(each.file)],
+    ["time", (each) => (when(each) ?? "").slice(0, 16).replace("T", " "), (each) => when(each) ?? ""],
+    ["CV", (each) => segfold.score(each.cv), (each) => each.cv, "number"],
+    ["± CV", (each) => segfold.score(each.cv_error), (each) => each.cv_error, "number"],
+    ["public", (each) => (isNumber(each.public) ? String(each.public) : "–"), (each) => each.public, "number"],
+    ["private", (each) => (isNumber(each.private) ? String(each.private) : "–"), (each) => each.private, "number"],
+    ["medal", (each) => each.medal ?? "–", (each) => (isNumber(each.private) ? each.private : each.public)],
+    ["members", (each) => each.members.join(", ") || "–", (each) => each.members.length],
+    ["state", (each) => each.state, (each) => each.state],
+    ["problem", (each) => each.problem || "–", (each) => each.problem ?? ""],
+    ["message", (each) => each.message || "–", (each) => each.message ?? ""],
+  ];
+
+  // Kept in the state as the column's name, with "-" before it for the highest first.
+  function sorted(list) {
+    const key = segfold.state.get("chartsort", "-time");
+    const down = key.startsWith("-");
+    const by = COLUMNS.find(([name]) => name === key.replace(/^-/, "")) ?? COLUMNS[1];
+    const none = (value) => value === null || value === undefined || value === "";
+    const order = (one, other) => {
+      const [a, b] = [by[2](one), by[2](other)];
+      if (none(a) || none(b)) return none(a) - none(b); // what is not known stands last either way
+      const way = typeof a === "number" ? a - b : String(a).localeCompare(String(b));
+      return down ? -way : way;
+    };
+    return { list: [...list].sort(order), name: by[0], down };
+  }
+
+  function drawTable(element) {
+    const { list, name, down } = sorted(submissions());
+    const sort = (column) => {
+      segfold.state.set({ chartsort: column === name && down ? column : `-${column}` });
+      drawTable(element);
+      element.querySelector(`th[data-column="${CSS.escape(column)}"] button`).focus();
+    };
+    const head = COLUMNS.map(([column, , , kind]) => {
+      const way = column === name ? (down ? "descending" : "ascending") : null;
+      const sign = el("span", { "aria-hidden": "true" }, way === null ? "" : down ? " ↓" : " ↑");
+      return el(
+        "th",
+        { scope: "col", class: kind, "data-column": column, "aria-sort": way },
+        el("button", { type: "button", class: "plain", onclick: () => sort(column) }, column, sign),
+      );
+    });
+    const body = list.map((each) =>
+      el(
+        "tr",
+        { "data-submission": each.file },
+        COLUMNS.map(([column, shown, , kind], place) =>
+          el(place ? "td" : "th", { class: kind, "data-column": column, scope: place ? null : "row" }, shown(each)),
+        ),
+      ),
+    );
+    const table = el(
+      "table",
+      {},
+      el("caption", { class: "hidden-text" }, "Submissions"),
+      el("thead", {}, el("tr", {}, head)),
+      el("tbody", {}, body),
+    );
+    element.replaceChildren(
+      el(
+        "div",
+        { class: "scroll tall", id: "submissions", tabindex: "0", role: "region", "aria-label": "Submissions" },
+        table,
+      ),
+    );
+  }
+
+  function show(element) {
+    const { charts } = segfold;
+    const all = submissions();
+    if (all.length) {
+      const grid = charts.section(element, "CV and leaderboard");
+      for (const part of PARTS) drawAgainst(grid, part);
+      drawHistory(grid);
+      const table = el("div");
+      element.append(el("section", { class: "charts" }, el("h2", {}, `Submissions (${all.length})`), table));
+      drawTable(table);
+    } else {
+      element.append(
+        charts.lack(
+          "No submission yet. ",
+          charts.code("make submit"),
+          " blends the runs and writes one; then CV and leaderboard are compared here.",
+        ),
+      );
+    }
+    charts.ensembles(element, all);
+  }
+
+  segfold.panel({ id: "leaderboard", title: "Leaderboard", show, reads: ["competition"], in: ["board"] });
+})();
