@@ -3,7 +3,7 @@
 
 (() => {
   const { el } = segfold;
-  const fileName = (file) => file.split("/").at(-1);
+  const { fileName } = segfold.charts;
 
   // Colours span what there is outside the diagonal, which is 1 (or 0) always and would hide all differences.
   function spanOf(matrix) {
@@ -23,14 +23,17 @@
     const rows = names.flatMap((one, row) =>
       names.slice(row + 1).map((other, place) => [one, other, values[row][row + 1 + place]]),
     );
+    // Columns are numbers, as names of runs are long; the rows say which.
+    const numbered = names.map((name, place) => `${segfold.charts.short(name, 20)} · ${place + 1}`);
     segfold.charts.heat(
       grid,
-      { rows: names, columns: names, values: without, scale, written, hover },
+      { rows: numbered, columns: names.map((name, place) => place + 1), values: without, scale, written, hover },
       { ...about, table: () => ({ columns: ["one", "other", what], rows }) },
     );
   }
 
   function drawGains(grid, { names, adds }) {
+    const exact = segfold.score;
     const known = names.map((name, place) => ({ name, gain: adds?.[place] ?? null }));
     const points = known.flatMap(({ name, gain }, row) => {
       if (gain === null) return [];
@@ -41,7 +44,7 @@
           value: difference,
           low,
           high,
-          hover: `${name}: ${segfold.score(difference)} ± ${segfold.score(error)}, interval ${segfold.score(low)} to ${segfold.score(high)}`,
+          hover: `${name}: ${exact(difference)} ± ${exact(error)}, interval ${exact(low)} to ${exact(high)}`,
         },
       ];
     });
@@ -63,7 +66,7 @@
       {
         name: "gains",
         title: "Gain of each member",
-        note: "The ensemble less the ensemble without it, out of fold; bars: 95 % interval. Across 0: it may as well be left out.",
+        note: "The ensemble less the ensemble without it, out of fold; bars: 95 % interval. Across 0: it may not be needed.",
         label: "Gain of each member of the ensemble with its interval",
         table: () => ({ columns: ["member", "gain", "standard error", "low", "high"], rows }),
       },
@@ -182,12 +185,12 @@
         {
           name: "run-correlation",
           title: "Correlation of runs",
-          note: `An estimate, on ${pixels.toLocaleString("en")} pixels of the images that all have predicted out of fold.`,
+          note: `An estimate, on ${pixels.toLocaleString("en")} pixels of images that all have predicted out of fold.`,
           label: `Correlation of ${names.length} runs`,
         },
         { what: "correlation", digits: names.length > 12 ? 2 : 3 },
       );
-      grid.lastElementChild.classList.add("whole");
+      if (names.length > 8) grid.lastElementChild.classList.add("whole");
     } else {
       grid.append(
         charts.lack(
