@@ -6,7 +6,7 @@ shows what they return.
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -236,7 +236,7 @@ def submit(
     if options.dry_run:
         return Submitted(None, competition, members, recipe, empty_share(gathered.given, competition), adds)
     members = gathered.with_tests(members, observer)
-    made = write_blend(members, competition, gathered.given, test, recipe, options, home)
+    made = write_blend(members, competition, gathered.given, test, recipe, options, home, adds)
     assert made.written is not None
     note_written(home, made.written.path, competition.name)
-    return replace(made, contributions=adds)
+    return made

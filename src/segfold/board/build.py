@@ -1,7 +1,7 @@
 """Building the board and the reports: what is asked of whom, in which order. What has not changed is not built again."""
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -19,7 +19,7 @@ from segfold.board.places import BoardPlaces, file_stem
 from segfold.board.run_parts import write_run_parts
 from segfold.board.samples import write_samples
 from segfold.board.script import write_script
-from segfold.board.sets import write_set
+from segfold.board.sets import set_name, write_set
 from segfold.board.submissions import fits_of, leaderboard_of, submission_records
 from segfold.competition import Competition, data_folder
 from segfold.data.images import ImageSet, known_shapes, load_split
@@ -31,6 +31,7 @@ from segfold.runs.folder import RunFolder
 
 FORMAT = 1
 """Of what the page reads."""
+_NO_SCORES = dict.fromkeys(("public", "private", "medal", "medal_by"))
 
 
 @dataclass(frozen=True)
@@ -63,10 +64,10 @@ def build_board(home: Path = Path(), observer: Observer = SILENT) -> Built:
     began = time.monotonic()
     with _building(home, observer) as work:
         facts = read_facts(home)
-        records = [work.run(each) for each in facts]
+        known = competitions_of(facts)
         submissions = submission_records(home)
-        work.leaderboard(facts, records, submissions)
-        competitions = [work.competition(each, submissions, facts) for each in work.competitions(facts)]
+        records = [work.run(each, submissions) for each in facts]
+        competitions = [work.competition(each, submissions, facts) for each in known.values()]
         board = work.board(competitions, records, submissions)
         for each, record in zip(facts, records):
             work.report(each, record, board)
@@ -84,13 +85,19 @@ def build_report(run: RunFolder, home: Path = Path(), observer: Observer = SILEN
         SegfoldError: as ``build_board``.
     """
     with _building(home, observer) as work:
-        facts = read_run_facts(run)
-        record = work.run(facts)
+        facts = read_run_facts(run, home)
+        known = competitions_of([facts])
         submissions = submission_records(home)
-        work.leaderboard([facts], [record], submissions)
-        competitions = [work.competition(each, submissions, [facts], True) for each in work.competitions([facts])]
+        record = work.run(facts, submissions)
+        competitions = [work.competition(each, submissions, [facts], alone=True) for each in known.values()]
         work.report(facts, record, work.board(competitions, [record], submissions))
     return work.places.report(run.name)
+
+
+def competitions_of(facts: Iterable[RunFacts]) -> dict[str, Competition]:
+    """The competitions of some runs by name, in the order of the names."""
+    found = {each.competition.name: each.competition for each in facts if each.competition is not None}
+    return dict(sorted(found.items()))
 
 
 @contextmanager
@@ -127,24 +134,13 @@ class _Work:
             self._train[competition.name] = found
         return self._train[competition.name]
 
-    def competitions(self, facts: Sequence[RunFacts]) -> list[Competition]:
-        """Those of the runs, each once."""
-        found = {each.competition.name: each.competition for each in facts if each.competition is not None}
-        return [found[name] for name in sorted(found)]
-
-    def run(self, facts: RunFacts) -> dict[str, Any]:
+    def run(self, facts: RunFacts, submissions: Sequence[Any]) -> dict[str, Any]:
         """A run as the page knows it; its scripts are written."""
         train = None if facts.competition is None else self.train(facts.competition)
-        record = facts.record() | {"public": None, "private": None, "medal": None, "samples": None, "report": True}
+        record = facts.record() | _NO_SCORES | {"samples": None, "report": True}
+        if facts.competition is not None:
+            record |= leaderboard_of(facts.name, facts.competition, submissions)
         return record | write_run_parts(facts, record["folds"], train, self.places, self.kept, self.observer)
-
-    def leaderboard(
-        self, facts: Sequence[RunFacts], records: Sequence[dict[str, Any]], submissions: Sequence[Any]
-    ) -> None:
-        """Notes what the leaderboard says of each run by itself."""
-        for each, record in zip(facts, records):
-            if each.competition is not None:
-                record |= leaderboard_of(each.folder.name, each.competition, submissions)
 
     def competition(
         self, competition: Competition, submissions: Sequence[Any], facts: Sequence[RunFacts], alone: bool = False
@@ -155,15 +151,17 @@ class _Work:
             facts: of the runs that are shown.
             alone: for the report of a run: what compares runs is left out.
         """
-        train, stem = self.train(competition), f"sets/{file_stem(competition.name)}"
+        train, files = self.train(competition), self.places.files
         of = [each for each in facts if each.competition is not None and each.competition.name == competition.name]
         train_script = data_script = disputed_script = None
         if train is not None:
-            train_script = write_set(self.kept, self.places.files, competition, train)
-            samples = self.samples(competition, train, of)
+            train_script = write_set(self.kept, files, competition, train)
+            experiments = {each.name: each.experiment for each in of if each.experiment is not None}
+            samples = write_samples(self.kept, files, competition, train, experiments)
             test = known_shapes(competition, "test", self.home)
-            data = data_record(self.home, competition, train, 0 if test is None else len(test[0]), samples)
-            data_script = f"{stem}/data"
+            data = data_record(self.home, competition, train, None if test is None else len(test[0]), samples)
+            # A report shows how its run's samples look; the board those of all runs.
+            data_script = set_name(competition, "data") + (f"-{file_stem(of[0].name)}" if alone else "")
             name = data_script
             self.kept.build(f"{name}.js", key_of(data), lambda path: write_script(path, name, data))
         if not alone:
@@ -190,17 +188,6 @@ class _Work:
             "fit": fits_of(submissions, competition.name),
             "correlation": None if alone else run_correlation(self.kept, self.places.files, of, self.observer),
         }
-
-    def samples(self, competition: Competition, train: ImageSet, facts: Sequence[RunFacts]) -> list[dict[str, Any]]:
-        """The sheets of augmented samples of some runs: file, title, and the runs whose samples look so."""
-        sheets: dict[str, list[str]] = {}
-        for each in facts:
-            if each.experiment is None:
-                continue
-            file = write_samples(self.kept, self.places.files, each.experiment, competition, train)
-            if file is not None:
-                sheets.setdefault(file, []).append(each.folder.name)
-        return [{"runs": runs, "file": file, "title": ", ".join(runs)} for file, runs in sheets.items()]
 
     def board(
         self, competitions: Sequence[Any], records: Sequence[dict[str, Any]], submissions: Sequence[Any]

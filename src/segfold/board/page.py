@@ -3,6 +3,7 @@
 import hashlib
 import importlib.util
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,20 +16,18 @@ from segfold.errors import SegfoldError
 from segfold.files import write_atomic
 
 _HERE = Path(__file__).parent
-STYLES = ("board.css", "charts.css", "explorer.css")
-SCRIPTS = (
-    "core.js",
-    "masks.js",
-    "charts.js",
-    "runs.js",
-    "report.js",
-    "curves.js",
-    "explorer.js",
-    "leaderboard.js",
-    "data.js",
-    "board.js",
-)
-"""In the order in which they are loaded; the last one starts the page."""
+_FIRST = ("core.js", "theme.js", "board.css", "masks.js", "charts.js")
+_LAST = ("board.js",)
+
+
+def _app(suffix: str) -> tuple[str, ...]:
+    """The page's own files of a kind, in the order in which they are loaded: the last script starts the page."""
+    names = sorted(path.name for path in (_HERE / "app").glob(f"*{suffix}"))
+    first, last = ([name for name in part if name in names] for part in (_FIRST, _LAST))
+    return (*first, *(name for name in names if name not in {*first, *last}), *last)
+
+
+STYLES, SCRIPTS = _app(".css"), _app(".js")
 CHARTS = "plotly.min.js"
 """Is loaded when the first chart is drawn."""
 
@@ -52,7 +51,7 @@ def write_page(
         files=files,
         report=report,
         styles=STYLES,
-        scripts=SCRIPTS[1:],
+        scripts=SCRIPTS,
         facts=None if facts is None else json_text(facts),
     )
     try:
@@ -70,7 +69,7 @@ def copy_app(places: BoardPlaces, kept: Kept) -> None:
     for source in [*(_HERE / "app" / name for name in (*STYLES, *SCRIPTS)), chart_library()]:
         stat = source.stat()
         key = key_of(stat.st_size, stat.st_mtime_ns) if source.name == CHARTS else key_of(source)
-        kept.build(f"app/{source.name}", key, lambda path, source=source: _copy(source, path))
+        kept.build(f"app/{source.name}", key, partial(_copy, source))
 
 
 def app_version() -> str:

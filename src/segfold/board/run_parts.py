@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from segfold.board.facts import FoldFacts, RunFacts
+from segfold.board.facts import RunFacts
 from segfold.board.fold_images import fold_images, fold_key
 from segfold.board.kept import Kept, key_of
 from segfold.board.places import BoardPlaces, file_stem
@@ -67,18 +67,23 @@ def _write_folds(
     observer: Observer,
 ) -> None:
     """Masks and scores of each finished fold, and what its curves are added up from."""
-    stale: list[tuple[FoldFacts, str]] = []
-    shown = [fold for fold in facts.folds if fold.done is not None and facts.competition is not None]
-    for fold in shown:
-        sums, script = _names(stem, fold)
-        key = key_of(*fold_key(facts, fold, _same(train, fold)))
-        kept.current(f"{script}.js", key)  # it is in use, if it is there at all
+    competition = facts.competition
+    made_of = {}
+    for fold in facts.folds:
+        if fold.done is not None and competition is not None:
+            seen = train if train is not None and train.fingerprint == fold.done.get("data_hash") else None
+            made_of[fold.number] = fold.folder, fold.done, facts.experiment, competition, seen
+    stale: dict[int, str] = {}
+    for number, inputs in made_of.items():
+        sums, script = _names(stem, number)
+        key = fold_key(*inputs)
+        kept.use(f"{script}.js")
         if not kept.current(sums, key):
-            stale.append((fold, key))
+            stale[number] = key
 
-    def build(fold: FoldFacts) -> None:
-        sums, script = _names(stem, fold)
-        found = fold_images(facts, fold, _same(train, fold))
+    def build(number: int) -> None:
+        sums, script = _names(stem, number)
+        found = fold_images(*made_of[number])
         if found.record is None:
             places.script(script).unlink(missing_ok=True)  # of predictions that were there before
         else:
@@ -87,43 +92,33 @@ def _write_folds(
 
     # Each fold's kernels give up the interpreter, so several are built at once.
     with ThreadPoolExecutor(min(cores(), max(len(stale), 1))) as pool:
-        for done, ((fold, key), _) in enumerate(zip(stale, pool.map(build, [fold for fold, _ in stale])), 1):
-            sums, script = _names(stem, fold)
-            kept.made_from(sums, key)
+        for done, (number, _) in enumerate(zip(stale, pool.map(build, stale)), 1):
+            sums, script = _names(stem, number)
+            kept.made_from(sums, stale[number])
             if places.script(script).exists():
-                kept.made_from(f"{script}.js", key)
-            observer.predicting(f"{facts.folder.name}: masks of its folds", done, len(stale))
-    for fold, record in zip(facts.folds, folds):
+                kept.made_from(f"{script}.js", stale[number])
+            observer.predicting(f"masks of {facts.name}", done, len(stale))
+    for record in folds:
         record["images_script"] = None
-        if fold in shown:
-            sums, script = _names(stem, fold)
+        if record["number"] in made_of:
+            sums, script = _names(stem, record["number"])
+            record["images_script"] = script if places.script(script).exists() else None
             record["reason"] = record["reason"] or read_json(places.files / sums)["reason"]
-            record["images_script"] = (
-                script if kept.current(f"{script}.js", "") or places.script(script).exists() else None
-            )
 
 
-def _names(stem: str, fold: FoldFacts) -> tuple[str, str]:
+def _names(stem: str, number: int) -> tuple[str, str]:
     """The file of a fold's sums, and its data script."""
-    return f"sums/{stem}-fold{fold.number}.json", f"images/{stem}-fold{fold.number}"
-
-
-def _same(train: ImageSet | None, fold: FoldFacts) -> ImageSet | None:
-    """The training images, where they are those that the fold was trained on."""
-    recorded = None if fold.done is None else fold.done.get("data_hash")
-    return train if train is not None and train.fingerprint == recorded else None
+    return f"sums/{stem}-fold{number}.json", f"images/{stem}-fold{number}"
 
 
 def _write_curves(facts: RunFacts, stem: str, places: BoardPlaces, kept: Kept) -> str | None:
-    name = f"curves/{stem}"
-    files = {fold.number: places.files / _names(stem, fold)[0] for fold in facts.folds if fold.done is not None}
-    found = {number: read_json(path)["sums"] for number, path in files.items() if path.exists()}
-    sums = {number: each for number, each in found.items() if each is not None}
-    if not sums or facts.competition is None:
+    name, competition = f"curves/{stem}", facts.competition
+    if competition is None:
         return None
-    competition = facts.competition
-    key = key_of([sums, competition.model_dump(mode="json", by_alias=True)])
-    kept.build(
-        f"{name}.js", key, lambda path: write_script(path, name, run_curves(facts.folder.name, competition, sums))
-    )
+    files = {fold.number: places.files / _names(stem, fold.number)[0] for fold in facts.folds if fold.done is not None}
+    sums = {number: read_json(path)["sums"] for number, path in files.items()}
+    if not any(each is not None for each in sums.values()):
+        return None
+    key = key_of(facts.name, sums, competition.model_dump(mode="json", by_alias=True))
+    kept.build(f"{name}.js", key, lambda path: write_script(path, name, run_curves(facts.name, competition, sums)))
     return name

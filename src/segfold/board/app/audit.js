@@ -2,7 +2,7 @@
 "use strict";
 
 (() => {
-  const { el } = segfold;
+  const { charts, el } = segfold;
   const FIRST = 12; // groups and labels that are shown before "more" is asked for
   const PIXELS = 64;
 
@@ -114,7 +114,7 @@
           "p",
           {},
           "None are listed: ",
-          segfold.charts.code('make audit runs="runs/a runs/b"'),
+          charts.code('make audit runs="runs/a runs/b"'),
           " looks for masks that all runs contradict.",
         ),
       );
@@ -170,17 +170,16 @@
     if (more) element.append(more);
   }
 
-  segfold.charts.audit = (element, audit, train) => {
-    const { lack, code } = segfold.charts;
+  charts.audit = (element, audit, train) => {
     const section = el("section", { class: "charts", id: "audit" }, el("h2", {}, "Audit"));
     element.append(section);
     if (!audit) {
       section.append(
-        lack(
+        charts.lack(
           "No audit yet: ",
-          code("make audit"),
+          charts.code("make audit"),
           " looks for shift to the test set and near-duplicates, and ",
-          code('make audit runs="runs/a runs/b"'),
+          charts.code('make audit runs="runs/a runs/b"'),
           " for suspicious labels too.",
         ),
       );

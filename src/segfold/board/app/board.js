@@ -25,14 +25,20 @@
   segfold.best = (runs = segfold.runs()) => {
     const scored = runs.filter((run) => run.cv);
     const whole = scored.filter((run) => run.state === "finished");
-    return (whole.length ? whole : scored).reduce((best, run) => (best && best.cv.mean >= run.cv.mean ? best : run), null);
+    return (whole.length ? whole : scored).reduce(
+      (best, run) => (best && best.cv.mean >= run.cv.mean ? best : run),
+      null,
+    );
   };
 
   // The runs that all tabs show: those that were chosen, else the best one; in a report the run.
   segfold.chosen = () => {
     const runs = segfold.runs();
     if (inReport()) return runs.filter((run) => run.name === segfold.board.report);
-    const named = state.list("runs").map((name) => runs.find((run) => run.name === name)).filter(Boolean);
+    const named = state
+      .list("runs")
+      .map((name) => runs.find((run) => run.name === name))
+      .filter(Boolean);
     if (named.length) return named;
     const otherwise = segfold.best(runs) ?? runs.find((run) => run.epochs_script);
     return otherwise ? [otherwise] : [];
@@ -49,7 +55,9 @@
   }
 
   function drawTabs() {
-    find("tabs").replaceChildren(...panels.map((panel) => el("a", { id: `to-${panel.id}`, "data-tab": panel.id, onclick: open }, panel.title)));
+    find("tabs").replaceChildren(
+      ...panels.map((panel) => el("a", { id: `to-${panel.id}`, "data-tab": panel.id, onclick: open }, panel.title)),
+    );
     markTabs();
   }
 
@@ -70,18 +78,38 @@
   }
 
   function drawTools() {
+    const round = { class: "round", type: "button" };
+    const themeButton = { ...round, id: "theme", title: "Light or dark (t)", onclick: segfold.switchTheme };
+    const helpButton = { ...round, id: "help", title: "Keys (?)", onclick: segfold.showKeys };
+    const hidden = (text) => el("span", { class: "hidden-text" }, text);
+    find("tools").replaceChildren(
+      ...competitionChoice(),
+      el("button", themeButton, hidden("Light or dark")),
+      el("button", helpButton, "?", hidden(" Keys")),
+    );
+  }
+
+  // A select where there are several, else the name.
+  function competitionChoice() {
     const all = segfold.board.competitions;
-    const choice = el("select", { id: "competition", "aria-label": "Competition", onchange: (event) => state.set({ competition: event.target.value }) });
-    choice.append(...all.map((each) => el("option", { value: each.name, selected: each === segfold.competition() }, each.title || each.name)));
-    const theme = el("button", { id: "theme", class: "round", type: "button", "aria-label": "Light or dark", title: "Light or dark (t)", onclick: segfold.switchTheme });
-    const help = el("button", { id: "help", class: "round", type: "button", "aria-label": "Keys", title: "Keys (?)", onclick: segfold.showKeys }, "?");
-    find("tools").replaceChildren(...(all.length > 1 ? [choice] : all.map((each) => el("span", { class: "soft", id: "competition-title" }, each.title || each.name))), theme, help);
+    const title = (each) => each.title || each.name;
+    if (all.length < 2) return all.map((each) => el("span", { class: "soft", id: "competition-title" }, title(each)));
+    const change = (event) => state.set({ competition: event.target.value });
+    const choice = el("select", { id: "competition", "aria-label": "Competition", onchange: change });
+    const present = segfold.competition();
+    choice.append(...all.map((each) => el("option", { value: each.name, selected: each === present }, title(each))));
+    return [choice];
   }
 
   function drawFoot() {
     const { made, version, home } = segfold.board;
-    const when = el("time", { datetime: made }, new Date(made).toLocaleString("en-GB", { dateStyle: "medium", timeStyle: "short" }));
-    find("foot").replaceChildren(el("span", {}, "Made ", when), el("span", {}, `segfold ${version}`), el("span", {}, home), el("span", { id: "live", role: "status" }));
+    const live = el("span", { id: "live", role: "status" });
+    find("foot").replaceChildren(
+      el("span", {}, "Made ", segfold.moment(made)),
+      el("span", {}, `segfold ${version}`),
+      el("span", {}, home),
+      live,
+    );
   }
 
   // Shows the present tab in an element of its own; with `keep` scroll, focus and what is typed stay as they are.
@@ -91,16 +119,25 @@
     const back = keep ? segfold.rememberPlace(main) : null;
     if (shown && !keep) scrolled.set(shown.panel.id, scrollY);
     const element = el("div", { class: "content" });
-    const section = el("section", { class: "tab", "data-tab": panel.id, "aria-labelledby": "tab-title" }, el("h2", { id: "tab-title", class: "hidden-text" }, panel.title), element);
+    const title = el("h2", { id: "tab-title", class: "hidden-text" }, panel.title);
+    const section = el(
+      "section",
+      { class: "tab", "data-tab": panel.id, "aria-labelledby": "tab-title" },
+      title,
+      element,
+    );
     shown = { panel, element };
     main.style.minHeight = keep ? `${main.offsetHeight}px` : "";
     main.replaceChildren(section);
     try {
-      if (segfold.competition() || panel.id === ORDER[0] || panel.id === ORDER[1]) await panel.show(element, segfold.board);
+      if (segfold.competition() || panel.id === ORDER[0] || panel.id === ORDER[1])
+        await panel.show(element, segfold.board);
       else element.append(el("div", { class: "empty" }, el("p", {}, "Nothing to show before a run has begun.")));
     } catch (error) {
       console.error(error);
-      element.append(el("p", { class: "notice problem", role: "alert" }, `${panel.title} cannot be shown: ${error.message}`));
+      element.append(
+        el("p", { class: "notice problem", role: "alert" }, `${panel.title} cannot be shown: ${error.message}`),
+      );
     }
     if (shown.element !== element) return; // another tab was opened meanwhile
     main.style.minHeight = "";
@@ -108,10 +145,13 @@
     else scrollTo(0, scrolled.get(panel.id) ?? 0);
   }
 
+  // After the data have changed, or the competition.
   segfold.showAnew = () => {
+    const back = segfold.rememberPlace(find("top"));
     drawTools();
     drawFoot();
     markTabs();
+    back();
     return show(true);
   };
 
@@ -126,11 +166,15 @@
     segfold.files = document.body.dataset.files;
     const kind = inReport() ? "report" : "board";
     const place = (panel) => (ORDER.indexOf(panel.id) + ORDER.length + 1) % (ORDER.length + 1); // others last
-    panels = segfold.panels.filter((panel) => (panel.in ?? ["board"]).includes(kind)).sort((a, b) => place(a) - place(b));
+    panels = segfold.panels
+      .filter((panel) => (panel.in ?? ["board"]).includes(kind))
+      .sort((a, b) => place(a) - place(b));
     try {
       segfold.board = await segfold.load("board");
     } catch (error) {
-      find("panel").append(el("p", { class: "notice problem", role: "alert" }, `The board's data cannot be read: ${error.message}`));
+      find("panel").append(
+        el("p", { class: "notice problem", role: "alert" }, `The board's data cannot be read: ${error.message}`),
+      );
       return;
     }
     drawTools();

@@ -2,7 +2,7 @@
 "use strict";
 
 (() => {
-  const { text, short, vertical } = segfold.charts;
+  const { charts } = segfold;
 
   // Rows of dots, a row a category, a dot a series: values that need no zero are compared by place, not by length.
   // rows: [text]; series: [{name, style, points: [{row, value, low, high, hover}]}]; axis: title of the values' axis.
@@ -14,10 +14,10 @@
       return {
         type: "scatter",
         mode: "markers",
-        name: text(name),
+        name: charts.text(name),
         x: points.map(({ value }) => value),
         y: points.map(({ row }) => row + shift),
-        customdata: points.map(({ hover }) => text(hover)),
+        customdata: points.map(({ hover }) => charts.text(hover)),
         hovertemplate: "%{fullData.name}<br>%{customdata}<extra></extra>",
         marker: { color: its.colour, symbol: its.symbol, size: 9 },
         error_x: spread
@@ -35,7 +35,7 @@
     });
     const layout = (width) => ({
       margin: { l: 20, t: 8, b: 48 },
-      shapes: zero === null ? [] : [vertical(zero)],
+      shapes: zero === null ? [] : [charts.vertical(zero)],
       xaxis: {
         title: { text: axis },
         ...(log ? { type: "log", dtick: 1 } : {}),
@@ -45,7 +45,7 @@
       yaxis: {
         range: [rows.length - 0.5, -0.5],
         tickvals: rows.map((row, place) => place),
-        ticktext: rows.map((row) => text(short(row, width < 450 ? 18 : left))),
+        ticktext: rows.map((row) => charts.text(charts.short(row, width < 450 ? 18 : left))),
         tickfont: { color: "var(--ink)", size: 12 },
         fixedrange: true,
       },
@@ -73,7 +73,7 @@
         xgap: 1,
         ygap: 1,
         customdata: values.map((line, row) =>
-          line.map((each, column) => text(hover(row, column)).replaceAll("\n", "<br>")),
+          line.map((each, column) => charts.text(hover(row, column)).replaceAll("\n", "<br>")),
         ),
         hovertemplate: "%{customdata}<extra></extra>",
       },
@@ -103,7 +103,7 @@
         xaxis: {
           title: { text: below },
           tickvals: columns.map((each, place) => place),
-          ticktext: columns.map((each) => text(short(each, wide))),
+          ticktext: columns.map((each) => charts.text(charts.short(each, wide))),
           tickangle: columns.length * wide * 7 > width - 90 ? -45 : 0,
           showgrid: false,
           fixedrange: true,
@@ -112,7 +112,7 @@
           title: { text: beside },
           range: [rows.length - 0.5, -0.5],
           tickvals: rows.map((each, place) => place),
-          ticktext: rows.map((each) => text(short(each, wide))),
+          ticktext: rows.map((each) => charts.text(charts.short(each, wide))),
           showgrid: false,
           fixedrange: true,
         },

@@ -2,7 +2,7 @@
 "use strict";
 
 (() => {
-  const { el } = segfold;
+  const { charts, el } = segfold;
   const MATRICES = 6;
   const MANY = 6; // runs of which each fold is drawn too
   const metric = () => `score (${segfold.competition().metric})`;
@@ -11,7 +11,6 @@
   }
 
   function byThreshold(grid, found, styles) {
-    const { text } = segfold.charts;
     const some = found.filter(({ threshold }) => threshold);
     if (!some.length) return;
     const traces = [];
@@ -40,7 +39,7 @@
         traces.push({
           type: "scatter",
           mode: "lines",
-          name: text(run),
+          name: charts.text(run),
           x,
           y,
           customdata,
@@ -51,7 +50,7 @@
       traces.push({
         type: "scatter",
         mode: "lines",
-        name: text(run),
+        name: charts.text(run),
         x: thresholds,
         y: all,
         customdata: all.map((value, place) => `all folds at ${thresholds[place]}: ${segfold.score(value)}`),
@@ -74,7 +73,7 @@
       sentences.push(`${run}: best ${segfold.score(all[top])} at ${thresholds[top]}${gain}`);
     }
     const layout = {
-      shapes: [segfold.charts.vertical(0.5)],
+      shapes: [charts.vertical(0.5)],
       annotations: [
         {
           x: 0.5,
@@ -127,7 +126,7 @@
         ];
       }),
     }));
-    segfold.charts.dots(
+    charts.dots(
       grid,
       { rows: names.map((name, place) => `${name} · n ${counts[place]}`), series, axis: metric() },
       { ...about, note: "n: number of images", table: () => ({ columns: ["run", what, "images", "score"], rows }) },
@@ -149,9 +148,9 @@
         ].join("\n");
       const written = (share) => (share < 0.005 ? "" : (100 * share).toFixed(0));
       const rows = classes.flatMap((truth, one) =>
-        classes.map((seen, other) => [truth, seen, counts[one][other], segfold.charts.near(shares[one][other])]),
+        classes.map((seen, other) => [truth, seen, counts[one][other], charts.near(shares[one][other])]),
       );
-      segfold.charts.heat(
+      charts.heat(
         grid,
         {
           rows: classes,
@@ -173,7 +172,7 @@
       );
     }
     if (some.length > MATRICES)
-      grid.append(segfold.charts.lack(`Confusion matrices of the first ${MATRICES} chosen runs are shown.`));
+      grid.append(charts.lack(`Confusion matrices of the first ${MATRICES} chosen runs are shown.`));
   }
 
   function byClass(grid, found, runs, styles) {
@@ -189,36 +188,32 @@
         return typeof iou[name] === "number" ? [{ row, value: iou[name], hover: `${name}: ${iou[name]}` }] : [];
       }),
     }));
-    segfold.charts.dots(
+    charts.dots(
       grid,
       { rows: classes, series, axis: "IoU over all pixels of the set" },
       {
         name: "iou",
         title: "IoU of each class",
-        label: `IoU of each class of ${segfold.charts.listed(some.map(({ run }) => run))}`,
+        label: `IoU of each class of ${charts.listed(some.map(({ run }) => run))}`,
         table: () => ({ columns: ["run", "class", "IoU"], rows }),
       },
     );
   }
 
-  segfold.charts.scores = (element, runs, { found, without, errors }, styles) => {
-    const grid = segfold.charts.section(
-      element,
-      "Out of fold",
-      ...errors.map((message) => segfold.charts.lack(message)),
-    );
+  charts.scores = (element, runs, { found, without, errors }, styles) => {
+    const grid = charts.section(element, "Out of fold", ...errors.map((message) => charts.lack(message)));
     const section = grid.parentElement;
     section.id = "curves-scores";
     if (without.length)
       grid.before(
-        segfold.charts.lack(
-          `No finished fold yet of ${segfold.charts.listed(without)}: scores by threshold and coverage come with it.`,
+        charts.lack(
+          `No finished fold yet of ${charts.listed(without)}: scores by threshold and coverage come with it.`,
         ),
       );
     if (!found.length) return;
     byThreshold(grid, found, styles);
     const pick = (of) => new Map(found.flatMap((each) => (of(each)?.length ? [[each.run, of(each)]] : [])));
-    const named = segfold.charts.listed(found.map(({ run }) => run));
+    const named = charts.listed(found.map(({ run }) => run));
     const coverage = pick((each) => each.coverage);
     if (coverage.size)
       byKind(

@@ -2,8 +2,7 @@
 "use strict";
 
 (() => {
-  const { el } = segfold;
-  const { pointsOf, stagesOf, meanTraces, foldTraces, vertical } = segfold.charts;
+  const { charts, el } = segfold;
   const X = [
     ["", "epoch"],
     ["samples", "images seen"],
@@ -54,7 +53,7 @@
         .filter(shown)
         .flatMap(([, columns]) => columns[x || "epoch"] ?? []),
     );
-    const places = all.filter(segfold.charts.isNumber).map((place) => place / unit.of);
+    const places = all.filter(charts.isNumber).map((place) => place / unit.of);
     if (!places.length) return {};
     const low = places.reduce((least, place) => Math.min(least, place));
     const high = places.reduce((most, place) => Math.max(most, place));
@@ -74,7 +73,7 @@
     const annotations = [];
     if (same && lists.length) {
       for (const { stage, x } of lists[0]) {
-        if (stage !== lists[0][0].stage) shapes.push(vertical(x));
+        if (stage !== lists[0][0].stage) shapes.push(charts.vertical(x));
         if (lists[0].length <= 5) {
           annotations.push({
             x,
@@ -83,7 +82,7 @@
             yref: "paper",
             xanchor: "left",
             yanchor: "bottom",
-            text: segfold.charts.text(segfold.charts.short(stage, 14)),
+            text: charts.text(charts.short(stage, 14)),
             showarrow: false,
             font: { size: 11, color: "var(--soft)" },
           });
@@ -94,7 +93,7 @@
       for (const [run, list] of stages)
         for (const { x } of list.slice(1)) places.set(x, [...(places.get(x) ?? []), run]);
       for (const [x, runs] of places)
-        shapes.push(vertical(x, runs.length > 1 ? "var(--soft)" : styles.get(runs[0]).colour));
+        shapes.push(charts.vertical(x, runs.length > 1 ? "var(--soft)" : styles.get(runs[0]).colour));
     }
     return { shapes, annotations };
   }
@@ -108,7 +107,7 @@
     }
     if (!texts.size) return null;
     if (texts.size === 1) return `Stages: ${[...texts.keys()][0]}.`;
-    const each = [...texts].slice(0, 6).map(([text, runs]) => `${segfold.charts.listed(runs, 4)}: ${text}`);
+    const each = [...texts].slice(0, 6).map(([text, runs]) => `${charts.listed(runs, 4)}: ${text}`);
     return `Stages (dotted lines): ${each.join("; ")}.`;
   }
 
@@ -118,9 +117,9 @@
   }
 
   function drawEpochs(element, found, styles, fold) {
-    const x = segfold.charts.picked("chartx", X);
+    const x = charts.picked("chartx", X);
     const unit = unitOf(found, x);
-    const stages = new Map(found.map((each) => [each.run, stagesOf(each, x, unit, fold)]));
+    const stages = new Map(found.map((each) => [each.run, charts.stagesOf(each, x, unit, fold)]));
     const marks = boundaries(stages, styles);
     const span = spanOf(found, x, unit, fold);
     element.replaceChildren();
@@ -133,19 +132,19 @@
       const traces = [];
       const rows = [];
       for (const { run, folds } of found) {
-        const lines = Object.entries(folds).map(([name, columns]) => [name, pointsOf(columns, key, x, unit)]);
+        const lines = Object.entries(folds).map(([name, columns]) => [name, charts.pointsOf(columns, key, x, unit)]);
         const some = lines.filter(
           ([name, points]) => points.length && (fold === "" || fold === "each" || name === fold),
         );
         if (!some.length) continue;
         const made =
           fold === ""
-            ? meanTraces(
+            ? charts.meanTraces(
                 run,
                 some.map(([, points]) => points),
                 styles.get(run),
               )
-            : foldTraces(run, some, styles.get(run), fold === "each");
+            : charts.foldTraces(run, some, styles.get(run), fold === "each");
         traces.push(...made.traces);
         rows.push(...made.rows);
       }
@@ -161,7 +160,7 @@
         fold === ""
           ? ["run", "epoch", "stage", "folds", "mean", "lowest", "highest"]
           : ["run", "fold", "epoch", "stage", key];
-      const about = `${title} by ${unit.title} of ${segfold.charts.listed(found.map(({ run }) => run))}`;
+      const about = `${title} by ${unit.title} of ${charts.listed(found.map(({ run }) => run))}`;
       segfold.chart(grid, traces, layout, {
         name: `epochs-${key}`,
         title,
@@ -169,7 +168,7 @@
         table: () => ({ columns, rows }),
       });
     }
-    if (!grid.children.length) grid.append(segfold.charts.lack("No epoch of this fold is over yet."));
+    if (!grid.children.length) grid.append(charts.lack("No epoch of this fold is over yet."));
   }
 
   // Data of the chosen runs alone; those that have none say so.
@@ -185,7 +184,6 @@
   }
 
   async function show(element) {
-    const { charts } = segfold;
     const runs = segfold.chosen();
     if (!runs.length) {
       element.append(
@@ -238,7 +236,7 @@
       );
       again();
     }
-    segfold.charts.scores(element, runs, curves, styles);
+    charts.scores(element, runs, curves, styles);
   }
 
   segfold.panel({ id: "curves", title: "Curves", show, reads: ["competition", "runs"], in: ["board", "report"] });

@@ -2,7 +2,7 @@
 "use strict";
 
 (() => {
-  const { el } = segfold;
+  const { charts, el } = segfold;
 
   function sheet({ runs, file, title }) {
     const address = segfold.files + file;
@@ -14,7 +14,6 @@
 
   // The sheets of the chosen runs; those of others when they are asked for.
   function drawSamples(element, samples) {
-    const { lack, code } = segfold.charts;
     const section = el("section", { class: "charts", id: "samples" }, el("h2", {}, "Samples as the network sees them"));
     element.append(section);
     const chosen = new Set(segfold.chosen().map(({ name }) => name));
@@ -23,11 +22,11 @@
     if (!mine.length) {
       const named = chosen.size ? ` of ${[...chosen].join(", ")}` : "";
       section.append(
-        lack(
+        charts.lack(
           `No samples${named}: they are drawn from the data, which `,
-          code("make data"),
+          charts.code("make data"),
           " brings, then ",
-          code("make board"),
+          charts.code("make board"),
           ".",
         ),
       );
@@ -40,11 +39,10 @@
   }
 
   function foldStyles(folds) {
-    return new Map(folds.map((fold, place) => [fold, segfold.charts.style(place)]));
+    return new Map(folds.map((fold, place) => [fold, charts.style(place)]));
   }
 
   function drawHistograms(element, data) {
-    const { charts } = segfold;
     const grid = charts.section(element, "Folds");
     const section = grid.parentElement;
     section.id = "folds";
@@ -76,14 +74,13 @@
   }
 
   function drawCoverage(grid, { coverage }, folds, styles) {
-    const { text } = segfold.charts;
     const { names, counts } = coverage;
     const traces = folds.map((fold, row) => ({
       type: "bar",
-      name: text(`fold ${fold}`),
+      name: charts.text(`fold ${fold}`),
       x: names.map((name, place) => place),
       y: counts[row],
-      customdata: names.map((name) => text(name)),
+      customdata: names.map((name) => charts.text(name)),
       hovertemplate: "%{fullData.name}<br>%{customdata}: %{y} images<extra></extra>",
       marker: { color: styles.get(fold).colour },
     }));
@@ -128,7 +125,7 @@
           : [{ row: place, value: counts[row][place], hover: `${name}: ${counts[row][place].toLocaleString("en")}` }],
       ),
     }));
-    segfold.charts.dots(
+    charts.dots(
       grid,
       { rows: names, series, axis: log ? `${axis} (logarithmic)` : axis, log },
       {
@@ -144,7 +141,6 @@
   }
 
   async function show(element) {
-    const { charts } = segfold;
     const competition = segfold.competition();
     if (!competition.data_script) {
       element.append(
@@ -165,7 +161,7 @@
     if (train && !train.places) train.places = new Map(train.ids.map((id, place) => [id, place]));
     drawSamples(element, data.samples ?? []);
     drawHistograms(element, data);
-    segfold.charts.audit(element, data.audit, train);
+    charts.audit(element, data.audit, train);
   }
 
   segfold.panel({ id: "data", title: "Data", show, reads: ["competition", "runs"], in: ["board", "report"] });

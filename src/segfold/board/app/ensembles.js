@@ -2,8 +2,7 @@
 "use strict";
 
 (() => {
-  const { el } = segfold;
-  const { fileName } = segfold.charts;
+  const { charts, el } = segfold;
 
   // Colours span what there is outside the diagonal, which is 1 (or 0) always and would hide all differences.
   function spanOf(matrix) {
@@ -16,7 +15,7 @@
   function matrix(grid, names, values, about, { what, digits, percent = false }) {
     const scale = spanOf(values);
     const shown = (value) =>
-      value === null ? "–" : percent ? `${(100 * value).toFixed(2)} %` : segfold.score(segfold.charts.near(value));
+      value === null ? "–" : percent ? `${(100 * value).toFixed(2)} %` : segfold.score(charts.near(value));
     const without = values.map((row, one) => row.map((value, other) => (one === other ? null : value)));
     const written = (value) => (percent ? (100 * value).toFixed(digits) : value.toFixed(digits));
     const hover = (row, column) => `${names[row]}\n${names[column]}\n${what} ${shown(values[row][column])}`;
@@ -24,8 +23,8 @@
       names.slice(row + 1).map((other, place) => [one, other, values[row][row + 1 + place]]),
     );
     // Columns are numbers, as names of runs are long; the rows say which.
-    const numbered = names.map((name, place) => `${segfold.charts.short(name, 20)} · ${place + 1}`);
-    segfold.charts.heat(
+    const numbered = names.map((name, place) => `${charts.short(name, 20)} · ${place + 1}`);
+    charts.heat(
       grid,
       { rows: numbered, columns: names.map((name, place) => place + 1), values: without, scale, written, hover },
       { ...about, table: () => ({ columns: ["one", "other", what], rows }) },
@@ -55,7 +54,7 @@
       gain?.low ?? null,
       gain?.high ?? null,
     ]);
-    segfold.charts.dots(
+    charts.dots(
       grid,
       {
         rows: names,
@@ -74,13 +73,12 @@
   }
 
   function drawWeights(grid, { names, weights }) {
-    const { text, short } = segfold.charts;
     const trace = {
       type: "bar",
       orientation: "h",
       x: weights,
       y: names.map((name, place) => place),
-      customdata: names.map((name, place) => text(`${name}: ${weights[place]}`)),
+      customdata: names.map((name, place) => charts.text(`${name}: ${weights[place]}`)),
       hovertemplate: "%{customdata}<extra></extra>",
       marker: { color: "var(--series-1)" },
       width: 0.55,
@@ -91,7 +89,7 @@
       yaxis: {
         range: [names.length - 0.5, -0.5],
         tickvals: names.map((name, place) => place),
-        ticktext: names.map((name) => text(short(name, width < 450 ? 18 : 30))),
+        ticktext: names.map((name) => charts.text(charts.short(name, width < 450 ? 18 : 30))),
         tickfont: { color: "var(--ink)", size: 12 },
         fixedrange: true,
         showgrid: false,
@@ -143,8 +141,7 @@
     }
   }
 
-  segfold.charts.ensembles = (element, submissions) => {
-    const { charts } = segfold;
+  charts.ensembles = (element, submissions) => {
     const some = submissions.filter(({ contributions }) => contributions);
     const section = el("section", { class: "charts", id: "ensemble" }, el("h2", {}, "Members of an ensemble"));
     element.append(section);
@@ -152,7 +149,7 @@
       const newest = [...some].sort((one, other) => (other.written ?? "").localeCompare(one.written ?? ""));
       const options = newest.map(({ file, members, cv }) => [
         file,
-        `${fileName(file)} (${members.length} members, CV ${segfold.score(cv)})`,
+        `${charts.fileName(file)} (${members.length} members, CV ${segfold.score(cv)})`,
       ]);
       const drawn = el("div");
       const again = () =>

@@ -2,12 +2,12 @@
 "use strict";
 
 (() => {
-  const { isNumber, near, text } = segfold.charts;
+  const { charts } = segfold;
   // The points of one fold that have a value: [{epoch, stage, x, value}].
   function pointsOf(columns, key, x, unit) {
     const places = columns[x || "epoch"] ?? [];
     return (columns[key] ?? []).flatMap((value, row) =>
-      isNumber(value) && isNumber(places[row])
+      charts.isNumber(value) && charts.isNumber(places[row])
         ? [{ epoch: columns.epoch[row], stage: columns.stage?.[row] ?? "", x: places[row] / unit.of, value }]
         : [],
     );
@@ -58,10 +58,10 @@
     return {
       type: "scatter",
       mode,
-      name: text(run),
+      name: charts.text(run),
       x: points.map((point) => point.x ?? null),
       y: points.map((point) => point.value ?? null),
-      customdata: points.map((point) => text(point.hover ?? "")),
+      customdata: points.map((point) => charts.text(point.hover ?? "")),
       hovertemplate: "%{fullData.name}<br>%{customdata}<extra></extra>",
       line: { color: style.colour, dash: style.dash, width: 2 },
       marker: { color: style.colour, symbol: style.symbol, size: 6 },
@@ -69,7 +69,7 @@
     };
   }
 
-  const shown = (value) => String(near(value));
+  const shown = (value) => String(charts.near(value));
 
   function meanTraces(run, folds, style) {
     const points = meanOf(folds);
@@ -109,7 +109,7 @@
         point.epoch,
         point.stage,
         point.folds,
-        near(point.value),
+        charts.near(point.value),
         point.low,
         point.high,
       ]),

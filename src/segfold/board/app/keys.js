@@ -1,19 +1,30 @@
-// Keys of the whole page, and the list of all keys. A tab names its own: {…, keys: [["← →", "the image before, after"]]}.
+// Keys of the whole page, and the list of all keys. A tab names its own: {…, keys: [["← →", "the image before,
+// after"]]}.
 "use strict";
 
 (() => {
   const { el } = segfold;
 
-  const typing = (target) => target.closest?.("input:not([type=checkbox]):not([type=radio]), select, textarea, [contenteditable]");
+  const typing = (target) =>
+    target.closest?.("input:not([type=checkbox]):not([type=radio]), select, textarea, [contenteditable]");
 
   function rows(keys) {
-    return keys.map(([key, text]) => el("tr", {}, el("th", { scope: "row" }, ...key.split(" ").flatMap((each) => [el("kbd", {}, each), " "])), el("td", {}, text)));
+    return keys.map(([key, text]) =>
+      el(
+        "tr",
+        {},
+        el("th", { scope: "row" }, ...key.split(" ").flatMap((each) => [el("kbd", {}, each), " "])),
+        el("td", {}, text),
+      ),
+    );
   }
 
   segfold.showKeys = () => {
     if (document.getElementById("keys")) return;
     const tabs = [...document.querySelectorAll("#tabs a")];
-    const here = segfold.panels.find((panel) => panel.id === document.querySelector("#tabs a[aria-current]")?.dataset.tab);
+    const here = segfold.panels.find(
+      (panel) => panel.id === document.querySelector("#tabs a[aria-current]")?.dataset.tab,
+    );
     const general = [
       [`1 – ${tabs.length}`, `open a tab: ${tabs.map((tab) => tab.textContent).join(", ")}`],
       ["/", "go to the filter"],

@@ -3,12 +3,9 @@
 "use strict";
 
 (() => {
-  const { el } = segfold;
+  const { charts, el } = segfold;
   const PARTS = ["public", "private"];
   const LOOK = { colour: "var(--series-1)", symbol: "circle" };
-
-  const { fileName, isNumber } = segfold.charts;
-  const { listed, when, drawTable } = segfold.charts.submissions;
 
   // Medal lines that lie near the scores, so that a far one does not press all points together; and those that do not.
   function linesNear(low, high) {
@@ -40,7 +37,7 @@
         yref: "y",
         xanchor: "left",
         yanchor: "bottom",
-        text: segfold.charts.text(name),
+        text: charts.text(name),
         showarrow: false,
         font: { size: 11, color: "var(--soft)" },
       })),
@@ -52,20 +49,19 @@
 
   // What is missing for a fitted line, and what brings it.
   function lackOf(part, points) {
-    const { lack, code } = segfold.charts;
     const known = new Set(points.map(({ cv }) => cv)).size;
     if (known > 2 || (part === "private" && !known)) return null; // private scores come at the end
     const there = known === 1 ? "is 1" : `are ${known}`;
     const need = `A line of CV against the ${part} leaderboard needs scores of three submissions of different CV; there ${there}: `;
-    return lack(
+    return charts.lack(
       need,
-      code("make submit"),
+      charts.code("make submit"),
       " writes one, ",
-      code("make upload csv=…"),
+      charts.code("make upload csv=…"),
       " sends it, ",
-      code("make sync"),
+      charts.code("make sync"),
       " fetches the scores from Kaggle, and ",
-      code("make record csv=… public=…"),
+      charts.code("make record csv=… public=…"),
       " notes one by hand.",
     );
   }
@@ -88,17 +84,18 @@
   }
 
   function pointTraces(points, part, outliers) {
-    const { text } = segfold.charts;
     const hover = (each) => {
-      const error = isNumber(each.cv_error) ? ` ± ${segfold.score(each.cv_error)}` : "";
-      return text(`CV ${segfold.score(each.cv)}${error}${each.nested ? " (nested)" : ""}, ${part} ${each[part]}`);
+      const error = charts.isNumber(each.cv_error) ? ` ± ${segfold.score(each.cv_error)}` : "";
+      return charts.text(
+        `CV ${segfold.score(each.cv)}${error}${each.nested ? " (nested)" : ""}, ${part} ${each[part]}`,
+      );
     };
     const marks = (some, marker) => ({
       type: "scatter",
       mode: "markers",
       x: some.map(({ cv }) => cv),
       y: some.map((each) => each[part]),
-      text: some.map(({ file }) => text(fileName(file))),
+      text: some.map(({ file }) => charts.text(charts.fileName(file))),
       customdata: some.map(hover),
       hovertemplate: "%{text}<br>%{customdata}<extra></extra>",
       error_x: {
@@ -123,14 +120,15 @@
     const band = `band: where the next submission is expected, ${Math.round(100 * fit.level)} %`;
     const begin = `Line of ${fit.submissions} submissions: ${line}; ${band}; bars: standard error of CV. `;
     if (!odd.length) return `${begin}No submission lies apart from the others.`;
-    const names = odd.map(({ file }) => fileName(file)).join(", ");
+    const names = odd.map(({ file }) => charts.fileName(file)).join(", ");
     return `${begin}Apart from the others: ${names}. Look there for a leak or a mistake; it may be luck.`;
   }
 
   function drawAgainst(grid, part) {
-    const { charts } = segfold;
     const fit = segfold.competition().fit?.[part] ?? null;
-    const points = listed().filter((each) => isNumber(each.cv) && isNumber(each[part]));
+    const points = charts.submissions
+      .listed()
+      .filter((each) => charts.isNumber(each.cv) && charts.isNumber(each[part]));
     const missing = fit ? null : lackOf(part, points);
     if (missing) grid.before(missing);
     if (!points.length) return;
@@ -144,7 +142,7 @@
       const names = odd.map((each) => ({
         x: each.cv,
         y: each[part],
-        text: charts.text(charts.short(fileName(each.file), width < 450 ? 16 : 30)),
+        text: charts.text(charts.short(charts.fileName(each.file), width < 450 ? 16 : 30)),
         ax: 0,
         ay: -22,
         arrowcolor: "var(--soft)",
@@ -169,7 +167,7 @@
       table: () => ({
         columns: ["submission", "CV", "± CV", part, "outlier"],
         rows: points.map((each) => [
-          fileName(each.file),
+          charts.fileName(each.file),
           each.cv,
           each.cv_error,
           each[part],
@@ -181,19 +179,20 @@
   }
 
   function drawHistory(grid) {
-    const { charts } = segfold;
-    const all = listed().filter((each) => when(each) && (isNumber(each.public) || isNumber(each.cv)));
-    all.sort((one, other) => when(one).localeCompare(when(other)));
+    const all = charts.submissions
+      .listed()
+      .filter((each) => charts.submissions.when(each) && (charts.isNumber(each.public) || charts.isNumber(each.cv)));
+    all.sort((one, other) => charts.submissions.when(one).localeCompare(charts.submissions.when(other)));
     if (!all.length) return;
-    const scored = all.filter((each) => isNumber(each.public));
+    const scored = all.filter((each) => charts.isNumber(each.public));
     let top = -Infinity;
     const best = scored.map((each) => (top = Math.max(top, each.public)));
     const mark = (some, key, marker, what) => ({
       type: "scatter",
       mode: "markers",
-      x: some.map(when),
+      x: some.map(charts.submissions.when),
       y: some.map((each) => each[key]),
-      text: some.map(({ file }) => charts.text(fileName(file))),
+      text: some.map(({ file }) => charts.text(charts.fileName(file))),
       customdata: some.map((each) => `${what} ${key === "cv" ? segfold.score(each.cv) : each[key]}`),
       hovertemplate: "%{text}<br>%{x|%d %b %Y %H:%M} UTC<br>%{customdata}<extra></extra>",
       marker,
@@ -202,32 +201,32 @@
       {
         type: "scatter",
         mode: "lines",
-        x: scored.map(when),
+        x: scored.map(charts.submissions.when),
         y: best,
         hoverinfo: "skip",
         line: { color: LOOK.colour, width: 2, shape: "hv" },
       },
       mark(scored, "public", { color: LOOK.colour, symbol: "circle", size: 9 }, "public"),
       mark(
-        all.filter((each) => isNumber(each.private)),
+        all.filter((each) => charts.isNumber(each.private)),
         "private",
         { color: "var(--series-2)", symbol: "diamond", size: 9 },
         "private",
       ),
       mark(
-        all.filter((each) => isNumber(each.cv)),
+        all.filter((each) => charts.isNumber(each.cv)),
         "cv",
         { color: "var(--soft)", symbol: "circle-open", size: 8, line: { width: 1.5 } },
         "CV",
       ),
     ];
-    const values = all.flatMap((each) => [each.public, each.private, each.cv]).filter(isNumber);
+    const values = all.flatMap((each) => [each.public, each.private, each.cv]).filter(charts.isNumber);
     const { near, far } = linesNear(Math.min(...values), Math.max(...values));
     const leader = scored.find((each) => each.public === top);
     const sentence = leader
-      ? `Best so far: ${fileName(leader.file)} with ${leader.public} on the public leaderboard.`
+      ? `Best so far: ${charts.fileName(leader.file)} with ${leader.public} on the public leaderboard.`
       : "No score of the leaderboard is known yet.";
-    const diamonds = all.some((each) => isNumber(each.private)) ? "diamonds: private; " : "";
+    const diamonds = all.some((each) => charts.isNumber(each.private)) ? "diamonds: private; " : "";
     const signs = `Filled circles: public; ${diamonds}open circles: CV; line: the best public score so far.`;
     segfold
       .chart(
@@ -246,8 +245,8 @@
           table: () => ({
             columns: ["time", "submission", "CV", "public", "private", "best public so far"],
             rows: all.map((each) => [
-              when(each),
-              fileName(each.file),
+              charts.submissions.when(each),
+              charts.fileName(each.file),
               each.cv,
               each.public,
               each.private,
@@ -261,15 +260,14 @@
   }
 
   function show(element) {
-    const { charts } = segfold;
-    const all = listed();
+    const all = charts.submissions.listed();
     if (all.length) {
       const grid = charts.section(element, "CV and leaderboard");
       for (const part of PARTS) drawAgainst(grid, part);
       drawHistory(grid);
       const table = el("div");
       element.append(el("section", { class: "charts" }, el("h2", {}, `Submissions (${all.length})`), table));
-      drawTable(table);
+      charts.submissions.drawTable(table);
     } else {
       element.append(
         charts.lack(

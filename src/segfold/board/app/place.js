@@ -5,7 +5,8 @@
   // Child numbers from an element down to one inside it, for what has no id.
   function path(root, element) {
     const steps = [];
-    for (let each = element; each !== root; each = each.parentElement) steps.unshift([...each.parentElement.children].indexOf(each));
+    for (let each = element; each !== root; each = each.parentElement)
+      steps.unshift([...each.parentElement.children].indexOf(each));
     return steps;
   }
 
@@ -19,18 +20,27 @@
     const name = element.dataset.focus;
     const steps = path(root, element);
     if (id) return () => document.getElementById(id);
-    if (name) return () => [...root.querySelectorAll("[data-focus]")].find((each) => each.dataset.focus === name) ?? null;
+    if (name)
+      return () => [...root.querySelectorAll("[data-focus]")].find((each) => each.dataset.focus === name) ?? null;
     return () => follow(root, steps);
   }
 
-  // Returns a function that goes back there: scroll of the page and of containers with an id, open details, focus, caret.
+  // Returns a function that goes back there: scroll of the page and of containers with an id, open details, focus,
+  // caret.
   segfold.rememberPlace = (root) => {
     const at = [scrollX, scrollY];
-    const containers = [...root.querySelectorAll(".scroll[id]")].map((each) => [each.id, each.scrollLeft, each.scrollTop]);
+    const containers = [...root.querySelectorAll(".scroll[id]")].map((each) => [
+      each.id,
+      each.scrollLeft,
+      each.scrollTop,
+    ]);
     const opened = [...root.querySelectorAll("details[open]")].map((each) => mark(root, each));
     const active = document.activeElement;
     const focused = active && active !== root && root.contains(active) ? mark(root, active) : null;
-    const caret = focused && "selectionStart" in active && active.type !== "checkbox" ? [active.selectionStart, active.selectionEnd] : null;
+    const caret =
+      focused && "selectionStart" in active && active.type !== "checkbox"
+        ? [active.selectionStart, active.selectionEnd]
+        : null;
     return () => {
       for (const again of opened) again()?.setAttribute("open", "");
       for (const [id, left, top] of containers) document.getElementById(id)?.scrollTo(left, top);

@@ -2,20 +2,24 @@
 "use strict";
 
 (() => {
-  const { el } = segfold;
-  const { fileName, isNumber } = segfold.charts;
+  const { charts, el } = segfold;
   const listed = () =>
     segfold.board.submissions.filter(({ competition }) => competition === segfold.competition().name);
   const when = (submission) => submission.sent ?? submission.written;
 
   const COLUMNS = [
-    ["submission", (each) => fileName(each.file), (each) => fileName(each.file)],
+    ["submission", (each) => charts.fileName(each.file), (each) => charts.fileName(each.file)],
     ["time", (each) => (when(each) ?? "").slice(0, 16).replace("T", " "), (each) => when(each) ?? ""],
     ["CV", (each) => segfold.score(each.cv), (each) => each.cv, "number"],
     ["± CV", (each) => segfold.score(each.cv_error), (each) => each.cv_error, "number"],
-    ["public", (each) => (isNumber(each.public) ? String(each.public) : "–"), (each) => each.public, "number"],
-    ["private", (each) => (isNumber(each.private) ? String(each.private) : "–"), (each) => each.private, "number"],
-    ["medal", (each) => each.medal ?? "–", (each) => (isNumber(each.private) ? each.private : each.public)],
+    ["public", (each) => (charts.isNumber(each.public) ? String(each.public) : "–"), (each) => each.public, "number"],
+    [
+      "private",
+      (each) => (charts.isNumber(each.private) ? String(each.private) : "–"),
+      (each) => each.private,
+      "number",
+    ],
+    ["medal", (each) => each.medal ?? "–", (each) => (charts.isNumber(each.private) ? each.private : each.public)],
     ["members", (each) => each.members.join(", ") || "–", (each) => each.members.length],
     ["state", (each) => each.state, (each) => each.state],
     ["problem", (each) => each.problem || "–", (each) => each.problem ?? ""],
@@ -78,5 +82,5 @@
     );
   }
 
-  segfold.charts.submissions = { listed, when, drawTable };
+  charts.submissions = { listed, when, drawTable };
 })();

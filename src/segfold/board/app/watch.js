@@ -1,4 +1,5 @@
-// Where a server stands behind the page (make watch): asks it now and then whether the board was made anew, and reads it anew.
+// Where a server stands behind the page (make watch): asks it now and then whether the board was made anew, and reads
+// it anew.
 "use strict";
 
 (() => {
@@ -25,7 +26,8 @@
       return true;
     }
     if (made !== null && made !== answer.made) {
-      if (report) location.reload(); // its facts stand in the page itself
+      if (report)
+        location.reload(); // its facts stand in the page itself
       else await readAnew(answer.made);
     }
     made = answer.made;
