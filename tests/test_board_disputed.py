@@ -285,8 +285,7 @@ def test_the_newest_ensembles_each_once(tmp_path: Path, monkeypatch: pytest.Monk
         add_store(tmp_path, run, 0, said[number])
     for hour, (name, runs) in enumerate([("old", "ab"), ("mid", "cd"), ("again", "ba"), ("last", "cd")]):
         add_submission(tmp_path, f"{name}.csv", made, {run: {0: ["model"]} for run in runs}, masks)
-        masks = {each: 1 - mask for each, mask in masks.items()}  # no two files are alike
-        masks[next(iter(masks))][0, 0] = hour % 2
+        masks = {each: np.roll(mask, 3, axis=1) for each, mask in masks.items()}  # no two files are alike
         change_json(tmp_path / f"submissions/{name}.json", created=f"2026-01-01T0{hour}:00:00+00:00")
     record = built(tmp_path, made)
     assert [each["name"] for each in record["masks"]] == ["last.csv", "again.csv", "c", "d", "b", "a"]
@@ -306,7 +305,9 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
             return 1 / (1 + np.exp(-4 * (seen if mask is None else 4 * mask - 2 + 0.3 * seen)))
 
         made_run(home, run, f"seed={seed}", paint=paint)
-    road.submit([home / "runs/a", home / "runs/b"], SubmissionOptions(weights="equal", name="mix"), home)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.chdir(home)  # so that the manifest says runs/a, wherever this is copied to
+        road.submit([Path("runs/a"), Path("runs/b")], SubmissionOptions(weights="equal", name="mix"))
     return home
 
 
@@ -339,7 +340,8 @@ def test_pictures_and_masks_of_a_submission_of_the_road(home: Path) -> None:
         assert brute_force_rle(mask) == texts[name]
 
 
-def test_nothing_is_made_again_but_for_what_changed(home: Path) -> None:
+def test_nothing_is_made_again_but_for_what_changed(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(home)
     made, files = load_competition("small", home), home / "runs/board-files"
     kept = Kept(files)
     record = built(home, made, kept)
@@ -348,11 +350,8 @@ def test_nothing_is_made_again_but_for_what_changed(home: Path) -> None:
     kept = Kept(files)
     assert built(home, made, kept) == record and kept.made == []
     assert kept.remove_unused() == [] and (files / record["pictures"]).is_dir()
-    road.submit(
-        [home / "runs/a", home / "runs/b"],
-        SubmissionOptions(weights="equal", name="other", threshold=0.2, steps=()),
-        home,
-    )
+    options = SubmissionOptions(weights="equal", name="other", threshold=0.2, steps=())
+    road.submit([Path("runs/a"), Path("runs/b")], options)
     kept = Kept(files)
     other = built(home, made, kept)
     assert kept.made == ["sets/small/disputed.js"], "the votes are those of before"

@@ -133,7 +133,7 @@ def open_predictions(ensembles: Sequence[Ensemble], competition: Competition) ->
                 continue
             opened[name] = store
             made.stores.append(store)
-            made.keys.append([name, entries])
+            made.keys.append(entries)
             made.data = made.data or entries[0]["meta"].get("data")
         folds = {fold: its for fold in member.weights if (its := opened[member.fold_name(fold)]) is not None}
         if folds and member.label not in made.members:
