@@ -90,7 +90,7 @@
       xaxis: {
         title: { text: "share of the image that the mask covers" },
         tickvals: names.map((name, place) => place),
-        ticktext: names.map(text),
+        ticktext: names.map(charts.text),
         tickangle: width < 800 ? -60 : 0,
         showgrid: false,
         fixedrange: true,
