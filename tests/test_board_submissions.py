@@ -11,7 +11,7 @@ from scipy import stats
 
 from made_run import change_json, made_run
 from segfold import road
-from segfold.board.submissions import fits, known_submissions, medal, run_scores, submission_records
+from segfold.board.submissions import fits_of, known_submissions, leaderboard_of, medal, submission_records
 from segfold.competition import load_competition
 from segfold.files import read_json
 from segfold.leaderboard.ledger import note
@@ -57,8 +57,7 @@ def home(made: Path, tmp_path: Path) -> Path:
 
 def records(home: Path) -> dict[str, dict[str, Any]]:
     """By the name of the file."""
-    competition = load_competition("small", home)
-    return {Path(each["file"]).name: each for each in submission_records(home, {"small": competition})}
+    return {Path(each["file"]).name: each for each in submission_records(home)}
 
 
 def noted(home: Path, name: str) -> str:
@@ -115,23 +114,25 @@ def test_records_say_what_ledger_and_manifest_say(home: Path) -> None:
     assert mix["nested"] is True and mix["state"] == "scored" and mix["message"] == "a try" and mix["sent"]
     assert (mix["public"], mix["private"], mix["medal"], mix["medal_by"]) == (0.85, None, "silver", "public")
     assert (alone["public"], alone["private"], alone["medal"], alone["medal_by"]) == (0.95, 0.61, "median", "private")
-    assert run_scores(found.values()) == {
-        "a": {"public": 0.95, "private": 0.61, "medal": "median", "medal_by": "private"}
-    }
+    competition = load_competition("small", home)
+    assert leaderboard_of("a", competition, found.values()) == {
+        "public": 0.95, "private": 0.61, "medal": "median", "medal_by": "private",
+    }  # fmt: skip
+    nothing = {"public": None, "private": None, "medal": None, "medal_by": None}
+    assert leaderboard_of("b", competition, found.values()) == nothing
     json.dumps(list(found.values()), allow_nan=False)
 
 
-def test_of_several_submissions_of_a_run_alone_the_best_public_one_counts() -> None:
-    def one(name: str, public: float | None, private: float | None) -> dict[str, Any]:
-        return {"members": [name], "public": public, "private": private, "medal": None, "medal_by": None}
+def test_of_several_submissions_of_a_run_alone_the_best_public_one_counts(home: Path) -> None:
+    competition = load_competition("small", home)
 
-    made = [one("a", 0.7, 0.9), one("a", 0.8, 0.6), one("a", None, 0.99), one("b", None, 0.5), one("b", None, 0.6)]
-    made += [one("c", None, None), {**one("a", 0.99, 0.99), "members": ["a", "b"]}]
-    found = run_scores(made)
-    assert {name: (each["public"], each["private"]) for name, each in found.items()} == {
-        "a": (0.8, 0.6),
-        "b": (None, 0.6),
-    }
+    def one(public: float | None, private: float | None, *members: str, of: str = "small") -> dict[str, Any]:
+        return {"competition": of, "members": list(members), "public": public, "private": private}
+
+    made = [one(0.7, 0.9, "a"), one(0.8, 0.6, "a"), one(None, 0.99, "a"), one(None, 0.5, "b"), one(None, 0.6, "b")]
+    made += [one(None, None, "c"), one(0.99, 0.99, "a", "b"), one(0.97, 0.97, "a", of="other")]
+    found = [leaderboard_of(name, competition, made) for name in "abc"]
+    assert [(each["public"], each["private"]) for each in found] == [(0.8, 0.6), (None, 0.6), (None, None)]
 
 
 def test_the_highest_line_that_is_reached() -> None:
@@ -181,8 +182,15 @@ def test_without_a_ledger_the_manifests_remain(home: Path, lost: bool) -> None:
     assert len(known_submissions(home)) == len(found) == 2
 
 
+def test_without_the_competitions_file_no_medal_is_known(home: Path) -> None:
+    note(home, noted(home, "alone"), "recorded", public=0.95, private=None)
+    assert records(home)["alone.csv"]["medal"] == "gold"
+    (home / "configs/competitions/small.yaml").unlink()
+    assert (records(home)["alone.csv"]["public"], records(home)["alone.csv"]["medal"]) == (0.95, None)
+
+
 def test_no_submissions_at_all(tmp_path: Path) -> None:
-    assert submission_records(tmp_path, {}) == [] and fits([], "small") == {"public": None, "private": None}
+    assert submission_records(tmp_path) == [] and fits_of([], "small") == {"public": None, "private": None}
 
 
 def test_the_line_is_of_one_competition_and_what_has_both_scores() -> None:
@@ -196,7 +204,7 @@ def test_the_line_is_of_one_competition_and_what_has_both_scores() -> None:
     ]
     made.append({"file": "other.csv", "competition": "other", "cv": 0.2, "public": 0.9, "private": 0.9})
     made.append({"file": "unknown.csv", "competition": "small", "cv": None, "public": 0.1, "private": 0.1})
-    found = fits(made, "small")
+    found = fits_of(made, "small")
     assert found["private"] is None
     fit = found["public"]
     assert fit is not None and fit["outliers"] == ["s3.csv"] and fit["submissions"] == 11 and fit["level"] == 0.95

@@ -20,7 +20,7 @@ from segfold.board.run_parts import write_run_parts
 from segfold.board.samples import write_samples
 from segfold.board.script import write_script
 from segfold.board.sets import set_name, write_set
-from segfold.board.submissions import fits, run_scores, submission_records
+from segfold.board.submissions import fits_of, leaderboard_of, submission_records
 from segfold.competition import Competition, data_folder
 from segfold.data.images import ImageSet, known_shapes, load_split
 from segfold.errors import SegfoldError
@@ -65,7 +65,7 @@ def build_board(home: Path = Path(), observer: Observer = SILENT) -> Built:
     with _building(home, observer) as work:
         facts = read_facts(home)
         known = competitions_of(facts)
-        submissions = submission_records(home, known)
+        submissions = submission_records(home)
         records = [work.run(each, submissions) for each in facts]
         competitions = [work.competition(each, submissions, facts) for each in known.values()]
         board = work.board(competitions, records, submissions)
@@ -87,7 +87,7 @@ def build_report(run: RunFolder, home: Path = Path(), observer: Observer = SILEN
     with _building(home, observer) as work:
         facts = read_run_facts(run, home)
         known = competitions_of([facts])
-        submissions = submission_records(home, known)
+        submissions = submission_records(home)
         record = work.run(facts, submissions)
         competitions = [work.competition(each, submissions, [facts], alone=True) for each in known.values()]
         work.report(facts, record, work.board(competitions, [record], submissions))
@@ -138,8 +138,8 @@ class _Work:
         """A run as the page knows it; its scripts are written."""
         train = None if facts.competition is None else self.train(facts.competition)
         record = facts.record() | _NO_SCORES | {"samples": None, "report": True}
-        ours = [each for each in submissions if each["competition"] == record["competition"]]
-        record |= run_scores(ours).get(facts.name, {})
+        if facts.competition is not None:
+            record |= leaderboard_of(facts.name, facts.competition, submissions)
         return record | write_run_parts(facts, record["folds"], train, self.places, self.kept, self.observer)
 
     def competition(
@@ -165,9 +165,7 @@ class _Work:
             name = data_script
             self.kept.build(f"{name}.js", key_of(data), lambda path: write_script(path, name, data))
         if not alone:
-            disputed_script = write_disputed(
-                self.kept, self.places.files, self.home, competition, submissions, self.observer
-            )
+            disputed_script = write_disputed(self.kept, self.places.files, self.home, competition, self.observer)
         scores = IMAGE_SCORES if competition.metric in IMAGE_SCORES else ("iou",)
         board = competition.leaderboard
         return {
@@ -185,7 +183,7 @@ class _Work:
             "train_script": train_script,
             "disputed_script": disputed_script,
             "data_script": data_script,
-            "fit": fits(submissions, competition.name),
+            "fit": fits_of(submissions, competition.name),
             "correlation": None if alone else run_correlation(self.kept, self.places.files, of, self.observer),
         }
 

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from segfold.competition import Competition
+from segfold.competition import Competition, load_competition
 from segfold.errors import SegfoldError
 from segfold.files import read_json
 from segfold.leaderboard import Submission, read_ledger
@@ -57,14 +57,19 @@ def known_submissions(home: Path) -> list[Known]:
     return found + sorted(others, key=lambda each: (each.submission.written or "", each.submission.file))
 
 
-def submission_records(home: Path, competitions: Mapping[str, Competition]) -> list[Record]:
-    """A submission of the board's format for each that is known, the oldest first.
-
-    Args:
-        competitions: by name; of others no medal is known.
-    """
+def submission_records(home: Path) -> list[Record]:
+    """A submission of the board's format for each that is known, the oldest first; one without ``written`` is old."""
     found = sorted(known_submissions(home), key=lambda each: each.submission.written or "")
-    return [_record(each, competitions.get(each.submission.competition)) for each in found]
+    lines = {name: _lines(name, home) for name in {each.submission.competition for each in found}}
+    return [_record(each, lines[each.submission.competition]) for each in found]
+
+
+def _lines(competition: str, home: Path) -> Mapping[str, float]:
+    """A leaderboard's lines; none of a competition whose file is not there."""
+    try:
+        return load_competition(competition, home).leaderboard.lines
+    except SegfoldError:
+        return {}
 
 
 def medal(score: float | None, lines: Mapping[str, float]) -> str | None:
@@ -82,22 +87,26 @@ def medal_of(public: float | None, private: float | None, lines: Mapping[str, fl
     return {"medal": found, "medal_by": None if found is None else by}
 
 
-def run_scores(records: Iterable[Record]) -> dict[str, Record]:
-    """``public``, ``private``, ``medal`` and ``medal_by`` of each run that was submitted alone: those of its best submission.
+def leaderboard_of(run: str, competition: Competition, records: Iterable[Record]) -> Record:
+    """``public``, ``private``, ``medal`` and ``medal_by`` of a run: those of the best submission of this run alone.
 
     The best is that with the best public score, which is what a competitor sees; of none with one, the best private one.
     """
-    best: dict[str, Record] = {}
-    for record in records:
-        if len(record["members"]) == 1 and (record["public"] is not None or record["private"] is not None):
-            (name,) = record["members"]
-            if name not in best or _worth(record) > _worth(best[name]):
-                best[name] = record
-    kept = ("public", "private", "medal", "medal_by")
-    return {name: {key: record[key] for key in kept} for name, record in best.items()}
+    scores = [
+        (record["public"], record["private"])
+        for record in records
+        if record["members"] == [run] and record["competition"] == competition.name
+    ]
+    public, private = max(scores, key=_worth, default=(None, None))
+    return {"public": public, "private": private, **medal_of(public, private, competition.leaderboard.lines)}
 
 
-def fits(records: Sequence[Record], competition: str) -> dict[str, Record | None]:
+def _worth(scores: tuple[float | None, float | None]) -> tuple[float, float]:
+    public, private = (-math.inf if score is None else score for score in scores)
+    return public, private
+
+
+def fits_of(records: Sequence[Record], competition: str) -> dict[str, Record | None]:
     """The line of the leaderboard over CV, of public and of private scores, with its prediction interval to draw."""
     ours = [record for record in records if record["competition"] == competition and record["cv"] is not None]
     return {part: _fit([record for record in ours if record[part] is not None], part) for part in ("public", "private")}
@@ -126,14 +135,8 @@ def _fit(records: Sequence[Record], part: str) -> Record | None:
     }
 
 
-def _worth(record: Record) -> tuple[float, float]:
-    public, private = (-math.inf if record[part] is None else record[part] for part in ("public", "private"))
-    return public, private
-
-
-def _record(known: Known, competition: Competition | None) -> Record:
+def _record(known: Known, lines: Mapping[str, float]) -> Record:
     submission = known.submission
-    lines = {} if competition is None else competition.leaderboard.lines
     scores = _dict(known.manifest.get("cv"))
     return {
         "file": submission.file,

@@ -71,65 +71,47 @@
     for (const link of find("tabs").children) {
       const here = link.dataset.tab === present().id;
       link.setAttribute("href", address({ tab: link.dataset.tab }));
-      if (here) link.setAttribute("aria-current", "page");
-      else link.removeAttribute("aria-current");
-      if (here) link.scrollIntoView({ block: "nearest", inline: "nearest" });
+      if (!here) {
+        link.removeAttribute("aria-current");
+      } else if (!link.hasAttribute("aria-current")) {
+        link.setAttribute("aria-current", "page");
+        link.scrollIntoView({ block: "nearest", inline: "nearest" });
+      }
     }
   }
 
   function drawTools() {
-    const all = segfold.board.competitions;
-    const choice = el("select", {
-      id: "competition",
-      "aria-label": "Competition",
-      onchange: (event) => state.set({ competition: event.target.value }),
-    });
-    choice.append(
-      ...all.map((each) =>
-        el("option", { value: each.name, selected: each === segfold.competition() }, each.title || each.name),
-      ),
-    );
-    const theme = el("button", {
-      id: "theme",
-      class: "round",
-      type: "button",
-      "aria-label": "Light or dark",
-      title: "Light or dark (t)",
-      onclick: segfold.switchTheme,
-    });
-    const help = el(
-      "button",
-      {
-        id: "help",
-        class: "round",
-        type: "button",
-        "aria-label": "Keys",
-        title: "Keys (?)",
-        onclick: segfold.showKeys,
-      },
-      "?",
-    );
+    const round = { class: "round", type: "button" };
+    const themeButton = { ...round, id: "theme", title: "Light or dark (t)", onclick: segfold.switchTheme };
+    const helpButton = { ...round, id: "help", title: "Keys (?)", onclick: segfold.showKeys };
+    const hidden = (text) => el("span", { class: "hidden-text" }, text);
     find("tools").replaceChildren(
-      ...(all.length > 1
-        ? [choice]
-        : all.map((each) => el("span", { class: "soft", id: "competition-title" }, each.title || each.name))),
-      theme,
-      help,
+      ...competitionChoice(),
+      el("button", themeButton, hidden("Light or dark")),
+      el("button", helpButton, "?", hidden(" Keys")),
     );
+  }
+
+  // A select where there are several, else the name.
+  function competitionChoice() {
+    const all = segfold.board.competitions;
+    const title = (each) => each.title || each.name;
+    if (all.length < 2) return all.map((each) => el("span", { class: "soft", id: "competition-title" }, title(each)));
+    const change = (event) => state.set({ competition: event.target.value });
+    const choice = el("select", { id: "competition", "aria-label": "Competition", onchange: change });
+    const present = segfold.competition();
+    choice.append(...all.map((each) => el("option", { value: each.name, selected: each === present }, title(each))));
+    return [choice];
   }
 
   function drawFoot() {
     const { made, version, home } = segfold.board;
-    const when = el(
-      "time",
-      { datetime: made },
-      new Date(made).toLocaleString("en-GB", { dateStyle: "medium", timeStyle: "short" }),
-    );
+    const live = el("span", { id: "live", role: "status" });
     find("foot").replaceChildren(
-      el("span", {}, "Made ", when),
+      el("span", {}, "Made ", segfold.moment(made)),
       el("span", {}, `segfold ${version}`),
       el("span", {}, home),
-      el("span", { id: "live", role: "status" }),
+      live,
     );
   }
 
@@ -140,10 +122,11 @@
     const back = keep ? segfold.rememberPlace(main) : null;
     if (shown && !keep) scrolled.set(shown.panel.id, scrollY);
     const element = el("div", { class: "content" });
+    const title = el("h2", { id: "tab-title", class: "hidden-text" }, panel.title);
     const section = el(
       "section",
       { class: "tab", "data-tab": panel.id, "aria-labelledby": "tab-title" },
-      el("h2", { id: "tab-title", class: "hidden-text" }, panel.title),
+      title,
       element,
     );
     shown = { panel, element };
@@ -165,10 +148,13 @@
     else scrollTo(0, scrolled.get(panel.id) ?? 0);
   }
 
+  // After the data have changed, or the competition.
   segfold.showAnew = () => {
+    const back = segfold.rememberPlace(find("top"));
     drawTools();
     drawFoot();
     markTabs();
+    back();
     return show(true);
   };
 

@@ -92,12 +92,13 @@ segfold.explorer = segfold.explorer || {};
       }, text);
       parts.push(el("div", { class: "group", role: "group", "aria-label": "Set" }, set("train", "Validation"), set("test", "Disputed test")));
     }
-    const known = columns.some(([key]) => key === now.order) ? now.order : columns[0][0];
+    const order = () => segfold.explorer.knownOrder(columns, settings(competition, model).order); // at the time of a press
+    const known = order();
     const turn = el("button", {
       type: "button", id: "explorer-way", "aria-label": now.descending ? "Largest first" : "Smallest first", title: now.descending ? "Largest first" : "Smallest first",
-      onclick: () => change({ imageorder: `${now.descending ? "" : "-"}${known}` }),
+      onclick: () => change({ imageorder: `${settings(competition, model).descending ? "" : "-"}${order()}` }),
     }, now.descending ? "↓" : "↑");
-    parts.push(el("div", { class: "group" }, select("explorer-order", "Order", columns.map(([key, text]) => [key, text]), known, (key) => change({ imageorder: `${now.descending ? "-" : ""}${key}` })), turn));
+    parts.push(el("div", { class: "group" }, select("explorer-order", "Order", columns.map(([key, text]) => [key, text]), known, (key) => change({ imageorder: `${settings(competition, model).descending ? "-" : ""}${key}` })), turn));
     if (now.metrics.length > 1) parts.push(select("explorer-score", "Score", now.metrics.map((each) => [each, each]), now.scoring.metric, (each) => change({ imagescore: each })));
     if (model.set === "train" && model.runs.length > 1) {
       const options = [...model.runs.map((entry) => [`run:${entry.name}`, entry.name]), ["lowest", "lowest of the chosen"], ["difference", "how far they are apart"]];

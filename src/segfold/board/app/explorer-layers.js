@@ -22,13 +22,13 @@ segfold.explorer = segfold.explorer || {};
 
   // The pixels of a layer: {pixels (null: none), size [height, width], words about the errors, problem}. truth and
   // prediction: values or null; mask and reference: [masks, index] that they come from.
-  function painted(layer, { truth = null, prediction = null, mask = null, reference = null, kind, colours }) {
+  function painted(layer, { truth = null, prediction = null, mask = null, reference = null, kind, colours, test = false }) {
     const { masks } = segfold;
     const sizeOf = (each) => each[0].size(each[1]);
     const size = mask ? sizeOf(mask) : reference ? sizeOf(reference) : [1, 1];
     const both = truth && prediction && truth.length === prediction.length;
     const codes = both ? masks.compare(truth, prediction, kind) : null;
-    const words = codes ? counted(codes) : "";
+    const words = codes ? counted(codes, kind, test) : "";
     if (layer === "picture") return { pixels: null, size, words };
     if (layer === "truth") {
       const of = reference ?? mask;
@@ -41,13 +41,23 @@ segfold.explorer = segfold.explorer || {};
     return { pixels: prediction ? masks.paintMask(prediction, size[1], kind) : null, size, words };
   }
 
-  function counted(codes) {
+  // Shares of the pixels that are wrong, in words.
+  function counted(codes, kind, test) {
     const found = new Uint32Array(6);
     for (let i = 0; i < codes.length; i++) found[codes[i]] += 1;
-    const share = (code) => segfold.explorer.percent(found[code] / codes.length);
-    const said = [`missed ${share(2)}`, `false alarm ${share(3)}`];
-    if (found[4]) said.push(`confused ${share(4)}`);
-    return said.join(" · ");
+    return wordsOf(kind, test).slice(1).map(([code, word]) => `${word} ${percent(found[code] / codes.length)}`).join(" · ");
+  }
+
+  // What the codes of compare() are called, of those that there can be: [code, word, name of the colour] each.
+  function wordsOf(kind, test) {
+    const { HIT, MISSED, FALSE, CONFUSED } = segfold.masks.codes;
+    const several = kind.task !== "binary" && kind.only === null;
+    const alone = kind.task !== "multiclass" || !several || kind.background !== null;
+    return [
+      [HIT, test ? "both" : "hit", "hit"],
+      ...(alone ? [[MISSED, test ? "submission alone" : "missed", "missed"], [FALSE, test ? "member alone" : "false alarm", "false"]] : []),
+      ...(several ? [[CONFUSED, test ? "other classes" : "confused", "confused"]] : []),
+    ];
   }
 
   function percent(share) {
@@ -68,7 +78,7 @@ segfold.explorer = segfold.explorer || {};
     const buttons = LAYERS.map((layer, index) =>
       el("button", { type: "button", "data-layer": layer, title: `Key ${index + 1}`, onclick: () => change({ imagelayer: layer }) }));
     const opacity = el("input", {
-      type: "range", id: "explorer-opacity", min: 0, max: 100, step: 1,
+      type: "range", id: "explorer-opacity", title: "Keys [ and ]", min: 0, max: 100, step: 1,
       oninput: () => change({ imageopacity: opacity.value }), onpointerup: () => opacity.blur(), // arrow keys step again
     });
     const element = el("div", { class: "explorer-layers" },
@@ -89,28 +99,26 @@ segfold.explorer = segfold.explorer || {};
     };
   }
 
-  // What the colours mean; the classes are buttons, each limits what is drawn to itself.
+  // What the colours mean; the classes are buttons, each limits what is drawn to itself. absent(name): whether the image
+  // is known to hold nothing of a class.
   function legend(change) {
     const element = el("div", { class: "explorer-legend" });
     return {
       element,
-      update({ layer, kind, names, colours, test, votes }) {
+      update({ layer, kind, names, colours, test, votes, absent }) {
         const parts = [];
         const word = (colour, text) => parts.push(el("span", { class: "explorer-word" }, swatch(colour), text));
         if (layer === "error") {
-          word(colours.hit, test ? "both" : "hit");
-          word(colours.missed, test ? "submission alone" : "missed");
-          word(colours.false, test ? "member alone" : "false alarm");
-          if (names.length > 1 && kind.only === null) word(colours.confused, test ? "another class" : "confused");
+          for (const [, text, name] of wordsOf(kind, test)) word(colours[name], text);
         } else if (layer !== "picture" && names.length < 2) word(segfold.masks.tint(0), names[0] ?? "mask");
         if (kind.task === "multiclass" && layer !== "picture") word(null, "void");
         if (votes && layer !== "picture") {
           word([...colours.hit, 0.45], "all agree");
-          word(colours.missed, "they differ");
+          word(segfold.masks.SPLIT, "they differ");
         }
         if (names.length > 1) {
           const of = (index, text, colour) => el("button", {
-            type: "button", class: "explorer-class", "data-class": text === null ? "" : text, "aria-pressed": kind.only === index ? "true" : "false",
+            type: "button", class: `explorer-class${text !== null && absent(text) ? " soft" : ""}`, "data-class": text === null ? "" : text, "aria-pressed": kind.only === index ? "true" : "false",
             onclick: () => change({ imageclass: kind.only === index || text === null ? "" : text }),
           }, colour ? swatch(colour) : null, text ?? "All classes");
           const shown = names.map((name, index) => [name, index]).filter(([, index]) => index !== kind.background);
@@ -136,10 +144,8 @@ segfold.explorer = segfold.explorer || {};
     add("disagreement", model.disagreement?.[row], percent(model.disagreement?.[row]));
     const [height, width] = segfold.explorer.sizeOf(model, row);
     facts.push(["size", `${width} × ${height}`]);
-    const classes = Object.entries(model.areas);
-    if (classes.length > 1) facts.push(["holds", classes.filter(([, areas]) => areas[row] > 0).map(([name]) => name).join(", ") || "nothing"]);
     return facts;
   }
 
-  Object.assign(segfold.explorer, { LAYERS, coloursNow, painted, percent, layerTools, legend, factsOf });
+  Object.assign(segfold.explorer, { LAYERS, wordsOf, coloursNow, painted, percent, layerTools, legend, factsOf });
 })();

@@ -46,10 +46,12 @@ segfold.explorer = segfold.explorer || {};
 
     function measure() {
       const along = getComputedStyle(element).getPropertyValue("--along").trim() === "row";
-      const cell = parseFloat(getComputedStyle(element).getPropertyValue("--cell")) || 72;
+      const least = parseFloat(getComputedStyle(element).getPropertyValue("--least")) || 72;
       const bars = Math.min(BARS, Math.max(1, model?.runs.length ?? 1));
+      const across = along ? 1 : Math.max(1, Math.floor((element.clientWidth - GAP) / (least + GAP)));
+      const cell = along ? least : Math.floor((element.clientWidth - GAP) / across) - GAP; // the whole width is used
       const high = cell + 4 * bars + 2 + GAP;
-      const across = along ? 1 : Math.max(1, Math.floor((element.clientWidth - GAP) / (cell + GAP)));
+      inside.style.setProperty("--cell", `${cell}px`);
       return { along, cell, across, line: along ? cell + GAP : high, high };
     }
 
@@ -63,7 +65,7 @@ segfold.explorer = segfold.explorer || {};
       const drawn = overlay(row);
       if (drawn) {
         const canvas = el("canvas", { width: drawn.width, height: drawn.height });
-        canvas.getContext("2d").putImageData(new ImageData(drawn.pixels, drawn.width, drawn.height), 0, 0);
+        canvas.getContext("2d", { willReadFrequently: true }).putImageData(new ImageData(drawn.pixels, drawn.width, drawn.height), 0, 0);
         frame.append(canvas);
       }
       const bars = scores.map((score) => {

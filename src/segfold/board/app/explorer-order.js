@@ -114,5 +114,8 @@ segfold.explorer = segfold.explorer || {};
     return listed;
   }
 
-  Object.assign(segfold.explorer, { scoresOf, columnOf, columnsOf, ordered, rangeOf, kept, disagreements });
+  // An order that there is: the one that is asked for, else the first.
+  const knownOrder = (columns, key) => (columns.some(([each]) => each === key) ? key : columns[0][0]);
+
+  Object.assign(segfold.explorer, { knownOrder, scoresOf, columnOf, columnsOf, ordered, rangeOf, kept, disagreements });
 })();

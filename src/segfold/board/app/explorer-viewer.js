@@ -7,21 +7,23 @@ segfold.explorer = segfold.explorer || {};
   const { el } = segfold;
   const MOST = 12; // panels; more would be stamps
   const GAP = 10;
+  const LEAST = 140; // CSS pixels that a caption needs
   const HEAD = 46; // CSS pixels above a picture
 
   // How many panels stand side by side so that each is as large as can be: [columns, width, height] of a frame.
   function arranged(count, [roomWidth, roomHeight], [height, width], narrow) {
-    const shape = Math.min(3, Math.max(1 / 3, width / height));
+    const shape = Math.min(6, Math.max(1 / 3, width / height));
     if (narrow) return [1, roomWidth, Math.min(roomWidth / shape, Math.max(roomHeight, 240))];
     let best = null;
     for (let columns = 1; columns <= count; columns++) {
       const lines = Math.ceil(count / columns);
       const wide = (roomWidth - GAP * (columns - 1)) / columns;
+      if (columns > 1 && wide < LEAST) break;
       const high = (roomHeight - GAP * (lines - 1)) / lines - HEAD;
       const size = Math.min(wide, high * shape);
       if (!best || size > best[3] + 1) best = [columns, wide, Math.min(high, wide / shape), size];
     }
-    return [best[0], Math.max(best[1], 120), Math.max(best[2], 120)];
+    return [best[0], best[1], Math.max(best[2], 100)];
   }
 
   function panel(name, title) {
@@ -30,11 +32,12 @@ segfold.explorer = segfold.explorer || {};
     const stage = el("div", { class: "explorer-stage" }, picture, canvas);
     const words = el("p", { class: "explorer-absent" });
     const frame = el("div", { class: "explorer-frame" }, stage, words);
+    const metric = el("span", { class: "soft" });
     const score = el("output", { class: "explorer-score", "data-run": name });
     const counts = el("span", { class: "explorer-counts soft" });
-    const head = el("figcaption", {}, el("span", { class: "explorer-name" }, title), score, counts);
+    const head = el("figcaption", {}, el("span", { class: "explorer-name" }, title), metric, score, counts);
     const element = el("figure", { class: "explorer-panel", "data-run": name }, head, frame);
-    return { element, frame, stage, picture, canvas, words, score, counts, name };
+    return { element, frame, stage, picture, canvas, words, metric, score, counts, name };
   }
 
   // Puts pixels (or null: nothing) of a mask height × width on a panel's canvas.
@@ -42,7 +45,7 @@ segfold.explorer = segfold.explorer || {};
     const { canvas } = shown;
     if (canvas.width !== width) canvas.width = width;
     if (canvas.height !== height) canvas.height = height;
-    const context = canvas.getContext("2d");
+    const context = canvas.getContext("2d", { willReadFrequently: true }); // its pixels are ours: nothing for a graphics card
     if (pixels) context.putImageData(new ImageData(pixels, width, height), 0, 0);
     else context.clearRect(0, 0, width, height);
   }
@@ -122,7 +125,7 @@ segfold.explorer = segfold.explorer || {};
         if (each.kind === "run" && values) runs.push([mask, values]);
         each.absent = each.kind === "votes" ? null : mask ? null : explorer.whyAbsent(each.entry ?? {}, row, model);
         if (each.kind === "truth" || each.kind === "submission") each.drawn = explorer.painted(look.layer === "picture" ? "picture" : "truth", { truth: values, kind: look.kind, mask, colours: look.colours });
-        else if (each.kind === "run") each.drawn = explorer.painted(look.layer, { truth, prediction: values, reference, mask, kind: look.kind, colours: look.colours });
+        else if (each.kind === "run") each.drawn = explorer.painted(look.layer, { truth, prediction: values, reference, mask, kind: look.kind, colours: look.colours, test: model.set === "test" });
         else if (each.kind === "votes") each.drawn = votes(runs);
         put(each, each.drawn?.pixels ?? null, each.drawn?.size ?? (mask ? mask[0].size(mask[1]) : [1, 1]));
         each.step = mask ? mask[0].step(mask[1]) : runs[0] ? runs[0][0][0].step(runs[0][0][1]) : 1;
@@ -141,14 +144,14 @@ segfold.explorer = segfold.explorer || {};
       const sizes = runs.map(([mask]) => mask[0].size(mask[1]));
       if (sizes.some((each) => each.join() !== sizes[0].join())) return { pixels: null, size: sizes[0], problem: "the masks have different sizes" };
       const split = segfold.masks.votes(runs.map((each) => each[1]), look.kind);
-      return { pixels: segfold.masks.paintVotes(split, sizes[0][1], look.kind, look.colours), size: sizes[0] };
+      return { pixels: segfold.masks.paintVotes(split, look.kind, look.colours), size: sizes[0] };
     }
 
     function caption(each) {
       const value = each.entry?.scores?.[look.metric]?.[row];
       const some = each.kind === "run" && look.metric && value !== null && value !== undefined;
       each.score.textContent = some ? segfold.score(value) : "";
-      each.score.title = some ? `${look.metric} of this image` : "";
+      each.metric.textContent = some ? look.metric : "";
       each.score.dataset.metric = look.metric ?? "";
       each.counts.textContent = each.drawn?.words ?? "";
     }
@@ -157,7 +160,10 @@ segfold.explorer = segfold.explorer || {};
     function arrange() {
       if (!room.isConnected || !shown.length) return;
       const narrow = matchMedia("(max-width: 760px)").matches;
-      const high = narrow ? innerHeight * 0.6 : Math.max(300, innerHeight - room.getBoundingClientRect().top - scrollY - 12);
+      const below = (element) => innerHeight - element.getBoundingClientRect().top - scrollY - 12;
+      const high = narrow ? innerHeight * 0.6 : Math.max(300, below(room));
+      const body = room.closest(".explorer-body");
+      body.style.setProperty("--room", `${Math.max(420, Math.floor(below(body)))}px`);
       const [columns, wide, tall] = arranged(shown.length, [room.clientWidth, high], size, narrow);
       room.style.gridTemplateColumns = `repeat(${columns}, minmax(0, 1fr))`;
       frame = [Math.floor(tall), Math.floor(wide)];
@@ -184,6 +190,7 @@ segfold.explorer = segfold.explorer || {};
 
     const resized = new ResizeObserver(arrange);
     resized.observe(room);
+    addEventListener("resize", arrange);
 
     return {
       element: room, build, show, arrange, about, turn,
@@ -196,7 +203,10 @@ segfold.explorer = segfold.explorer || {};
         view = next;
         if (row >= 0) place();
       },
-      close: () => resized.disconnect(),
+      close() {
+        resized.disconnect();
+        removeEventListener("resize", arrange);
+      },
     };
   }
 

@@ -37,6 +37,7 @@ segfold.explorer = segfold.explorer || {};
   }
 
   async function show(element) {
+    listen();
     const mine = (asked += 1);
     const before = live;
     live = null;
@@ -66,19 +67,24 @@ segfold.explorer = segfold.explorer || {};
     made.legend = explorer.legend(change);
     made.controls = el("div", {});
     made.count = el("span", { class: "explorer-count", role: "status" });
-    made.head = el("div", { class: "explorer-head" });
+    made.words = el("div", { class: "explorer-words" });
     const button = (name, text, label, onclick) => el("button", { type: "button", id: `explorer-${name}`, "aria-label": label, title: label, onclick }, text);
     made.position = el("output", { id: "explorer-position" });
     const steps = el("div", { class: "group explorer-steps" },
       button("before", "‹", "Image before (←)", () => step(-1)), made.position, button("after", "›", "Next image (→)", () => step(1)));
     const zooms = el("div", { class: "group explorer-zoom", role: "group", "aria-label": "Zoom" },
-      button("smaller", "−", "Smaller (−)", () => zoom(1 / 1.5)), button("whole", "1 : 1", "Whole image (0)", () => made.viewer.turn(explorer.zoom.WHOLE)),
+      button("smaller", "−", "Smaller (−)", () => zoom(1 / 1.5)), button("whole", "Fit", "Whole image (0)", () => made.viewer.turn(explorer.zoom.WHOLE)),
       button("larger", "+", "Larger (+)", () => zoom(1.5)));
-    const top = el("details", { class: "explorer-top", open: !matchMedia("(max-width: 760px)").matches },
-      el("summary", {}, "Order and filters ", made.count), made.controls);
-    made.main = el("div", { class: "explorer-main" }, made.head,
-      el("div", { class: "explorer-bar-tools" }, steps, made.layers.element, zooms), made.legend.element, made.viewer.element);
-    made.root = el("div", { class: "explorer", id: "explorer", "data-set": model.set }, top,
+    const usual = !matchMedia("(max-width: 760px)").matches;
+    const top = el("details", {
+      class: "explorer-top", id: "explorer-controls", open: { open: true, closed: false }[explorer.address.get("imagecontrols")] ?? usual,
+      ontoggle: () => change({ imagecontrols: top.open === usual ? "" : top.open ? "open" : "closed" }),
+    }, el("summary", {}, "Order and filters ", made.count), made.controls);
+    new ResizeObserver(() => made.viewer.arrange()).observe(top);
+    made.main = el("div", { class: "explorer-main" }, made.words,
+      el("div", { class: "explorer-tools" }, steps, made.layers.element, zooms), made.legend.element, made.viewer.element);
+    made.root = el("div", { class: "explorer", id: "explorer", "data-set": model.set },
+      model.ids.length || segfold.competition()?.disputed_script ? top : null,
       model.problem ? el("p", { class: "notice problem" }, model.problem) : null,
       model.ids.length ? el("div", { class: "explorer-body" }, made.list.element, made.main) : el("p", { class: "empty" }, nothing(model)));
     element.replaceChildren(made.root);
@@ -109,30 +115,31 @@ segfold.explorer = segfold.explorer || {};
     made.root.dataset.disagreement = "known";
   }
 
-  // The images that pass, in their order. keep: an image that does not pass stays in sight (a link may have named it).
-  function relist(keep) {
+  // The images that pass, in their order. keep: an image that does not pass stays in sight (a link may have named it);
+  // typed: a field was filled in.
+  function relist(keep, typed = false) {
     const { explorer } = segfold;
     const { model } = live;
     const now = settings();
     const rows = explorer.kept(model, explorer.filtersOf(model), now.scoring);
-    const column = explorer.columnOf(model, now.order, now.scoring);
+    const column = explorer.columnOf(model, explorer.knownOrder(explorer.columnsOf(model), now.order), now.scoring);
     live.rows = explorer.ordered(model, rows, column, now.descending);
     live.places = new Map(live.rows.map((row, place) => [row, place]));
     const of = model.ids.length;
     live.count.textContent = rows.length === of ? `${thousands(of)} images` : `${thousands(rows.length)} of ${thousands(of)} images`;
     live.root.dataset.count = rows.length;
-    drawControls();
+    if (!typed || !live.controls.contains(document.activeElement)) drawControls(); // what is being typed is not replaced
     live.list.set(model, live.rows, now.scoring.metric ? now.scoring : null);
-    if (live.row < 0 || (!keep && !live.places.has(live.row))) live.row = live.rows[0] ?? live.row;
-    look();
+    const first = live.rows[0];
+    if (live.row < 0 && first !== undefined) live.row = first;
+    if (keep || live.places.has(live.row) || first === undefined) look();
+    else open(first);
   }
 
   const thousands = (number) => number.toLocaleString("en-GB");
 
   function drawControls() {
     const { controls } = live;
-    const active = document.activeElement;
-    if (controls.contains(active) && active.matches("input")) return; // it says what is in the address already
     const back = segfold.rememberPlace?.(controls);
     controls.replaceChildren(segfold.explorer.controls(live.model, segfold.competition(), change));
     back?.();
@@ -152,7 +159,7 @@ segfold.explorer = segfold.explorer || {};
     const names = segfold.competition()?.classes ?? [];
     const test = model.set === "test";
     live.layers.update({ layer: now.layer, opacity: now.opacity, test, known: now.known });
-    live.legend.update({ layer: now.layer, kind: now.kind, names, colours: now.colours, test, votes: model.runs.length > 1 });
+    live.legend.update({ layer: now.layer, kind: now.kind, names, colours: now.colours, test, votes: model.runs.length > 1, absent: (name) => model.areas[name]?.[live.row] === 0 });
     live.root.style.setProperty("--overlay", now.opacity / 100);
     live.root.dataset.layer = now.layer;
   }
@@ -178,7 +185,7 @@ segfold.explorer = segfold.explorer || {};
     const place = live.places.get(row);
     live.position.textContent = place === undefined ? `not among ${thousands(live.rows.length)}` : `${thousands(place + 1)} of ${thousands(live.rows.length)}`;
     const facts = segfold.explorer.factsOf(model, row).map(([name, text]) => el("div", {}, el("dt", {}, name), el("dd", { "data-fact": name }, text)));
-    live.head.replaceChildren(el("h3", { id: "explorer-image", title: model.ids[row] }, model.ids[row]), el("dl", {}, ...facts));
+    live.words.replaceChildren(el("h3", { id: "explorer-image", title: model.ids[row] }, model.ids[row]), el("dl", {}, ...facts));
   }
 
   function open(row) {
@@ -208,7 +215,7 @@ segfold.explorer = segfold.explorer || {};
     if (model.set === "test" && now.layer === "error" && model.runs.length > 1) {
       const all = model.runs.map((each) => shrink(explorer.maskOf(each, row))).filter(Boolean);
       if (all.length < 2 || all.some((each) => each[0].length !== all[0][0].length)) return null;
-      return { pixels: masks.paintVotes(masks.votes(all.map((each) => each[0]), now.kind), all[0][2], now.kind, now.colours), height: all[0][1], width: all[0][2] };
+      return { pixels: masks.paintVotes(masks.votes(all.map((each) => each[0]), now.kind), now.kind, now.colours), height: all[0][1], width: all[0][2] };
     }
     const truth = now.layer === "prediction" ? null : shrink(explorer.referenceOf(model, row));
     const prediction = now.layer === "truth" ? null : shrink(entry && explorer.maskOf(entry, row));
@@ -220,7 +227,7 @@ segfold.explorer = segfold.explorer || {};
 
   const here = () => live?.root?.isConnected && live.model.ids.length;
 
-  segfold.explorer.address.onchange((changed) => {
+  function addressed(changed) {
     if (!here()) return;
     const some = (...starts) => changed.some((key) => starts.some((start) => key.startsWith(start)));
     const image = segfold.explorer.address.get("image");
@@ -230,11 +237,11 @@ segfold.explorer = segfold.explorer || {};
     }
     if (changed.includes("imageview")) live.viewer.view = segfold.explorer.zoom.viewOf(segfold.explorer.address.get("imageview"));
     if (changed.includes("image")) live.row = live.model.rowOf.get(image) ?? live.rows[0] ?? live.row;
-    if (some("imageorder", "imagescore", "imagefilter")) relist(changed.includes("image"));
+    if (some("imageorder", "imagescore", "imagefilter")) relist(changed.includes("image"), changed.every((key) => key.startsWith("imagefilter")) && document.activeElement.matches("input"));
     else if (changed.includes("image")) look();
     else if (some("imagelayer", "imageclass")) redraw();
     else if (changed.includes("imageopacity")) drawTools(lookNow());
-  });
+  }
 
   function redraw() {
     const now = lookNow();
@@ -243,12 +250,9 @@ segfold.explorer = segfold.explorer || {};
     live.list.repaint();
   }
 
-  document.addEventListener("themechange", () => here() && redraw());
-
   const typing = (target) => target.closest?.("input:not([type=checkbox]):not([type=radio]):not([type=button]), select, textarea, [contenteditable]");
 
-  // In the capture phase: 1 to 4 are layers here, before the page takes them for its tabs.
-  document.addEventListener("keydown", (event) => {
+  function pressed(event) {
     if (!here() || event.ctrlKey || event.metaKey || event.altKey || event.defaultPrevented || typing(event.target)) return;
     if (document.querySelector("dialog[open]")) return;
     const inList = event.target.closest?.("#explorer-list");
@@ -263,7 +267,17 @@ segfold.explorer = segfold.explorer || {};
     if (!Object.hasOwn(keys, event.key)) return;
     keys[event.key]();
     event.preventDefault();
-  }, true);
+  }
+
+  let listening = false;
+  function listen() {
+    if (listening) return;
+    listening = true;
+    segfold.explorer.address.onchange(addressed);
+    document.addEventListener("themechange", () => here() && redraw());
+    // In the capture phase: 1 to 4 are layers here, before the page takes them for its tabs.
+    document.addEventListener("keydown", pressed, true);
+  }
 
   segfold.panel({
     id: "images", title: "Images", show, reads: ["runs"], in: ["board", "report"],

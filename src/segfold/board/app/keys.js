@@ -1,4 +1,5 @@
-// Keys of the whole page, and the list of all keys. A tab names its own: {…, keys: [["← →", "the image before, after"]]}.
+// Keys of the whole page, and the list of all keys. A tab names its own: {…, keys: [["← →", "the image before,
+// after"]]}.
 "use strict";
 
 (() => {
@@ -12,7 +13,11 @@
       el(
         "tr",
         {},
-        el("th", { scope: "row" }, ...key.split(" ").flatMap((each) => [el("kbd", {}, each), " "])),
+        el(
+          "th",
+          { scope: "row" },
+          ...key.split(" ").flatMap((each) => [each === "–" ? each : el("kbd", {}, each), " "]),
+        ),
         el("td", {}, text),
       ),
     );

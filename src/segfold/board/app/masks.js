@@ -11,6 +11,7 @@
     [230, 70, 110], [150, 120, 70], [120, 110, 240], [170, 200, 90], [130, 130, 130], [255, 160, 170],
   ];
   const GREY = [128, 128, 128];
+  const SPLIT = [255, 196, 0]; // where masks differ
 
   // The colour of a class; beyond the twelfth the same ones again, darker, so that neighbours in a legend differ.
   function tint(index) {
@@ -202,7 +203,7 @@
     const { background = null, only = null } = kind;
     const nothing = only !== null || kind.task !== "multiclass" ? 0 : background;
     const agreed = packed(colours.hit, 110);
-    const steps = Array.from({ length: 33 }, (_, step) => packed(colours.missed, 95 + 5 * step));
+    const steps = Array.from({ length: 33 }, (_, step) => packed(SPLIT, 95 + 5 * step));
     for (let i = 0; i < split.length; i++) {
       if (split[i] > 0) words[i] = steps[Math.round(split[i] * 32)];
       else if (most[i] !== nothing && most[i] !== VOID) words[i] = agreed;
@@ -221,5 +222,5 @@
 
   const codes = { NOTHING, HIT, MISSED, FALSE, CONFUSED, UNKNOWN };
   segfold.unpack = unpack;
-  segfold.masks = { unpack, differing, compare, codes, votes, paintErrors, paintMask, paintVotes, classesOf, small, tint };
+  segfold.masks = { unpack, differing, compare, codes, votes, paintErrors, paintMask, paintVotes, classesOf, small, tint, SPLIT };
 })();

@@ -1,4 +1,5 @@
-// Where a server stands behind the page (make watch): asks it now and then whether the board was made anew, and reads it anew.
+// Where a server stands behind the page (make watch): asks it now and then whether the board was made anew, and reads
+// it anew.
 "use strict";
 
 (() => {

@@ -4,10 +4,9 @@
 (() => {
   const { el, score } = segfold;
 
-  segfold.stateMark = (state) => el("span", { class: `state ${state}` }, state);
+  segfold.stateMark = (state) => el("span", { class: "state", "data-state": state }, state);
 
-  // The reason why a run, or a fold, is not finished.
-  segfold.reasonLine = (run) => (run.reason ? el("p", { class: `reason ${run.state}` }, run.reason) : null);
+  segfold.medalMark = (medal) => (medal ? el("span", { class: `medal ${medal}` }, medal) : "–");
 
   function scroller(id, label, table) {
     return el("div", { class: "scroll", id, tabindex: "0", role: "region", "aria-label": label }, table);
