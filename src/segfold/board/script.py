@@ -64,6 +64,8 @@ def read_script(path: Path) -> tuple[str, Any]:
 
 def _plain(value: Any) -> Any:
     if isinstance(value, np.ndarray | np.generic):
+        if value.dtype.kind in "iub":
+            return value.tolist()
         value = value.tolist()
     if isinstance(value, float):
         return value if math.isfinite(value) else None
