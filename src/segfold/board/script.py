@@ -72,5 +72,6 @@ def _plain(value: Any) -> Any:
     if isinstance(value, dict):
         return {str(key): _plain(each) for key, each in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(each) for each in value]
+        # Run lengths are long lists of whole numbers, which json takes as they are.
+        return list(value) if set(map(type, value)) <= {int} else [_plain(each) for each in value]
     return str(value) if isinstance(value, Path) else value
