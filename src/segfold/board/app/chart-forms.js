@@ -1,114 +1,8 @@
-// The forms that charts of the board share: how a run is drawn, legends, choices, rows of dots, heat maps.
+// Forms of charts that several tabs have: rows of dots, heat maps.
 "use strict";
 
 (() => {
-  const { el } = segfold;
-  const COLOURS = 8;
-  const DASHES = ["solid", "dash", "dot", "dashdot"];
-  const SYMBOLS = ["circle", "square", "diamond", "triangle-up", "x", "cross", "triangle-down", "star"];
-
-  // Plotly reads tags and entities in any text; a name is shown as it is.
-  function text(value) {
-    return String(value).replaceAll("&", "&amp;").replaceAll("<", "&lt;").replaceAll(">", "&gt;");
-  }
-
-  // A text that fits: the middle of a long name is left out.
-  function short(value, length = 28) {
-    const all = [...String(value)];
-    if (all.length <= length) return all.join("");
-    const tail = Math.floor((length - 1) / 3);
-    return `${all.slice(0, length - 1 - tail).join("")}…${all.slice(all.length - tail).join("")}`;
-  }
-
-  // A computed number without the noise of its last digits.
-  function near(value) {
-    return value === null || value === undefined ? null : Number(value.toPrecision(7));
-  }
-
-  function style(slot) {
-    return {
-      colour: `var(--series-${(slot % COLOURS) + 1})`,
-      dash: DASHES[Math.floor(slot / COLOURS) % DASHES.length],
-      symbol: SYMBOLS[slot % SYMBOLS.length],
-    };
-  }
-
-  function preferred(name) {
-    let hash = 2166136261; // FNV-1a
-    for (const sign of name) hash = Math.imul(hash ^ sign.codePointAt(0), 16777619) >>> 0;
-    return hash % COLOURS;
-  }
-
-  // How each name is drawn: by its own colour where no name before it has that one, so that a run looks the same in every
-  // chart and keeps its colour when another is chosen after it.
-  function styles(names) {
-    const taken = new Set();
-    const found = new Map();
-    for (const name of names) {
-      const round = Math.floor(taken.size / COLOURS) * COLOURS;
-      let slot = preferred(name) + round;
-      while (taken.has(slot)) slot = round + ((slot + 1) % COLOURS);
-      taken.add(slot);
-      found.set(name, style(slot));
-    }
-    return found;
-  }
-
-  // Entries: {name, style, note}. The sign shows line and symbol as charts draw them.
-  function legend(entries, label = "Runs") {
-    const pattern = { solid: null, dash: "6 3", dot: "2 2", dashdot: "6 2 2 2" };
-    const sign = ({ colour, dash }) => {
-      const space = "http://www.w3.org/2000/svg";
-      const svg = document.createElementNS(space, "svg");
-      const line = document.createElementNS(space, "line");
-      for (const [name, value] of Object.entries({ width: 26, height: 10, "aria-hidden": true }))
-        svg.setAttribute(name, value);
-      for (const [name, value] of Object.entries({ x1: 1, x2: 25, y1: 5, y2: 5, "stroke-width": 3 }))
-        line.setAttribute(name, value);
-      if (pattern[dash]) line.setAttribute("stroke-dasharray", pattern[dash]);
-      line.style.stroke = colour;
-      svg.append(line);
-      return svg;
-    };
-    const items = entries.map((each) =>
-      el(
-        "li",
-        { "data-run": each.name },
-        sign(each.style),
-        el("span", { class: "name" }, each.name),
-        each.note ? el("span", { class: "hint" }, each.note) : null,
-      ),
-    );
-    return el("ul", { class: "legend", "aria-label": label }, items);
-  }
-
-  // A choice kept in the state. Options: [value, text]; the first one's value is kept as nothing.
-  function choice(key, label, options, changed) {
-    const now = segfold.state.get(key);
-    const made = el("select", { id: key, name: key });
-    for (const [value, shown] of options) made.append(el("option", { value, selected: value === now }, shown));
-    made.addEventListener("change", () => {
-      segfold.state.set({ [key]: made.value });
-      changed(made.value);
-    });
-    return el("label", { class: "choice", for: key }, el("span", {}, label), made);
-  }
-
-  function picked(key, options) {
-    const now = segfold.state.get(key);
-    return options.some(([value]) => value === now) ? now : options[0][0];
-  }
-
-  const lack = (...words) => el("p", { class: "lack" }, words);
-  const code = (words) => el("code", {}, words);
-
-  function section(element, title, ...lead) {
-    const made = el("section", { class: "charts" }, el("h2", {}, title), lead);
-    const grid = el("div", { class: "grid" });
-    made.append(grid);
-    element.append(made);
-    return grid;
-  }
+  const { charts } = segfold;
 
   // Rows of dots, a row a category, a dot a series: values that need no zero are compared by place, not by length.
   // rows: [text]; series: [{name, style, points: [{row, value, low, high, hover}]}]; axis: title of the values' axis.
@@ -120,10 +14,10 @@
       return {
         type: "scatter",
         mode: "markers",
-        name: text(name),
+        name: charts.text(name),
         x: points.map(({ value }) => value),
         y: points.map(({ row }) => row + shift),
-        customdata: points.map(({ hover }) => text(hover)),
+        customdata: points.map(({ hover }) => charts.text(hover)),
         hovertemplate: "%{fullData.name}<br>%{customdata}<extra></extra>",
         marker: { color: its.colour, symbol: its.symbol, size: 9 },
         error_x: spread
@@ -141,22 +35,7 @@
     });
     const layout = (width) => ({
       margin: { l: 20, t: 8, b: 48 },
-      shapes:
-        zero === null
-          ? []
-          : [
-              {
-                type: "line",
-                xref: "x",
-                yref: "paper",
-                x0: zero,
-                x1: zero,
-                y0: 0,
-                y1: 1,
-                layer: "below",
-                line: { color: "var(--soft)", width: 1, dash: "dot" },
-              },
-            ],
+      shapes: zero === null ? [] : [charts.vertical(zero)],
       xaxis: {
         title: { text: axis },
         ...(log ? { type: "log", dtick: 1 } : {}),
@@ -166,7 +45,7 @@
       yaxis: {
         range: [rows.length - 0.5, -0.5],
         tickvals: rows.map((row, place) => place),
-        ticktext: rows.map((row) => text(short(row, width < 450 ? 18 : left))),
+        ticktext: rows.map((row) => charts.text(charts.short(row, width < 450 ? 18 : left))),
         tickfont: { color: "var(--ink)", size: 12 },
         fixedrange: true,
       },
@@ -175,8 +54,8 @@
     return segfold.chart(element, traces, layout, { height, ...about });
   }
 
-  // A heat map. values: rows of numbers; scale: [low, high] that the colours span; written: (value, row, column) → text in a
-  // cell; hover: (row, column) → text.
+  // A heat map. values: rows of numbers, null for none; scale: [low, high] that the colours span; written: value →
+  // text in a cell; hover: (row, column) → text.
   function heat(element, { rows, columns, values, scale, written, hover, below = "", beside = "" }, about) {
     const many = Math.max(rows.length, columns.length);
     const cell = many > 24 ? 16 : many > 12 ? 24 : 40;
@@ -194,38 +73,40 @@
         xgap: 1,
         ygap: 1,
         customdata: values.map((line, row) =>
-          line.map((each, column) => text(hover(row, column)).replaceAll("\n", "<br>")),
+          line.map((each, column) => charts.text(hover(row, column)).replaceAll("\n", "<br>")),
         ),
         hovertemplate: "%{customdata}<extra></extra>",
       },
     ];
     const layout = (width) => {
-      const room = (width - 90) / Math.max(columns.length, 1);
+      const wide = width < 450 ? 12 : 22;
+      const room = (width - 40 - 7 * wide) / Math.max(columns.length, 1);
       const annotations = [];
-      if (room >= 30 && many <= 24) {
+      const longest = Math.max(...values.flat().map((value) => (value === null ? 0 : written(value).length)));
+      if (room >= 8 * longest && many <= 30) {
         values.forEach((line, row) =>
           line.forEach((value, column) => {
             if (value === null) return;
-            const color = share(value) > 0.5 ? "var(--heat-on-high)" : "var(--heat-on-low)";
+            const color = `heat(${share(value).toFixed(3)})`;
             annotations.push({
               x: column,
               y: row,
-              text: written(value, row, column),
+              text: written(value),
               showarrow: false,
               font: { color, size: 12 },
             });
           }),
         );
       }
-      const wide = width < 450 ? 12 : 22;
+      const names = Math.max(...columns.map((each) => Math.min(String(each).length, wide)));
       return {
         annotations,
         margin: { l: 20, r: 8, t: 8, b: 20 },
         xaxis: {
           title: { text: below },
           tickvals: columns.map((each, place) => place),
-          ticktext: columns.map((each) => text(short(each, wide))),
-          tickangle: columns.length * wide * 7 > width - 90 ? -45 : 0,
+          ticktext: columns.map((each) => charts.text(charts.short(each, wide))),
+          tickangle: names * 8 > room ? -45 : 0,
           showgrid: false,
           fixedrange: true,
         },
@@ -233,28 +114,17 @@
           title: { text: beside },
           range: [rows.length - 0.5, -0.5],
           tickvals: rows.map((each, place) => place),
-          ticktext: rows.map((each) => text(short(each, wide))),
+          ticktext: rows.map((each) => charts.text(charts.short(each, wide))),
           showgrid: false,
           fixedrange: true,
         },
       };
     };
-    return segfold.chart(element, traces, layout, { height: 120 + rows.length * cell, ...about });
+    return segfold.chart(element, traces, layout, {
+      height: 60 + rows.length * cell + (below ? 24 : 0) + (columns.some((each) => String(each).length > 3) ? 60 : 0),
+      ...about,
+    });
   }
 
-  Object.assign(segfold.charts, {
-    text,
-    short,
-    near,
-    styles,
-    style,
-    legend,
-    choice,
-    picked,
-    lack,
-    code,
-    section,
-    dots,
-    heat,
-  });
+  Object.assign(segfold.charts, { dots, heat });
 })();

@@ -22,13 +22,37 @@
     return library;
   }
 
-  // "var(--ink)" anywhere in traces and layout stands for the colour that the theme gives it.
+  const STEPS = 5; // colours of heat maps, --heat-0 to 4
+  const WRITTEN = /^heat\(([\d.]+)\)$/;
+
+  function rgb(hex) {
+    return [1, 3, 5].map((at) => parseInt(hex.slice(at, at + 2), 16));
+  }
+
+  // Black or white on a cell of a heat map, whichever has more contrast, 4.5 at least. share: 0 to 1 of its scale.
+  function inkOn(share, style) {
+    const place = Math.min(Math.max(share, 0), 1) * (STEPS - 1);
+    const below = Math.min(Math.floor(place), STEPS - 2);
+    const [one, other] = [below, below + 1].map((step) => rgb(style.getPropertyValue(`--heat-${step}`).trim()));
+    const mixed = one.map((value, band) => (value + (other[band] - value) * (place - below)) / 255);
+    const linear = mixed.map((value) => (value <= 0.04045 ? value / 12.92 : ((value + 0.055) / 1.055) ** 2.4));
+    const light = 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2];
+    return (light + 0.05) ** 2 > 1.05 * 0.05 ? "#000000" : "#ffffff";
+  }
+
+  // "var(--ink)" anywhere in traces and layout stands for the colour that the theme gives it, "heat(0.7)" for that of
+  // a text on a cell of a heat map.
   function coloured(value, style) {
     if (typeof value === "string") {
       const found = /^var\((--[\w-]+)\)$/.exec(value);
-      return found ? style.getPropertyValue(found[1]).trim() : value;
+      if (found) return style.getPropertyValue(found[1]).trim();
+      const cell = WRITTEN.exec(value);
+      return cell ? inkOn(Number(cell[1]), style) : value;
     }
-    if (Array.isArray(value)) return typeof value[0] === "number" ? value : value.map((each) => coloured(each, style));
+    if (Array.isArray(value)) {
+      if (typeof value.at(-1) === "number") return value; // of numbers there may be many
+      return value.map((each) => coloured(each, style));
+    }
     if (value === null || typeof value !== "object" || ArrayBuffer.isView(value)) return value;
     return Object.fromEntries(Object.entries(value).map(([name, each]) => [name, coloured(each, style)]));
   }
@@ -168,13 +192,14 @@
       made,
     );
     if (rows.length <= MOST) return [scroll];
-    const text = `The first ${MOST.toLocaleString("en")} of ${rows.length.toLocaleString("en")} rows; segfold query gives all.`;
+    const count = (number) => number.toLocaleString("en");
+    const text = `The first ${count(MOST)} of ${count(rows.length)} rows; segfold query gives all.`;
     return [scroll, el("p", { class: "hint" }, text)];
   }
 
   // The table is made when it is opened.
-  function details(name, label, numbers) {
-    const made = el("details", {}, el("summary", {}, "Numbers"));
+  function details(name, title, label, numbers) {
+    const made = el("details", {}, el("summary", {}, "Numbers", el("span", { class: "hidden-text" }, `: ${title}`)));
     const fill = () => {
       if (made.open && made.children.length === 1) made.append(...table(name, numbers(), label));
       if (made.open) opened.add(name);
@@ -186,10 +211,10 @@
     return made;
   }
 
-  // Appends a chart to an element and returns its figure. Traces and layout are plotly's; a colour is "var(--ink)" or another
-  // variable of the styles. The layout may be a function of the width in pixels.
+  // Appends a chart to an element and returns its figure. Traces and layout are plotly's; a colour is "var(--ink)" or
+  // another variable of the styles. The layout may be a function of the width in pixels.
   //   name: unique in its tab; title: what it shows, short; label: the same in a sentence for those who do not see it;
-  //   table: () => {columns, rows}, the same numbers; height: in pixels; note: a line below the title.
+  //   table: () => {columns, rows}, the same numbers; height: in pixels; note: a line below it.
   segfold.chart = (element, traces, layout, { name, title, label, table: numbers, height = 300, note = null }) => {
     prune();
     const plot = el("div", { class: "plot", role: "img", "aria-label": label });
@@ -197,9 +222,10 @@
     const figure = el(
       "figure",
       { class: "chart", "data-chart": name },
-      el("figcaption", {}, el("h3", {}, title), note === null ? null : el("p", { class: "hint" }, note)),
+      el("figcaption", {}, el("h3", {}, title)),
       plot,
-      details(name, label, numbers),
+      note === null ? null : el("p", { class: "hint" }, note),
+      details(name, title, label, numbers),
     );
     const chart = {
       plot,

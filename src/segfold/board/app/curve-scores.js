@@ -1,28 +1,16 @@
-// The second half of the Curves tab, from the finished folds: by threshold, by coverage, by the columns of tables, by class.
+// The second half of the Curves tab, from finished folds: by threshold, coverage, columns of tables and class.
 "use strict";
 
 (() => {
-  const { el } = segfold;
+  const { charts, el } = segfold;
   const MATRICES = 6;
+  const MANY = 6; // runs of which each fold is drawn too
   const metric = () => `score (${segfold.competition().metric})`;
-  const line = (x, color) => ({
-    type: "line",
-    xref: "x",
-    yref: "paper",
-    x0: x,
-    x1: x,
-    y0: 0,
-    y1: 1,
-    layer: "below",
-    line: { color, width: 1, dash: "dot" },
-  });
-
   function best(values) {
     return values.reduce((at, value, place) => (value !== null && (at < 0 || value > values[at]) ? place : at), -1);
   }
 
   function byThreshold(grid, found, styles) {
-    const { text } = segfold.charts;
     const some = found.filter(({ threshold }) => threshold);
     if (!some.length) return;
     const traces = [];
@@ -40,18 +28,18 @@
           x.push(thresholds[place]);
           y.push(value);
           customdata.push(`fold ${fold} at ${thresholds[place]}: ${segfold.score(value)}`);
-          rows.push([run, `fold ${fold}`, thresholds[place], value]);
+          rows.push([run, `fold ${fold}`, thresholds[place], value, ""]);
         });
         x.push(null);
         y.push(null);
         customdata.push("");
       }
       const hovertemplate = "%{fullData.name}<br>%{customdata}<extra></extra>";
-      if (names.length > 1)
+      if (names.length > 1 && some.length <= MANY)
         traces.push({
           type: "scatter",
           mode: "lines",
-          name: text(run),
+          name: charts.text(run),
           x,
           y,
           customdata,
@@ -62,15 +50,15 @@
       traces.push({
         type: "scatter",
         mode: "lines",
-        name: text(run),
+        name: charts.text(run),
         x: thresholds,
         y: all,
         customdata: all.map((value, place) => `all folds at ${thresholds[place]}: ${segfold.score(value)}`),
         hovertemplate,
         line: { color: its.colour, dash: its.dash, width: 2.5 },
       });
-      all.forEach((value, place) => rows.push([run, "all", thresholds[place], value]));
       const top = best(all);
+      all.forEach((value, place) => rows.push([run, "all", thresholds[place], value, place === top ? "best" : ""]));
       if (top < 0) continue;
       const half = thresholds.indexOf(0.5);
       traces.push({
@@ -84,8 +72,8 @@
       const gain = half >= 0 && all[half] !== null ? `, ${segfold.score(all[half])} at .5` : "";
       sentences.push(`${run}: best ${segfold.score(all[top])} at ${thresholds[top]}${gain}`);
     }
-    const layout = {
-      shapes: [line(0.5, "var(--soft)")],
+    const layout = (width) => ({
+      shapes: [charts.vertical(0.5)],
       annotations: [
         {
           x: 0.5,
@@ -98,16 +86,19 @@
           font: { size: 11, color: "var(--soft)" },
         },
       ],
-      xaxis: { title: { text: "threshold of the probability" }, range: [0, 1], dtick: 0.1 },
+      xaxis: { title: { text: "threshold of the probability" }, range: [0, 1], dtick: width < 450 ? 0.2 : 0.1 },
       yaxis: { title: { text: metric() } },
-    };
+    });
+    const more = sentences.length > 4 ? `; of ${sentences.length - 4} more runs in the numbers` : "";
+    const sentence = `${sentences.slice(0, 4).join("; ")}${more}`;
+    const signs = some.length <= MANY ? "Thick: all folds; thin: each." : "All folds; each one is in the numbers.";
     segfold
       .chart(grid, traces, layout, {
         name: "threshold",
         title: "Score against threshold",
-        note: `${sentences.join("; ")}. Thick: all folds; thin: each. A best threshold that was chosen on these images is a little too good.`,
-        label: `Score against threshold. ${sentences.join("; ")}`,
-        table: () => ({ columns: ["run", "folds", "threshold", "score"], rows }),
+        note: `${sentence}. ${signs} A threshold that was chosen on these images looks a little too good.`,
+        label: `Score against threshold. ${sentence}`,
+        table: () => ({ columns: ["run", "folds", "threshold", "score", ""], rows }),
         height: 360,
       })
       .classList.add("whole");
@@ -135,7 +126,7 @@
         ];
       }),
     }));
-    segfold.charts.dots(
+    charts.dots(
       grid,
       { rows: names.map((name, place) => `${name} · n ${counts[place]}`), series, axis: metric() },
       { ...about, note: "n: number of images", table: () => ({ columns: ["run", what, "images", "score"], rows }) },
@@ -150,12 +141,16 @@
       const shares = counts.map((row, truth) => row.map((count) => (sums[truth] ? count / sums[truth] : null)));
       const percent = (share) => (share === null ? "–" : `${(100 * share).toFixed(1)} %`);
       const hover = (truth, seen) =>
-        `${classes[truth]} taken for ${classes[seen]}\n${percent(shares[truth][seen])} of ${classes[truth]}\n${counts[truth][seen].toLocaleString("en")} pixels`;
+        [
+          `${classes[truth]} taken for ${classes[seen]}`,
+          `${percent(shares[truth][seen])} of ${classes[truth]}`,
+          `${counts[truth][seen].toLocaleString("en")} pixels`,
+        ].join("\n");
       const written = (share) => (share < 0.005 ? "" : (100 * share).toFixed(0));
       const rows = classes.flatMap((truth, one) =>
-        classes.map((seen, other) => [truth, seen, counts[one][other], segfold.charts.near(shares[one][other])]),
+        classes.map((seen, other) => [truth, seen, counts[one][other], charts.near(shares[one][other])]),
       );
-      segfold.charts.heat(
+      charts.heat(
         grid,
         {
           rows: classes,
@@ -177,7 +172,7 @@
       );
     }
     if (some.length > MATRICES)
-      grid.append(segfold.charts.lack(`Confusion matrices of the first ${MATRICES} chosen runs are shown.`));
+      grid.append(charts.lack(`Confusion matrices of the first ${MATRICES} chosen runs are shown.`));
   }
 
   function byClass(grid, found, runs, styles) {
@@ -193,36 +188,32 @@
         return typeof iou[name] === "number" ? [{ row, value: iou[name], hover: `${name}: ${iou[name]}` }] : [];
       }),
     }));
-    segfold.charts.dots(
+    charts.dots(
       grid,
       { rows: classes, series, axis: "IoU over all pixels of the set" },
       {
         name: "iou",
         title: "IoU of each class",
-        label: `IoU of each class of ${some.map(({ run }) => run).join(", ")}`,
+        label: `IoU of each class of ${charts.listed(some.map(({ run }) => run))}`,
         table: () => ({ columns: ["run", "class", "IoU"], rows }),
       },
     );
   }
 
-  segfold.charts.scores = (element, runs, { found, without, errors }, styles) => {
-    const grid = segfold.charts.section(
-      element,
-      "Out of fold",
-      ...errors.map((message) => segfold.charts.lack(message)),
-    );
+  charts.scores = (element, runs, { found, without, errors }, styles) => {
+    const grid = charts.section(element, "Out of fold", ...errors.map((message) => charts.lack(message)));
     const section = grid.parentElement;
     section.id = "curves-scores";
     if (without.length)
       grid.before(
-        segfold.charts.lack(
-          `No finished fold yet of ${without.join(", ")}: scores by threshold, coverage and class come with the first one.`,
+        charts.lack(
+          `No finished fold yet of ${charts.listed(without)}: scores by threshold and coverage come with it.`,
         ),
       );
     if (!found.length) return;
     byThreshold(grid, found, styles);
     const pick = (of) => new Map(found.flatMap((each) => (of(each)?.length ? [[each.run, of(each)]] : [])));
-    const named = found.map(({ run }) => run).join(", ");
+    const named = charts.listed(found.map(({ run }) => run));
     const coverage = pick((each) => each.coverage);
     if (coverage.size)
       byKind(

@@ -2,8 +2,7 @@
 "use strict";
 
 (() => {
-  const { el } = segfold;
-  const fileName = (file) => file.split("/").at(-1);
+  const { charts, el } = segfold;
 
   // Colours span what there is outside the diagonal, which is 1 (or 0) always and would hide all differences.
   function spanOf(matrix) {
@@ -16,21 +15,24 @@
   function matrix(grid, names, values, about, { what, digits, percent = false }) {
     const scale = spanOf(values);
     const shown = (value) =>
-      value === null ? "–" : percent ? `${(100 * value).toFixed(2)} %` : segfold.score(segfold.charts.near(value));
+      value === null ? "–" : percent ? `${(100 * value).toFixed(2)} %` : segfold.score(charts.near(value));
     const without = values.map((row, one) => row.map((value, other) => (one === other ? null : value)));
     const written = (value) => (percent ? (100 * value).toFixed(digits) : value.toFixed(digits));
     const hover = (row, column) => `${names[row]}\n${names[column]}\n${what} ${shown(values[row][column])}`;
     const rows = names.flatMap((one, row) =>
       names.slice(row + 1).map((other, place) => [one, other, values[row][row + 1 + place]]),
     );
-    segfold.charts.heat(
+    // Columns are numbers, as names of runs are long; the rows say which.
+    const numbered = names.map((name, place) => `${place + 1} · ${name}`);
+    charts.heat(
       grid,
-      { rows: names, columns: names, values: without, scale, written, hover },
+      { rows: numbered, columns: names.map((name, place) => place + 1), values: without, scale, written, hover },
       { ...about, table: () => ({ columns: ["one", "other", what], rows }) },
     );
   }
 
   function drawGains(grid, { names, adds }) {
+    const exact = segfold.score;
     const known = names.map((name, place) => ({ name, gain: adds?.[place] ?? null }));
     const points = known.flatMap(({ name, gain }, row) => {
       if (gain === null) return [];
@@ -41,7 +43,7 @@
           value: difference,
           low,
           high,
-          hover: `${name}: ${segfold.score(difference)} ± ${segfold.score(error)}, interval ${segfold.score(low)} to ${segfold.score(high)}`,
+          hover: `${name}: ${exact(difference)} ± ${exact(error)}, interval ${exact(low)} to ${exact(high)}`,
         },
       ];
     });
@@ -52,7 +54,7 @@
       gain?.low ?? null,
       gain?.high ?? null,
     ]);
-    segfold.charts.dots(
+    charts.dots(
       grid,
       {
         rows: names,
@@ -63,7 +65,7 @@
       {
         name: "gains",
         title: "Gain of each member",
-        note: "The ensemble less the ensemble without it, out of fold; bars: 95 % interval. Across 0: it may as well be left out.",
+        note: "The ensemble less the ensemble without it, out of fold; bars: 95 % interval. Across 0: may not count.",
         label: "Gain of each member of the ensemble with its interval",
         table: () => ({ columns: ["member", "gain", "standard error", "low", "high"], rows }),
       },
@@ -71,13 +73,12 @@
   }
 
   function drawWeights(grid, { names, weights }) {
-    const { text, short } = segfold.charts;
     const trace = {
       type: "bar",
       orientation: "h",
       x: weights,
       y: names.map((name, place) => place),
-      customdata: names.map((name, place) => text(`${name}: ${weights[place]}`)),
+      customdata: names.map((name, place) => charts.text(`${name}: ${weights[place]}`)),
       hovertemplate: "%{customdata}<extra></extra>",
       marker: { color: "var(--series-1)" },
       width: 0.55,
@@ -88,7 +89,7 @@
       yaxis: {
         range: [names.length - 0.5, -0.5],
         tickvals: names.map((name, place) => place),
-        ticktext: names.map((name) => text(short(name, width < 450 ? 18 : 30))),
+        ticktext: names.map((name) => charts.text(charts.short(name, width < 450 ? 18 : 30))),
         tickfont: { color: "var(--ink)", size: 12 },
         fixedrange: true,
         showgrid: false,
@@ -118,7 +119,7 @@
         {
           name: "member-correlation",
           title: "Correlation of members",
-          note: "Of their probabilities, out of fold. The darker, the more alike: the less they add to each other.",
+          note: "Of their probabilities, out of fold. The nearer to 1, the less two add to each other.",
           label: "Correlation of the members' probabilities",
         },
         { what: "correlation", digits: 3 },
@@ -140,8 +141,7 @@
     }
   }
 
-  segfold.charts.ensembles = (element, submissions) => {
-    const { charts } = segfold;
+  charts.ensembles = (element, submissions) => {
     const some = submissions.filter(({ contributions }) => contributions);
     const section = el("section", { class: "charts", id: "ensemble" }, el("h2", {}, "Members of an ensemble"));
     element.append(section);
@@ -149,7 +149,7 @@
       const newest = [...some].sort((one, other) => (other.written ?? "").localeCompare(one.written ?? ""));
       const options = newest.map(({ file, members, cv }) => [
         file,
-        `${fileName(file)} (${members.length} members, CV ${segfold.score(cv)})`,
+        `${charts.fileName(file)} (${members.length} members, CV ${segfold.score(cv)})`,
       ]);
       const drawn = el("div");
       const again = () =>
@@ -182,12 +182,12 @@
         {
           name: "run-correlation",
           title: "Correlation of runs",
-          note: `An estimate, on ${pixels.toLocaleString("en")} pixels of the images that all have predicted out of fold.`,
+          note: `An estimate, on ${pixels.toLocaleString("en")} pixels of images that all have predicted out of fold.`,
           label: `Correlation of ${names.length} runs`,
         },
         { what: "correlation", digits: names.length > 12 ? 2 : 3 },
       );
-      grid.lastElementChild.classList.add("whole");
+      if (names.length > 8) grid.lastElementChild.classList.add("whole");
     } else {
       grid.append(
         charts.lack(

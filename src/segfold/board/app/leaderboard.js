@@ -1,17 +1,11 @@
-// The Leaderboard tab: scores out of fold against those of the leaderboard, and all submissions; its second half, what the
-// members of an ensemble are to each other, is ensembles.js.
+// The Leaderboard tab: scores out of fold against those of the leaderboard, and all submissions; its second half, what
+// the members of an ensemble are to each other, is ensembles.js.
 "use strict";
 
 (() => {
-  const { el } = segfold;
+  const { charts, el } = segfold;
   const PARTS = ["public", "private"];
   const LOOK = { colour: "var(--series-1)", symbol: "circle" };
-
-  const fileName = (file) => file.split("/").at(-1);
-  const submissions = () =>
-    segfold.board.submissions.filter(({ competition }) => competition === segfold.competition().name);
-  const when = (submission) => submission.sent ?? submission.written;
-  const isNumber = (value) => typeof value === "number";
 
   // Medal lines that lie near the scores, so that a far one does not press all points together; and those that do not.
   function linesNear(low, high) {
@@ -37,13 +31,13 @@
         line: { color: color(name), width: 1.5, dash: "dash" },
       })),
       annotations: near.map(([name, value]) => ({
-        x: 1,
+        x: 0,
         y: value,
         xref: "paper",
         yref: "y",
-        xanchor: "right",
+        xanchor: "left",
         yanchor: "bottom",
-        text: segfold.charts.text(name),
+        text: charts.text(name),
         showarrow: false,
         font: { size: 11, color: "var(--soft)" },
       })),
@@ -55,18 +49,19 @@
 
   // What is missing for a fitted line, and what brings it.
   function lackOf(part, points) {
-    const { lack, code } = segfold.charts;
-    if (part === "private" && !points.length) return null; // hosts show them at the end
-    const need = `CV against the ${part} leaderboard needs three submissions of different CV with a known score; there ${points.length === 1 ? "is 1" : `are ${points.length}`}. `;
-    return lack(
+    const known = new Set(points.map(({ cv }) => cv)).size;
+    if (known > 2 || (part === "private" && !known)) return null; // private scores come at the end
+    const there = known === 1 ? "is 1" : `are ${known}`;
+    const need = `CV against ${part} scores needs three scored submissions of different CV; there ${there}: `;
+    return charts.lack(
       need,
-      code("make submit"),
+      charts.code("make submit"),
       " writes one, ",
-      code("make upload csv=…"),
+      charts.code("make upload csv=…"),
       " sends it, ",
-      code("make sync"),
+      charts.code("make sync"),
       " fetches the scores from Kaggle, and ",
-      code("make record csv=… public=…"),
+      charts.code("make record csv=… public=…"),
       " notes one by hand.",
     );
   }
@@ -89,17 +84,18 @@
   }
 
   function pointTraces(points, part, outliers) {
-    const { text } = segfold.charts;
-    const hover = (each) =>
-      text(
-        `CV ${segfold.score(each.cv)}${isNumber(each.cv_error) ? ` ± ${segfold.score(each.cv_error)}` : ""}${each.nested ? " (nested)" : ""}, ${part} ${each[part]}`,
+    const hover = (each) => {
+      const error = charts.isNumber(each.cv_error) ? ` ± ${segfold.score(each.cv_error)}` : "";
+      return charts.text(
+        `CV ${segfold.score(each.cv)}${error}${each.nested ? " (nested)" : ""}, ${part} ${each[part]}`,
       );
-    const points_of = (some, marker) => ({
+    };
+    const marks = (some, marker) => ({
       type: "scatter",
       mode: "markers",
       x: some.map(({ cv }) => cv),
       y: some.map((each) => each[part]),
-      text: some.map(({ file }) => text(fileName(file))),
+      text: some.map(({ file }) => charts.text(charts.fileName(file))),
       customdata: some.map(hover),
       hovertemplate: "%{text}<br>%{customdata}<extra></extra>",
       error_x: {
@@ -114,23 +110,25 @@
     const usual = points.filter(({ file }) => !outliers.has(file));
     const odd = points.filter(({ file }) => outliers.has(file));
     return [
-      points_of(usual, { color: LOOK.colour, symbol: "circle", size: 9 }),
-      points_of(odd, { color: "var(--bad)", symbol: "diamond-open", size: 13, line: { width: 2.5 } }),
+      marks(usual, { color: LOOK.colour, symbol: "circle", size: 9 }),
+      marks(odd, { color: "var(--bad)", symbol: "diamond-open", size: 13, line: { width: 2.5 } }),
     ];
   }
 
   function fitSentence(fit, part, odd) {
-    const percent = `${Math.round(100 * fit.level)} %`;
-    const slope = fit.slope.toFixed(2);
-    const begin = `Line of ${fit.submissions} submissions: ${part} = ${segfold.charts.near(fit.intercept).toFixed(4)} + ${slope} · CV; band: where the next submission is expected, ${percent}; bars: standard error of CV. `;
-    if (!odd.length) return `${begin}No submission lies outside what the others make of it.`;
-    return `${begin}Outside what the others make of it: ${odd.map(({ file }) => fileName(file)).join(", ")}. Look there for a leak or a mistake, or for luck.`;
+    const line = `${part} = ${fit.intercept.toFixed(4)} + ${fit.slope.toFixed(2)} · CV`;
+    const band = `band: where the next submission is expected, ${Math.round(100 * fit.level)} %`;
+    const begin = `Line of ${fit.submissions} submissions: ${line}; ${band}; bars: standard error of CV. `;
+    if (!odd.length) return `${begin}No submission lies apart from the others.`;
+    const names = odd.map(({ file }) => charts.fileName(file)).join(", ");
+    return `${begin}Apart from the others: ${names}. Look there for a leak or a mistake; it may be luck.`;
   }
 
   function drawAgainst(grid, part) {
-    const { charts } = segfold;
     const fit = segfold.competition().fit?.[part] ?? null;
-    const points = submissions().filter((each) => isNumber(each.cv) && isNumber(each[part]));
+    const points = charts.submissions
+      .listed()
+      .filter((each) => charts.isNumber(each.cv) && charts.isNumber(each[part]));
     const missing = fit ? null : lackOf(part, points);
     if (missing) grid.before(missing);
     if (!points.length) return;
@@ -144,12 +142,13 @@
       const names = odd.map((each) => ({
         x: each.cv,
         y: each[part],
-        text: charts.text(charts.short(fileName(each.file), width < 450 ? 16 : 30)),
+        text: charts.text(charts.short(charts.fileName(each.file), width < 450 ? 16 : 30)),
         ax: 0,
         ay: -22,
         arrowcolor: "var(--soft)",
         arrowwidth: 1,
         arrowhead: 0,
+        bgcolor: "var(--paper)",
         font: { color: "var(--ink)", size: 12 },
       }));
       return {
@@ -160,16 +159,16 @@
       };
     };
     const sentence = fit ? fitSentence(fit, part, odd) : "No line yet. Bars: standard error of CV.";
-    const private_lines = near.length && part === "public" ? " Medal lines are scores of the private leaderboard." : "";
+    const lines = near.length && part === "public" ? " Medal lines are scores of the private leaderboard." : "";
     segfold.chart(grid, traces, layout, {
       name: `against-${part}`,
       title: `CV against the ${part} leaderboard`,
-      note: `${sentence}${private_lines}${farSentence(far)}`,
+      note: `${sentence}${lines}${farSentence(far)}`,
       label: `CV against the ${part} leaderboard of ${points.length} submissions. ${sentence}`,
       table: () => ({
         columns: ["submission", "CV", "± CV", part, "outlier"],
         rows: points.map((each) => [
-          fileName(each.file),
+          charts.fileName(each.file),
           each.cv,
           each.cv_error,
           each[part],
@@ -181,19 +180,20 @@
   }
 
   function drawHistory(grid) {
-    const { charts } = segfold;
-    const all = submissions().filter((each) => when(each) && (isNumber(each.public) || isNumber(each.cv)));
-    all.sort((one, other) => when(one).localeCompare(when(other)));
+    const all = charts.submissions
+      .listed()
+      .filter((each) => charts.submissions.when(each) && (charts.isNumber(each.public) || charts.isNumber(each.cv)));
+    all.sort((one, other) => charts.submissions.when(one).localeCompare(charts.submissions.when(other)));
     if (!all.length) return;
-    const scored = all.filter((each) => isNumber(each.public));
+    const scored = all.filter((each) => charts.isNumber(each.public));
     let top = -Infinity;
     const best = scored.map((each) => (top = Math.max(top, each.public)));
     const mark = (some, key, marker, what) => ({
       type: "scatter",
       mode: "markers",
-      x: some.map(when),
+      x: some.map(charts.submissions.when),
       y: some.map((each) => each[key]),
-      text: some.map(({ file }) => charts.text(fileName(file))),
+      text: some.map(({ file }) => charts.text(charts.fileName(file))),
       customdata: some.map((each) => `${what} ${key === "cv" ? segfold.score(each.cv) : each[key]}`),
       hovertemplate: "%{text}<br>%{x|%d %b %Y %H:%M} UTC<br>%{customdata}<extra></extra>",
       marker,
@@ -202,141 +202,73 @@
       {
         type: "scatter",
         mode: "lines",
-        x: scored.map(when),
+        x: scored.map(charts.submissions.when),
         y: best,
         hoverinfo: "skip",
         line: { color: LOOK.colour, width: 2, shape: "hv" },
       },
       mark(scored, "public", { color: LOOK.colour, symbol: "circle", size: 9 }, "public"),
       mark(
-        all.filter((each) => isNumber(each.private)),
+        all.filter((each) => charts.isNumber(each.private)),
         "private",
         { color: "var(--series-2)", symbol: "diamond", size: 9 },
         "private",
       ),
       mark(
-        all.filter((each) => isNumber(each.cv)),
+        all.filter((each) => charts.isNumber(each.cv)),
         "cv",
         { color: "var(--soft)", symbol: "circle-open", size: 8, line: { width: 1.5 } },
         "CV",
       ),
     ];
-    const values = all.flatMap((each) => [each.public, each.private, each.cv]).filter(isNumber);
+    const values = all.flatMap((each) => [each.public, each.private, each.cv]).filter(charts.isNumber);
     const { near, far } = linesNear(Math.min(...values), Math.max(...values));
     const leader = scored.find((each) => each.public === top);
     const sentence = leader
-      ? `Best so far: ${fileName(leader.file)} with ${leader.public} on the public leaderboard.`
+      ? `Best so far: ${charts.fileName(leader.file)} with ${leader.public} on the public leaderboard.`
       : "No score of the leaderboard is known yet.";
-    const signs = `Filled circles: public; ${all.some((each) => isNumber(each.private)) ? "diamonds: private; " : ""}open circles: CV; line: the best public score so far.`;
-    segfold.chart(
-      grid,
-      traces,
-      {
-        ...medalShapes(near),
-        xaxis: { type: "date", title: { text: "time (UTC)" } },
-        yaxis: { title: { text: `score (${segfold.competition().metric})` } },
-      },
-      {
-        name: "history",
-        title: "Submissions by time",
-        note: `${sentence} ${signs}${farSentence(far)}`,
-        label: `Scores of ${all.length} submissions by time. ${sentence}`,
-        table: () => ({
-          columns: ["time", "submission", "CV", "public", "private", "best public so far"],
-          rows: all.map((each) => [
-            when(each),
-            fileName(each.file),
-            each.cv,
-            each.public,
-            each.private,
-            scored.includes(each) ? best[scored.indexOf(each)] : null,
-          ]),
-        }),
-        height: 400,
-      },
-    );
-  }
-
-  const COLUMNS = [
-    ["submission", (each) => fileName(each.file), (each) => fileName(each.file)],
-    ["time", (each) => (when(each) ?? "").slice(0, 16).replace("T", " "), (each) => when(each) ?? ""],
-    ["CV", (each) => segfold.score(each.cv), (each) => each.cv, "number"],
-    ["± CV", (each) => segfold.score(each.cv_error), (each) => each.cv_error, "number"],
-    ["public", (each) => (isNumber(each.public) ? String(each.public) : "–"), (each) => each.public, "number"],
-    ["private", (each) => (isNumber(each.private) ? String(each.private) : "–"), (each) => each.private, "number"],
-    ["medal", (each) => each.medal ?? "–", (each) => (isNumber(each.private) ? each.private : each.public)],
-    ["members", (each) => each.members.join(", ") || "–", (each) => each.members.length],
-    ["state", (each) => each.state, (each) => each.state],
-    ["problem", (each) => each.problem || "–", (each) => each.problem ?? ""],
-    ["message", (each) => each.message || "–", (each) => each.message ?? ""],
-  ];
-
-  // Kept in the state as the column's name, with "-" before it for the highest first.
-  function sorted(list) {
-    const key = segfold.state.get("chartsort", "-time");
-    const down = key.startsWith("-");
-    const by = COLUMNS.find(([name]) => name === key.replace(/^-/, "")) ?? COLUMNS[1];
-    const none = (value) => value === null || value === undefined || value === "";
-    const order = (one, other) => {
-      const [a, b] = [by[2](one), by[2](other)];
-      if (none(a) || none(b)) return none(a) - none(b); // what is not known stands last either way
-      const way = typeof a === "number" ? a - b : String(a).localeCompare(String(b));
-      return down ? -way : way;
-    };
-    return { list: [...list].sort(order), name: by[0], down };
-  }
-
-  function drawTable(element) {
-    const { list, name, down } = sorted(submissions());
-    const sort = (column) => {
-      segfold.state.set({ chartsort: column === name && down ? column : `-${column}` });
-      drawTable(element);
-      element.querySelector(`th[data-column="${CSS.escape(column)}"] button`).focus();
-    };
-    const head = COLUMNS.map(([column, , , kind]) => {
-      const way = column === name ? (down ? "descending" : "ascending") : null;
-      const sign = el("span", { "aria-hidden": "true" }, way === null ? "" : down ? " ↓" : " ↑");
-      return el(
-        "th",
-        { scope: "col", class: kind, "data-column": column, "aria-sort": way },
-        el("button", { type: "button", class: "plain", onclick: () => sort(column) }, column, sign),
-      );
-    });
-    const body = list.map((each) =>
-      el(
-        "tr",
-        { "data-submission": each.file },
-        COLUMNS.map(([column, shown, , kind], place) =>
-          el(place ? "td" : "th", { class: kind, "data-column": column, scope: place ? null : "row" }, shown(each)),
-        ),
-      ),
-    );
-    const table = el(
-      "table",
-      {},
-      el("caption", { class: "hidden-text" }, "Submissions"),
-      el("thead", {}, el("tr", {}, head)),
-      el("tbody", {}, body),
-    );
-    element.replaceChildren(
-      el(
-        "div",
-        { class: "scroll tall", id: "submissions", tabindex: "0", role: "region", "aria-label": "Submissions" },
-        table,
-      ),
-    );
+    const diamonds = all.some((each) => charts.isNumber(each.private)) ? "diamonds: private; " : "";
+    const signs = `Filled circles: public; ${diamonds}open circles: CV; line: the best public score so far.`;
+    segfold
+      .chart(
+        grid,
+        traces,
+        {
+          ...medalShapes(near),
+          xaxis: { type: "date", title: { text: "time (UTC)" } },
+          yaxis: { title: { text: `score (${segfold.competition().metric})` } },
+        },
+        {
+          name: "history",
+          title: "Submissions by time",
+          note: `${sentence} ${signs}${farSentence(far)}`,
+          label: `Scores of ${all.length} submissions by time. ${sentence}`,
+          table: () => ({
+            columns: ["time", "submission", "CV", "public", "private", "best public so far"],
+            rows: all.map((each) => [
+              charts.submissions.when(each),
+              charts.fileName(each.file),
+              each.cv,
+              each.public,
+              each.private,
+              scored.includes(each) ? best[scored.indexOf(each)] : null,
+            ]),
+          }),
+          height: 400,
+        },
+      )
+      .classList.add("whole");
   }
 
   function show(element) {
-    const { charts } = segfold;
-    const all = submissions();
+    const all = charts.submissions.listed();
     if (all.length) {
       const grid = charts.section(element, "CV and leaderboard");
       for (const part of PARTS) drawAgainst(grid, part);
       drawHistory(grid);
       const table = el("div");
       element.append(el("section", { class: "charts" }, el("h2", {}, `Submissions (${all.length})`), table));
-      drawTable(table);
+      charts.submissions.drawTable(table);
     } else {
       element.append(
         charts.lack(
