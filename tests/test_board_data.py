@@ -116,6 +116,8 @@ def test_classes_and_a_split_of_ones_own(task: Any, tmp_path: Path) -> None:
     train = ImageSet(
         **{**vars(plain), "masks": store(masks, masks=True), "areas": None, "task": task, "held_out": held_out}
     )
+    (tmp_path / "folds").mkdir()
+    (tmp_path / "folds" / "tgs-salt-5.csv").write_text("id,fold\nof other,0\nimages,1\n")
     found = data_record(tmp_path, load_competition("tgs-salt"), train, None)
     assert (found["fold_file"], found["folds"], found["images"]["test"]) == (None, ["train", 0], None)
     for row, inside in enumerate((~held_out, held_out)):
@@ -270,8 +272,12 @@ def test_what_cannot_be_drawn_is_a_reason(home: Path, monkeypatch: pytest.Monkey
     found, kept = written(home, **runs)
     assert found[0]["file"] is None and "16" in found[0]["reason"] and "\n" not in found[0]["reason"]
     assert found[1]["file"] in kept.made and found[1]["reason"] is None
-    parts, _ = written(home, half=experiment(home, "stages.lovasz.boxes={least: 0.9}"))
-    assert "no" in parts[0]["reason"] and (home / "runs" / "board-files" / parts[0]["file"]).exists()
+    half = experiment(home, "stages.lovasz.boxes={least: 0.9}")
+    parts, _ = written(home, half=half)
+    assert "none of" in parts[0]["reason"] and (home / "runs" / "board-files" / parts[0]["file"]).exists()
+    again, kept = written(home, half=half)
+    assert again == parts and parts[0]["file"] in kept.made  # it is tried again, and what there is of it is kept
+    assert parts[0]["file"] not in kept.remove_unused()
 
     def fail(*_: object) -> None:
         raise ZeroDivisionError("of a\nlibrary")
@@ -303,5 +309,9 @@ def test_drawn_samples_are_what_a_stage_trains_on(home: Path) -> None:
             assert (sample[2:30, 3:29] == train.images[row][:, ::-1]).all()
             assert (mask[0, 2:30, 3:29] == train.masks[row][:, ::-1]).all()
     assert len({train.coverage[list(train.ids).index(drawn.titles[first])] for first in range(0, 12, 3)}) > 2
+    margin = draw_samples(
+        experiment(home, "model={name: unet_original, depth: 2, width: 4}", "input.size=68"), train, "warm", 2, 1
+    )
+    assert margin.pictures[1].shape[:2] == margin.masks[1].shape[1:] and margin.pictures[1].shape[0] < 68
     assert draw_samples(experiment(home, "input.crop=9"), train, "warm", 4, 2).kind == "crop"
     assert draw_samples(experiment(home, "stages.warm.boxes={}"), train, "warm", 4, 2).kind == "box"

@@ -9,6 +9,8 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from competition_sets_more import MAKERS
+from forked import segfold
 from large_competition import make_competition
 from segfold.board import pictures
 from segfold.board.kept import Kept
@@ -289,3 +291,34 @@ def test_a_set_is_written_anew_when_something_of_it_changes(tmp_path: Path) -> N
         assert len(kept.made) == made
     write_set(kept, tmp_path, competition, image_set(3, (12, 10), extra=tables[-1], fingerprint="other"))
     assert len(kept.made) == 3  # pictures and all
+
+
+@pytest.mark.parametrize("name", ["uw-madison-gi", "hubmap-kidney", "dsb-2018", "pascal-voc-2012"])
+def test_competitions_of_several_kinds(name: str, tmp_path: Path) -> None:
+    """16 bits in one channel, tiled TIFFs, several sizes with an alpha channel, classes with void."""
+    (tmp_path / "download").mkdir()
+    made = MAKERS[name](tmp_path / "download", np.random.default_rng(3))
+    assert segfold(tmp_path, "data", "--competition", name, "--from", "download").returncode == 0
+    competition = load_competition(name)
+    script = write_set(Kept(tmp_path), tmp_path, competition, load_split(competition, "train", tmp_path))
+    _, value = read_script(tmp_path / f"{script}.js")
+    assert value["ids"] == sorted(made.masks) and value["height"]
+    for number, image_id in enumerate(value["ids"]):
+        mask = made.masks[image_id]
+        assert (runs_to_mask(value["truth"], number, mask.shape) == mask).all()
+        picture = read(tmp_path / value["pictures"] / f"{number:05}.jpg")
+        assert picture.shape[:2] == mask.shape
+        if image_id in made.images:
+            found, wanted = means(picture), means(np.broadcast_to(made.images[image_id], picture.shape))
+            if made.images[image_id].dtype == np.uint8:
+                assert np.abs(found - wanted).max() < 16
+            else:  # of the 65,536 values about a fifth is used
+                assert (
+                    np.corrcoef(found.ravel(), wanted.ravel())[0, 1] > 0.97 and found.mean() > 1.5 * wanted.mean() / 257
+                )
+
+
+def means(image: np.ndarray) -> np.ndarray:
+    """Of each 8×8 pixels: JPEG keeps the grain of noise less well."""
+    height, width = (side // 8 for side in image.shape[:2])
+    return image[: height * 8, : width * 8].reshape(height, 8, width, 8, -1).mean(axis=(1, 3), dtype=float)

@@ -1,8 +1,11 @@
 """The lock of a fold: one training at a time, free as soon as its holder is gone."""
 
+import fcntl
+import json
 import os
 import select
 import signal
+import socket
 import subprocess
 from pathlib import Path
 
@@ -10,7 +13,7 @@ import pytest
 
 from python_process import run_python
 from segfold.errors import SegfoldError
-from segfold.locks import Lock
+from segfold.locks import Lock, lock_holder
 
 HOLD = """
 import os, sys, time
@@ -93,3 +96,41 @@ def test_a_folder_is_held_by_one_at_a_time(tmp_path):
     assert second.stdout.readline() == "in\n"
     second.communicate("\n")
     assert second.returncode == 0
+
+
+def test_whoever_looks_sees_the_holder_and_takes_no_lock(tmp_path, monkeypatch):
+    path = tmp_path / "fold0" / "lock"
+    assert lock_holder(path) is None
+    process = hold(path)
+    pid = int(process.stdout.readline())
+    monkeypatch.setattr(fcntl, "flock", None)  # even one that is given up at once could make a training fail
+    monkeypatch.setattr(fcntl, "lockf", None)
+    holder = lock_holder(path)
+    assert holder is not None and (holder.pid, holder.host) == (pid, socket.gethostname())
+    process.kill()
+    process.wait()
+    assert path.exists() and lock_holder(path) is None
+
+
+def test_a_lock_whose_process_is_another_one_now_is_free(tmp_path):
+    path = tmp_path / "lock"
+    with Lock(path):
+        assert lock_holder(path) is not None
+    assert json.loads(path.read_text())["pid"] == os.getpid()  # which lives, and does not have the file open
+    assert lock_holder(path) is None
+    for pid in (0, -1, True, "1", 2**80, None, 999_999_999):
+        path.write_text(json.dumps({"pid": pid, "host": socket.gethostname(), "since": "2026-01-01 00:00:00"}))
+        assert lock_holder(path) is None, pid
+    for text in ("", "{", "[]", "[" * 100_000, "\0"):
+        path.write_text(text)
+        assert lock_holder(path) is None, text[:9]
+
+
+def test_a_lock_of_another_host_holds_as_long_as_something_is_written(tmp_path):
+    path = tmp_path / "lock"
+    path.write_text(json.dumps({"pid": os.getpid(), "host": "elsewhere", "since": "2026-01-01 00:00:00"}))
+    assert lock_holder(path) is not None
+    os.utime(path, (0, 0))
+    assert lock_holder(path) is None
+    (tmp_path / "last.pt").touch()
+    assert lock_holder(path) is not None

@@ -165,9 +165,7 @@ class _Work:
             name = data_script
             self.kept.build(f"{name}.js", key_of(data), lambda path: write_script(path, name, data))
         if not alone:
-            disputed_script = write_disputed(
-                self.kept, self.places.files, self.home, competition, submissions, self.observer
-            )
+            disputed_script = write_disputed(self.kept, self.places.files, self.home, competition, self.observer)
         scores = IMAGE_SCORES if competition.metric in IMAGE_SCORES else ("iou",)
         board = competition.leaderboard
         return {

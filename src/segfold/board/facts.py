@@ -157,8 +157,8 @@ def read_run_facts(folder: RunFolder, home: Path | None = None) -> RunFacts:
             problems.append(fold.reason)
     if problems:
         state, reasons = "damaged", [*problems, *(reasons if state == "training" else [])]
-    reason = "; ".join(dict.fromkeys(reasons)).replace(f"{folder.path}/", "") or None
-    shorter = [_shorter(fold, folder) for fold in folds]
+    reason = _short("; ".join(dict.fromkeys(reasons)), folder) or None
+    shorter = [fold if fold.reason is None else replace(fold, reason=_short(fold.reason, folder)) for fold in folds]
     begun, ended = _times(folder, shorter)
     comparable = alike and all(fold.done is not None or not fold.folder.done.exists() for fold in folds)
     return RunFacts(
@@ -246,9 +246,9 @@ def _epochs_of(experiment: Experiment) -> int:
     return sum(min(stage.epochs, 1) if experiment.fast else stage.epochs for stage in experiment.stages.values())
 
 
-def _shorter(fold: FoldFacts, folder: RunFolder) -> FoldFacts:
-    """With paths in its reason that begin in the run's folder."""
-    return fold if fold.reason is None else replace(fold, reason=fold.reason.replace(f"{folder.path}/", ""))
+def _short(text: str, folder: RunFolder) -> str:
+    """A reason in which paths begin in the run's folder."""
+    return text.replace(f"{folder.path}/", "").replace(str(folder.path), folder.name)
 
 
 def _times(folder: RunFolder, folds: Sequence[FoldFacts]) -> tuple[str | None, str | None]:

@@ -71,9 +71,12 @@
     for (const link of find("tabs").children) {
       const here = link.dataset.tab === present().id;
       link.setAttribute("href", address({ tab: link.dataset.tab }));
-      if (here) link.setAttribute("aria-current", "page");
-      else link.removeAttribute("aria-current");
-      if (here) link.scrollIntoView({ block: "nearest", inline: "nearest" });
+      if (!here) {
+        link.removeAttribute("aria-current");
+      } else if (!link.hasAttribute("aria-current")) {
+        link.setAttribute("aria-current", "page");
+        link.scrollIntoView({ block: "nearest", inline: "nearest" });
+      }
     }
   }
 

@@ -8,7 +8,7 @@
   // Seconds as "42 s", "12 min" or "5 h 07 min".
   segfold.duration = (seconds) => {
     if (none(seconds)) return NONE;
-    if (seconds < 60) return `${Math.round(seconds)} s`;
+    if (Math.round(seconds) < 60) return `${Math.round(seconds)} s`;
     const minutes = Math.round(seconds / 60);
     if (minutes < 60) return `${minutes} min`;
     return `${Math.floor(minutes / 60)} h ${String(minutes % 60).padStart(2, "0")} min`;

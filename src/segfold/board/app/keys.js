@@ -13,7 +13,11 @@
       el(
         "tr",
         {},
-        el("th", { scope: "row" }, ...key.split(" ").flatMap((each) => [el("kbd", {}, each), " "])),
+        el(
+          "th",
+          { scope: "row" },
+          ...key.split(" ").flatMap((each) => [each === "–" ? each : el("kbd", {}, each), " "]),
+        ),
         el("td", {}, text),
       ),
     );

@@ -41,9 +41,16 @@
       focused && "selectionStart" in active && active.type !== "checkbox"
         ? [active.selectionStart, active.selectionEnd]
         : null;
+    let moved = false; // by the reader, while the tab was drawn
+    const listening = new AbortController();
+    for (const kind of ["wheel", "touchmove", "pointerdown", "keydown"]) {
+      addEventListener(kind, () => (moved = true), { passive: true, capture: true, signal: listening.signal });
+    }
     return () => {
+      listening.abort();
       for (const again of opened) again()?.setAttribute("open", "");
       for (const [id, left, top] of containers) document.getElementById(id)?.scrollTo(left, top);
+      if (moved) return;
       const element = focused?.();
       element?.focus({ preventScroll: true });
       if (caret && caret[0] !== null && element?.setSelectionRange) element.setSelectionRange(...caret);

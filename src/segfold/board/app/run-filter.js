@@ -13,7 +13,14 @@
     return (run) => tests.every((test) => test(run));
   };
 
+  const texts = new WeakMap(); // run → all that is looked through
+
   function everything(run) {
+    if (!texts.has(run)) texts.set(run, allText(run));
+    return texts.get(run);
+  }
+
+  function allText(run) {
     const settings = Object.entries(run.settings ?? {}).map(([path, value]) => `${path}=${lower(value)}`);
     const facts = [run.name, run.state, run.reason, run.device, run.commit, run.medal];
     return [...facts, ...settings].filter(Boolean).join("\n").toLowerCase();

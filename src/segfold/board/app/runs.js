@@ -131,11 +131,13 @@
     const states = state.list("runstate");
     const fits = segfold.runFilter(runs, state.get("filter"));
     let shown = 0;
+    let next = table.tBodies[0] ?? null; // what stands at this place now; rows that stay need no new layout
     for (const run of segfold.sortRuns(runs, view.columns, order())) {
       const { body } = rows.get(run);
       body.hidden = !(fits(run) && (!states.length || states.includes(run.state)));
       shown += body.hidden ? 0 : 1;
-      table.append(body);
+      if (body !== next) table.insertBefore(body, next);
+      else next = body.nextSibling;
     }
     view.none.hidden = shown > 0;
     view.box.hidden = shown === 0;

@@ -25,23 +25,32 @@
   // Where a run differs from another: [{path, from, to}]; undefined where there is nothing on that side, and an object
   // {rest of the path: value} where a whole part is there on one side alone. null where settings are not known.
   segfold.differences = (run, reference) => {
-    const [to, from] = [run.settings ?? {}, reference?.settings ?? {}];
+    const kept = compared.get(run);
+    if (kept?.reference === reference) return kept.found;
+    const found = compare(run.settings ?? {}, reference?.settings ?? {});
+    compared.set(run, { reference, found });
+    return found;
+  };
+
+  const compared = new WeakMap(); // run → what it was compared to last
+
+  function compare(to, from) {
     if (!Object.keys(to).length || !Object.keys(from).length) return null;
     const found = new Map();
     for (const path of new Set([...Object.keys(to), ...Object.keys(from)])) {
-      if (path in to && path in from) {
+      if (Object.hasOwn(to, path) && Object.hasOwn(from, path)) {
         if (!same(to[path], from[path])) found.set(path, { path, from: from[path], to: to[path] });
         continue;
       }
-      const [has, lacks] = path in to ? [to, from] : [from, to];
+      const [has, lacks] = Object.hasOwn(to, path) ? [to, from] : [from, to];
       const part = alone(path, lacks);
       if (!found.has(part)) found.set(part, { path: part, [has === to ? "to" : "from"]: valuesOf(has, part) });
     }
     return [...found.values()];
-  };
+  }
 
   function valuesOf(settings, part) {
-    if (part in settings) return settings[part];
+    if (Object.hasOwn(settings, part)) return settings[part];
     return Object.fromEntries(inside(settings, part).map((key) => [key.slice(part.length + 1), settings[key]]));
   }
 
