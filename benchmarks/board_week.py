@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from benchmarks.board_runs import Made, experiment_of, fold_job, made_competition, make_run, make_runs, write_epochs
 from segfold import road
@@ -45,7 +46,7 @@ def make_unfinished(made: Made) -> None:
         run = make_run(made, 60 + number, name, [0], test=False)
         job = fold_job(made, experiment_of(made, 60 + number), run, 1)
         write_epochs(job, 60 + number, 5)
-        job.folder.last.write_bytes(b"")
+        torch.save({"epochs": 5}, job.folder.last)
         if name == FAILED:
             reason = "the loss is not finite in stage warm, epoch 5; lower lr (now 0.001)"
             write_json(job.folder.path / "failed.json", {"time": "2026-11-29T08:12:44Z", "reason": reason})

@@ -43,6 +43,7 @@
         nticks: width < 450 ? 5 : 9,
       },
       yaxis: {
+        automargin: true,
         range: [rows.length - 0.5, -0.5],
         tickvals: rows.map((row, place) => place),
         ticktext: rows.map((row) => charts.text(charts.short(row, width < 450 ? 18 : left))),
@@ -54,8 +55,8 @@
     return segfold.chart(element, traces, layout, { height, ...about });
   }
 
-  // A heat map. values: rows of numbers, null for none; scale: [low, high] that the colours span; written: value → text in
-  // a cell; hover: (row, column) → text.
+  // A heat map. values: rows of numbers, null for none; scale: [low, high] that the colours span; written: value →
+  // text in a cell; hover: (row, column) → text.
   function heat(element, { rows, columns, values, scale, written, hover, below = "", beside = "" }, about) {
     const many = Math.max(rows.length, columns.length);
     const cell = many > 24 ? 16 : many > 12 ? 24 : 40;
@@ -79,9 +80,11 @@
       },
     ];
     const layout = (width) => {
-      const room = (width - 90) / Math.max(columns.length, 1);
+      const wide = width < 450 ? 12 : 22;
+      const room = (width - 40 - 7 * wide) / Math.max(columns.length, 1);
       const annotations = [];
-      if (room >= 30 && many <= 24) {
+      const longest = Math.max(...values.flat().map((value) => (value === null ? 0 : written(value).length)));
+      if (room >= 8 * longest && many <= 30) {
         values.forEach((line, row) =>
           line.forEach((value, column) => {
             if (value === null) return;
@@ -89,26 +92,28 @@
             annotations.push({
               x: column,
               y: row,
-              text: written(value, row, column),
+              text: written(value),
               showarrow: false,
               font: { color, size: 12 },
             });
           }),
         );
       }
-      const wide = width < 450 ? 12 : 22;
+      const names = Math.max(...columns.map((each) => Math.min(String(each).length, wide)));
       return {
         annotations,
         margin: { l: 20, r: 8, t: 8, b: 20 },
         xaxis: {
+          automargin: true,
           title: { text: below },
           tickvals: columns.map((each, place) => place),
           ticktext: columns.map((each) => charts.text(charts.short(each, wide))),
-          tickangle: columns.length * wide * 7 > width - 90 ? -45 : 0,
+          tickangle: names * 8 > room ? -45 : 0,
           showgrid: false,
           fixedrange: true,
         },
         yaxis: {
+          automargin: true,
           title: { text: beside },
           range: [rows.length - 0.5, -0.5],
           tickvals: rows.map((each, place) => place),
@@ -118,7 +123,10 @@
         },
       };
     };
-    return segfold.chart(element, traces, layout, { height: 120 + rows.length * cell, ...about });
+    return segfold.chart(element, traces, layout, {
+      height: 60 + rows.length * cell + (below ? 24 : 0) + (columns.some((each) => String(each).length > 3) ? 60 : 0),
+      ...about,
+    });
   }
 
   Object.assign(segfold.charts, { dots, heat });

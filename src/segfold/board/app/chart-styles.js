@@ -95,7 +95,11 @@
         note === null ? null : el("span", { class: "hint" }, note),
       ),
     );
-    return el("ul", { class: "legend", "aria-label": label }, items);
+    const made = el("ul", { class: "legend", "aria-label": label }, items);
+    if (items.length > 8) return made;
+    made.classList.add("stays"); // in view below the page's head, unless it would take the view itself
+    made.style.top = `${document.getElementById("top").offsetHeight}px`;
+    return made;
   }
 
   // A choice kept in the state. Options: [value, text]; the first one's value is kept as nothing.

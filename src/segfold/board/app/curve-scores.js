@@ -72,7 +72,7 @@
       const gain = half >= 0 && all[half] !== null ? `, ${segfold.score(all[half])} at .5` : "";
       sentences.push(`${run}: best ${segfold.score(all[top])} at ${thresholds[top]}${gain}`);
     }
-    const layout = {
+    const layout = (width) => ({
       shapes: [charts.vertical(0.5)],
       annotations: [
         {
@@ -86,9 +86,9 @@
           font: { size: 11, color: "var(--soft)" },
         },
       ],
-      xaxis: { title: { text: "threshold of the probability" }, range: [0, 1], dtick: 0.1 },
+      xaxis: { title: { text: "threshold of the probability" }, range: [0, 1], dtick: width < 450 ? 0.2 : 0.1 },
       yaxis: { title: { text: metric() } },
-    };
+    });
     const more = sentences.length > 4 ? `; of ${sentences.length - 4} more runs in the numbers` : "";
     const sentence = `${sentences.slice(0, 4).join("; ")}${more}`;
     const signs = some.length <= MANY ? "Thick: all folds; thin: each." : "All folds; each one is in the numbers.";

@@ -88,9 +88,10 @@
       barmode: "group",
       bargap: 0.25,
       xaxis: {
+        automargin: true,
         title: { text: "share of the image that the mask covers" },
         tickvals: names.map((name, place) => place),
-        ticktext: names.map(text),
+        ticktext: names.map(charts.text),
         tickangle: width < 800 ? -60 : 0,
         showgrid: false,
         fixedrange: true,

@@ -23,7 +23,7 @@
       names.slice(row + 1).map((other, place) => [one, other, values[row][row + 1 + place]]),
     );
     // Columns are numbers, as names of runs are long; the rows say which.
-    const numbered = names.map((name, place) => `${charts.short(name, 20)} · ${place + 1}`);
+    const numbered = names.map((name, place) => `${place + 1} · ${name}`);
     charts.heat(
       grid,
       { rows: numbered, columns: names.map((name, place) => place + 1), values: without, scale, written, hover },
@@ -65,7 +65,7 @@
       {
         name: "gains",
         title: "Gain of each member",
-        note: "The ensemble less the ensemble without it, out of fold; bars: 95 % interval. Across 0: it may not be needed.",
+        note: "The ensemble less the ensemble without it, out of fold; bars: 95 % interval. Across 0: may not count.",
         label: "Gain of each member of the ensemble with its interval",
         table: () => ({ columns: ["member", "gain", "standard error", "low", "high"], rows }),
       },
@@ -87,6 +87,7 @@
       margin: { l: 20, t: 8, b: 48 },
       xaxis: { title: { text: "weight in the blend" }, rangemode: "tozero" },
       yaxis: {
+        automargin: true,
         range: [names.length - 0.5, -0.5],
         tickvals: names.map((name, place) => place),
         ticktext: names.map((name) => charts.text(charts.short(name, width < 450 ? 18 : 30))),
@@ -119,7 +120,7 @@
         {
           name: "member-correlation",
           title: "Correlation of members",
-          note: "Of their probabilities, out of fold. The darker, the more alike: the less they add to each other.",
+          note: "Of their probabilities, out of fold. The nearer to 1, the less two add to each other.",
           label: "Correlation of the members' probabilities",
         },
         { what: "correlation", digits: 3 },

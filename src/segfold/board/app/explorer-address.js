@@ -1,18 +1,20 @@
-// The explorer's part of the address. Browsers allow an address only some hundred changes a minute, fewer than a key held
-// down or a drag makes: what changes is kept here at once and written a moment later.
+// The explorer's part of the address. Browsers allow an address only some two hundred changes in half a minute, fewer than
+// a key held down or a drag makes: what changes often is kept here and written a moment later.
 "use strict";
 
 segfold.explorer = segfold.explorer || {};
 
 (() => {
-  const PAUSE = 300;
-  let pending = {}, timer = 0, last = -Infinity, writing = false;
+  const PAUSE = 300, WHILE = 10_000, MOST = 40; // milliseconds; writes at most in that while
+  const DRAGGED = ["imageview", "imageopacity"];
+  let pending = {}, timer = 0, written = [], writing = false;
   const listeners = [];
 
   function write() {
     clearTimeout(timer);
     timer = 0;
-    last = performance.now();
+    const now = performance.now();
+    written = [...written.filter((time) => now - time < WHILE), now];
     const changes = pending;
     writing = true;
     try {
@@ -36,7 +38,8 @@ segfold.explorer = segfold.explorer || {};
         changed.push(name);
       }
       if (!changed.length) return;
-      if (performance.now() - last > PAUSE) write();
+      const few = written.length < MOST || performance.now() - written[0] > WHILE;
+      if (few && !changed.some((name) => DRAGGED.includes(name))) write();
       else timer ||= setTimeout(write, PAUSE);
       for (const listen of listeners) listen(changed);
     },

@@ -65,7 +65,7 @@ segfold.explorer = segfold.explorer || {};
       const drawn = overlay(row);
       if (drawn) {
         const canvas = el("canvas", { width: drawn.width, height: drawn.height });
-        canvas.getContext("2d").putImageData(new ImageData(drawn.pixels, drawn.width, drawn.height), 0, 0);
+        canvas.getContext("2d", { willReadFrequently: true }).putImageData(new ImageData(drawn.pixels, drawn.width, drawn.height), 0, 0);
         frame.append(canvas);
       }
       const bars = scores.map((score) => {

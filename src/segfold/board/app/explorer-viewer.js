@@ -45,7 +45,7 @@ segfold.explorer = segfold.explorer || {};
     const { canvas } = shown;
     if (canvas.width !== width) canvas.width = width;
     if (canvas.height !== height) canvas.height = height;
-    const context = canvas.getContext("2d");
+    const context = canvas.getContext("2d", { willReadFrequently: true }); // its pixels are ours: nothing for a graphics card
     if (pixels) context.putImageData(new ImageData(pixels, width, height), 0, 0);
     else context.clearRect(0, 0, width, height);
   }

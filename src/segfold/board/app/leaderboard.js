@@ -52,7 +52,7 @@
     const known = new Set(points.map(({ cv }) => cv)).size;
     if (known > 2 || (part === "private" && !known)) return null; // private scores come at the end
     const there = known === 1 ? "is 1" : `are ${known}`;
-    const need = `A line of CV against the ${part} leaderboard needs scores of three submissions of different CV; there ${there}: `;
+    const need = `CV against ${part} scores needs three scored submissions of different CV; there ${there}: `;
     return charts.lack(
       need,
       charts.code("make submit"),
@@ -148,6 +148,7 @@
         arrowcolor: "var(--soft)",
         arrowwidth: 1,
         arrowhead: 0,
+        bgcolor: "var(--paper)",
         font: { color: "var(--ink)", size: 12 },
       }));
       return {

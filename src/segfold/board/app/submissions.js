@@ -76,7 +76,7 @@
     element.replaceChildren(
       el(
         "div",
-        { class: "scroll tall", id: "submissions", tabindex: "0", role: "region", "aria-label": "Submissions" },
+        { class: "scroll list", id: "submissions", tabindex: "0", role: "region", "aria-label": "Submissions" },
         table,
       ),
     );
