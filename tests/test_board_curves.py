@@ -11,7 +11,7 @@ from scipy import ndimage
 from sklearn.metrics import confusion_matrix, f1_score, jaccard_score
 
 from scored_fold import ScoredFold, competition, images_of, scored_fold
-from segfold.board import fold_sums
+from segfold.board import fold_sums, scored_store
 from segfold.board.fold_images import fold_images
 from segfold.board.run_curves import run_curves
 from segfold.competition import Competition
@@ -263,6 +263,16 @@ def test_a_metric_of_counts_is_never_too_dear(tmp_path: Path, monkeypatch: pytes
     fold = scored_fold(tmp_path, about, images_of(about.task, SHAPES))
     monkeypatch.setattr(fold_sums, "_DEAR", 0)
     assert curves_of(fold)["threshold"] is not None
+
+
+def test_a_half_is_what_the_fold_scored_to_the_last_bit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scored_store, "_BLOCK", 1)  # image by image, so that sums are rounded in another order
+    about = METRICS["iou"][0]
+    fold = scored_fold(tmp_path, about, images_of(about.task, SHAPES * 5))
+    sums = sums_of(fold)
+    true = [planes(truth, fold) for truth in fold.truths]
+    scores = [[iou(*pair)] for pair in zip(at(fold, 0.5), true)]
+    assert sums["swept"][9] == sums["features"] == np.array(scores).sum(axis=0).tolist()
 
 
 def test_masks_that_are_mapped_from_a_file_are_counted_alike(tmp_path: Path) -> None:

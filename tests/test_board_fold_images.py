@@ -165,7 +165,7 @@ DAMAGE: dict[str, tuple[Callable[[ScoredFold], Any], str]] = {
     "other weights": (lambda fold: change_json(fold.folder.done, weights={"model": "0" * 64}), "other weights"),
     "predicted anew with others": (lambda fold: other_meta(fold, weights="0" * 64), "other weights"),
     "predicted on other data": (lambda fold: other_meta(fold, data="0" * 64), "other data"),
-    "other images": (lambda fold: change_json(fold.folder.done, held_out=["a", "b"]), "other images"),
+    "other images": (lambda fold: change_json(fold.folder.done, held_out=["a", "b"]), "oof.u16 holds other images"),
     "no such weights": (lambda fold: change_json(fold.folder.done, predicted_with=["swa"]), "no weights named swa"),
     "weights that are no names": (lambda fold: change_json(fold.folder.done, predicted_with=[1]), "does not say"),
     "scores of another store": (other_scores, "scores.csv is of other predictions"),

@@ -1,5 +1,6 @@
 """Of a finished fold: its held-out images with scores and masks, for the page, and the sums that curves are made of."""
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -66,11 +67,15 @@ def fold_key(
     train: ImageSet | None,
 ) -> str:
     """A key of all that ``fold_images`` makes its files from."""
-    data = None if train is None else train.fingerprints(tuple(train.extra.columns))
+    data = None if train is None else [train.fingerprint, list(train.extra.columns), _digest(train.extra.to_numpy())]
     about = competition.model_dump(
         mode="json", by_alias=True, include={"name", "task_name", "classes", "background", "scoring"}
     )
     return key_of(RunFolder(folder.path.parent).name, folder.done, *store_inputs(folder, done, experiment), about, data)
+
+
+def _digest(numbers: npt.NDArray[Any]) -> str:
+    return hashlib.sha256(np.ascontiguousarray(numbers).tobytes()).hexdigest()
 
 
 def _rows(

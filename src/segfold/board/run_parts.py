@@ -71,8 +71,7 @@ def _write_folds(
     made_of = {}
     for fold in facts.folds:
         if fold.done is not None and competition is not None:
-            seen = train if train is not None and train.fingerprint == fold.done.get("data_hash") else None
-            made_of[fold.number] = fold.folder, fold.done, facts.experiment, competition, seen
+            made_of[fold.number] = fold.folder, fold.done, facts.experiment, competition, train
     stale: dict[int, str] = {}
     for number, inputs in made_of.items():
         sums, script = _names(stem, number)

@@ -43,6 +43,7 @@
         nticks: width < 450 ? 5 : 9,
       },
       yaxis: {
+        automargin: true,
         range: [rows.length - 0.5, -0.5],
         tickvals: rows.map((row, place) => place),
         ticktext: rows.map((row) => charts.text(charts.short(row, width < 450 ? 18 : left))),
@@ -103,6 +104,7 @@
         annotations,
         margin: { l: 20, r: 8, t: 8, b: 20 },
         xaxis: {
+          automargin: true,
           title: { text: below },
           tickvals: columns.map((each, place) => place),
           ticktext: columns.map((each) => charts.text(charts.short(each, wide))),
@@ -111,6 +113,7 @@
           fixedrange: true,
         },
         yaxis: {
+          automargin: true,
           title: { text: beside },
           range: [rows.length - 0.5, -0.5],
           tickvals: rows.map((each, place) => place),

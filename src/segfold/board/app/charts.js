@@ -23,6 +23,7 @@
   }
 
   const STEPS = 5; // colours of heat maps, --heat-0 to 4
+  const DATA = new Set(["x", "y", "z", "text", "customdata"]); // of traces; there may be many, and none is a colour
   const WRITTEN = /^heat\(([\d.]+)\)$/;
 
   function rgb(hex) {
@@ -49,12 +50,10 @@
       const cell = WRITTEN.exec(value);
       return cell ? inkOn(Number(cell[1]), style) : value;
     }
-    if (Array.isArray(value)) {
-      if (typeof value.at(-1) === "number") return value; // of numbers there may be many
-      return value.map((each) => coloured(each, style));
-    }
-    if (value === null || typeof value !== "object" || ArrayBuffer.isView(value)) return value;
-    return Object.fromEntries(Object.entries(value).map(([name, each]) => [name, coloured(each, style)]));
+    if (Array.isArray(value)) return value.map((each) => coloured(each, style));
+    if (value === null || typeof value !== "object") return value;
+    const walked = ([name, each]) => [name, DATA.has(name) ? each : coloured(each, style)];
+    return Object.fromEntries(Object.entries(value).map(walked));
   }
 
   const plain = (value) => value !== null && typeof value === "object" && !Array.isArray(value);
@@ -70,7 +69,6 @@
   function base(family) {
     const touched = matchMedia("(pointer: coarse)").matches; // there, dragging scrolls the page
     const axis = {
-      automargin: true,
       fixedrange: touched,
       gridcolor: "var(--chart-grid)",
       linecolor: "var(--line)",
@@ -90,7 +88,7 @@
         align: "left",
       },
       hovermode: "closest",
-      margin: { l: 52, r: 16, t: 20, b: 44 },
+      margin: { l: 66, r: 14, t: 20, b: 52 }, // fixed: one that follows the labels draws twice,
       paper_bgcolor: "rgba(0,0,0,0)",
       plot_bgcolor: "rgba(0,0,0,0)",
       separators: ".,",
@@ -116,15 +114,37 @@
     const width = chart.plot.clientWidth;
     const layout = merged(base(getComputedStyle(document.body).fontFamily), chart.layout(width));
     const size = { width, height: chart.plot.clientHeight };
-    await library.react(chart.plot, coloured(chart.traces, style), coloured({ ...layout, ...size }, style), CONFIG);
+    const traces = typeof chart.traces === "function" ? chart.traces() : chart.traces;
+    await library.react(chart.plot, coloured(traces, style), coloured({ ...layout, ...size }, style), CONFIG);
     chart.width = width;
     chart.plot.dataset.ready = "true";
   }
 
+  const queue = new Set();
+  let drawing = false;
+
+  // Charts are drawn one by one, so that the page may scroll between two of them; those out of view by then wait.
+  async function work() {
+    drawing = true;
+    for (const chart of queue) {
+      queue.delete(chart);
+      if (!chart.visible || !chart.plot.isConnected) continue;
+      chart.stale = false;
+      try {
+        await draw(chart);
+      } catch (error) {
+        chart.plot.replaceChildren(el("p", { class: "lack" }, error.message));
+      }
+      await new Promise((resolve) => setTimeout(resolve));
+    }
+    drawing = false;
+  }
+
   function redraw(chart) {
-    if (!chart.visible || !chart.plot.isConnected) return;
-    chart.stale = false;
-    draw(chart).catch((error) => chart.plot.replaceChildren(el("p", { class: "lack" }, error.message)));
+    chart.stale = true;
+    if (!chart.visible) return;
+    queue.add(chart);
+    if (!drawing) work();
   }
 
   const seen = new IntersectionObserver(
@@ -142,16 +162,12 @@
     for (const { target } of entries) {
       const chart = target.chart;
       if (chart.width === undefined || chart.width === target.clientWidth || !target.clientWidth) continue;
-      chart.stale = true;
       redraw(chart);
     }
   });
 
   document.addEventListener("themechange", () => {
-    for (const chart of live) {
-      chart.stale = true;
-      redraw(chart);
-    }
+    for (const chart of live) redraw(chart);
   });
 
   // Charts whose panel was emptied.
@@ -177,7 +193,9 @@
     const head = el(
       "tr",
       {},
-      columns.map((name) => el("th", { scope: "col" }, name)),
+      columns.map((name, place) =>
+        el("th", { scope: "col", class: typeof rows[0]?.[place] === "number" ? "number" : null }, name),
+      ),
     );
     const made = el(
       "table",
@@ -211,7 +229,8 @@
     return made;
   }
 
-  // Appends a chart to an element and returns its figure. Traces and layout are plotly's; a colour is "var(--ink)" or
+  // Appends a chart to an element and returns its figure. Traces (or a function that makes them, called when they
+  // are drawn) and layout are plotly's; a colour is "var(--ink)" or
   // another variable of the styles. The layout may be a function of the width in pixels.
   //   name: unique in its tab; title: what it shows, short; label: the same in a sentence for those who do not see it;
   //   table: () => {columns, rows}, the same numbers; height: in pixels; note: a line below it.

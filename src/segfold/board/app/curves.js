@@ -3,6 +3,7 @@
 
 (() => {
   const { charts, el } = segfold;
+  const BANDS = 12; // runs of which the range of the folds is drawn: more of them hide each other
   const X = [
     ["", "epoch"],
     ["samples", "images seen"],
@@ -47,11 +48,8 @@
 
   // The same range of the x axis for all charts, so that they can be compared from one to the next.
   function spanOf(found, x, unit, chosen) {
-    const shown = ([fold]) => ["", "each", fold].includes(chosen);
     const all = found.flatMap(({ folds }) =>
-      Object.entries(folds)
-        .filter(shown)
-        .flatMap(([, columns]) => columns[x || "epoch"] ?? []),
+      shownFolds(folds, chosen).flatMap(([, columns]) => columns[x || "epoch"] ?? []),
     );
     const places = all.filter(charts.isNumber).map((place) => place / unit.of);
     if (!places.length) return {};
@@ -116,6 +114,31 @@
     return new Set(Object.values(folds).map(({ epoch }) => epoch.at(-1))).size > 1;
   }
 
+  const shownFolds = (folds, chosen) => Object.entries(folds).filter(([fold]) => ["", "each", fold].includes(chosen));
+
+  // Traces of all runs, and the rows of their table.
+  function linesOf(found, key, x, unit, fold, styles) {
+    const all = { traces: [], rows: [] };
+    for (const { run, folds } of found) {
+      const lines = shownFolds(folds, fold).map(([name, columns]) => [name, charts.pointsOf(columns, key, x, unit)]);
+      const some = lines.filter(([, points]) => points.length);
+      if (!some.length) continue;
+      const its = styles.get(run);
+      const { traces, rows } =
+        fold === ""
+          ? charts.meanTraces(
+              run,
+              some.map(([, points]) => points),
+              its,
+              found.length <= BANDS,
+            )
+          : charts.foldTraces(run, some, its, fold === "each");
+      all.traces.push(...traces);
+      all.rows.push(...rows);
+    }
+    return all;
+  }
+
   function drawEpochs(element, found, styles, fold) {
     const x = charts.picked("chartx", X);
     const unit = unitOf(found, x);
@@ -125,30 +148,17 @@
     element.replaceChildren();
     const sentence = stageSentence(stages);
     const thin = fold === "" && found.some(uneven) ? " Thin lines: the mean of fewer folds." : "";
-    if (sentence || thin) element.append(el("p", { class: "hint" }, `${sentence ?? ""}${thin}`));
+    const none = fold === "" && found.length > BANDS ? ` Ranges are drawn for up to ${BANDS} runs.` : "";
+    if (sentence || thin || none) element.append(el("p", { class: "hint" }, `${sentence ?? ""}${thin}${none}`));
     const grid = el("div", { class: "grid small" });
     element.append(grid);
     for (const key of keysOf(found)) {
-      const traces = [];
-      const rows = [];
-      for (const { run, folds } of found) {
-        const lines = Object.entries(folds).map(([name, columns]) => [name, charts.pointsOf(columns, key, x, unit)]);
-        const some = lines.filter(
-          ([name, points]) => points.length && (fold === "" || fold === "each" || name === fold),
-        );
-        if (!some.length) continue;
-        const made =
-          fold === ""
-            ? charts.meanTraces(
-                run,
-                some.map(([, points]) => points),
-                styles.get(run),
-              )
-            : charts.foldTraces(run, some, styles.get(run), fold === "each");
-        traces.push(...made.traces);
-        rows.push(...made.rows);
-      }
-      if (!traces.length) continue;
+      if (
+        !found.some(({ folds }) => shownFolds(folds, fold).some(([, columns]) => columns[key]?.some(charts.isNumber)))
+      )
+        continue;
+      let made = null; // when the chart or its table is first seen
+      const lines = () => (made ??= linesOf(found, key, x, unit, fold, styles));
       const [title, axis] = titles(key);
       const layout = {
         xaxis: { title: { text: unit.title }, ...span },
@@ -161,11 +171,11 @@
           ? ["run", "epoch", "stage", "folds", "mean", "lowest", "highest"]
           : ["run", "fold", "epoch", "stage", key];
       const about = `${title} by ${unit.title} of ${charts.listed(found.map(({ run }) => run))}`;
-      segfold.chart(grid, traces, layout, {
+      segfold.chart(grid, () => lines().traces, layout, {
         name: `epochs-${key}`,
         title,
         label: about,
-        table: () => ({ columns, rows }),
+        table: () => ({ columns, rows: lines().rows }),
       });
     }
     if (!grid.children.length) grid.append(charts.lack("No epoch of this fold is over yet."));

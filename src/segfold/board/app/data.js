@@ -88,6 +88,7 @@
       barmode: "group",
       bargap: 0.25,
       xaxis: {
+        automargin: true,
         title: { text: "share of the image that the mask covers" },
         tickvals: names.map((name, place) => place),
         ticktext: names.map(charts.text),

@@ -87,6 +87,7 @@
       margin: { l: 20, t: 8, b: 48 },
       xaxis: { title: { text: "weight in the blend" }, rangemode: "tozero" },
       yaxis: {
+        automargin: true,
         range: [names.length - 0.5, -0.5],
         tickvals: names.map((name, place) => place),
         ticktext: names.map((name) => charts.text(charts.short(name, width < 450 ? 18 : 30))),

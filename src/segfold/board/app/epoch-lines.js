@@ -71,7 +71,7 @@
 
   const shown = (value) => String(charts.near(value));
 
-  function meanTraces(run, folds, style) {
+  function meanTraces(run, folds, style, ranges) {
     const points = meanOf(folds);
     const most = Math.max(...points.map((point) => point.folds));
     for (const point of points) {
@@ -99,7 +99,7 @@
         ? point
         : { x: point.x },
     );
-    const traces = wide.length ? [band, lineOf(run, whole, style)] : [lineOf(run, whole, style)];
+    const traces = ranges && wide.length ? [band, lineOf(run, whole, style)] : [lineOf(run, whole, style)];
     if (points.some((point) => point.folds < most))
       traces.push(lineOf(run, few, style, { line: { color: style.colour, dash: style.dash, width: 1 } }));
     return {
