@@ -13,7 +13,7 @@ venv := .venv
 run := $(venv)/bin/python -m segfold
 export NO_ALBUMENTATIONS_UPDATE := 1
 
-.PHONY: help setup demo settings test test-slow check data folds look bench bench-full zoo deconvnet train cv predict submit check-csv score compare upload sync record audit bundle expect soup clean
+.PHONY: help setup demo settings test test-slow test-browser chromium check data folds look bench bench-full zoo deconvnet train cv predict submit check-csv score compare upload sync record audit bundle expect board watch query pictures soup clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  \1 — /'
@@ -43,6 +43,21 @@ test: setup ## the test suite
 
 test-slow: setup ## the tests that take minutes
 	@OMP_NUM_THREADS=1 $(venv)/bin/python -m pytest -n 2 -m slow
+
+test-browser: setup chromium $(venv)/.browser ## the tests of the board in Chromium: SEGFOLD_CHROMIUM names one that is not on the path
+	@SEGFOLD_CHROMIUM="$(chromium)" SEGFOLD_BROWSER=required OMP_NUM_THREADS=1 $(venv)/bin/python -m pytest -n 2 --dist loadfile -m browser tests/browser
+
+chromium = $(or $(SEGFOLD_CHROMIUM),$(firstword $(shell command -v chromium chromium-browser google-chrome)))
+chromium:
+	@test -n "$(chromium)" && command -v "$(chromium)" >/dev/null || { echo "no Chromium $(SEGFOLD_CHROMIUM): install it (Debian and Ubuntu: apt-get install chromium), or name it in SEGFOLD_CHROMIUM" >&2; exit 2; }
+
+# Beside what the tests of Python need: what drives the browser, and the rules of accessibility, which stay out of git.
+axe := axe-core@4.14.1
+$(venv)/.browser: requirements-browser.txt Makefile $(venv)/.ready
+	@$(pip) -r requirements-browser.txt
+	@command -v npm >/dev/null || { echo "no npm, which fetches $(axe) for the test: install it (Debian and Ubuntu: apt-get install npm)" >&2; exit 2; }
+	@npm install --prefix $(venv)/axe --no-save --no-audit --no-fund --loglevel=error $(axe) >/dev/null
+	@touch $@
 
 bench: setup ## every figure that the README quotes, against its peers: make bench, make bench only=NAME
 	@BENCH_SCALE=$(or $(BENCH_SCALE),0.5) $(venv)/bin/python -m benchmarks $(if $(only),--only "$(only)")
@@ -119,6 +134,18 @@ compare: setup ## which of two runs or recipes is better, how sure that is, and 
 
 expect: setup ## public and private score to be expected, with interval and medal lines: make expect csv=submissions/x.csv
 	@$(run) expect "$(csv)"
+
+board: setup ## runs/board.html: runs, scores, curves and every image in one page that opens from disk
+	@$(run) board
+
+watch: setup ## the same board while training runs, at http://127.0.0.1:8000; host= port=
+	@$(run) watch $(if $(host),--host "$(host)") $(if $(port),--port "$(port)")
+
+query: setup ## a question in SQL: make query sql="select run, avg(score) from folds group by run"; format=csv or json
+	@$(run) query $${sql:+"$$sql"} $(if $(format),--format $(format))
+
+pictures: setup chromium $(venv)/.browser ## the pictures of the board in docs/, of made-up data
+	@SEGFOLD_CHROMIUM="$(chromium)" $(venv)/bin/python -m benchmarks.board_pictures
 
 clean: ## remove the environment and caches; data, folds, runs and submissions stay
 	rm -rf $(venv) .pytest_cache .mypy_cache .ruff_cache .hypothesis

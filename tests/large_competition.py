@@ -44,7 +44,7 @@ stages:
   only: {epochs: 1, loss: {mask: {dice: 1}}, lr: 1.0e-2, schedule: onecycle}
 validate: {every: 1000}
 predict: {tta: [identity]}
-machine: {device: cpu, precision: fp32, compile: false, threads: 1, workers: 0, progress: false}
+machine: {device: cpu, precision: fp32, compile: false, threads: 1, workers: 0, progress: false, report: false}
 """
 
 

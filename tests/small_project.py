@@ -36,7 +36,7 @@ stages:
   warm: {epochs: 2, loss: {mask: {bce: 1, dice: 1}}, lr: 2.0e-3, schedule: onecycle}
   lovasz: {epochs: 1, loss: {mask: {lovasz: 1}}, lr: 1.0e-3}
 predict: {batch_size: 8}
-machine: {device: cpu, precision: fp32, compile: false, threads: 1, workers: 0, progress: false}
+machine: {device: cpu, precision: fp32, compile: false, threads: 1, workers: 0, progress: false, report: false}
 """
 
 TRAIN, TEST = 20, 6

@@ -168,7 +168,7 @@ batch_size: 4
 stages:
   only: {epochs: 2, loss: {mask: {weighted: {border: 10}}}, lr: 2.0e-3}
 predict: {batch_size: 8}
-machine: {device: cpu, precision: fp32, compile: false, threads: 1, workers: 0, progress: false}
+machine: {device: cpu, precision: fp32, compile: false, threads: 1, workers: 0, progress: false, report: false}
 """
 
 

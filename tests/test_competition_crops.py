@@ -32,7 +32,7 @@ extends: {config}.yaml
 folds: {{k: 2}}
 model: {{encoder: test_resnet, weights: none, decoder_channels: 8}}
 batch_size: 4
-machine: {{device: cpu, precision: fp32, compile: false, threads: 1, workers: 0, progress: false}}
+machine: {{device: cpu, precision: fp32, compile: false, threads: 1, workers: 0, progress: false, report: false}}
 """
 LESS = {
     "hubmap-kidney": "input: {crop: 64, size: 32}\nsample: {images: 8}\npredict: {tiles: {overlap: 16}, batch_size: 3}\n",

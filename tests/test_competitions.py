@@ -30,7 +30,7 @@ batch_size: 4
 stages:
   warm: {{epochs: 2, loss: {{mask: {{ce: 1, dice: 1}}}}, lr: 2.0e-3, schedule: onecycle}}
 predict: {{batch_size: 8}}
-machine: {{device: cpu, precision: fp32, compile: false, threads: 1, workers: 0, progress: false}}
+machine: {{device: cpu, precision: fp32, compile: false, threads: 1, workers: 0, progress: false, report: false}}
 """
 
 

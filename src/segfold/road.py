@@ -6,7 +6,7 @@ shows what they return.
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from segfold.data.folds import ensure_folds, fold_path, given_folds, make_folds,
 from segfold.data.images import ImageSet, known_shapes, load_split
 from segfold.ensemble.members import blend_members as blend
 from segfold.environment import environment
-from segfold.errors import SegfoldError
+from segfold.errors import SegfoldError, one_line
 from segfold.files import write_atomic, write_json
 from segfold.gathering import gather
 from segfold.leaderboard import note_written
@@ -49,6 +49,7 @@ __all__ = [
     "open_run",
     "predict_fold",
     "predict_runs",
+    "report",
     "submit",
     "train_fold",
 ]
@@ -154,6 +155,28 @@ def train_fold(
         SegfoldError: another process trains the fold; other folds of the run saw other data; whatever the training refuses.
         Interrupted: ``stopping`` got a signal; the state is saved.
     """
+    done = _trained(run, fold, observer, stopping, group)
+    if group.leads and done is not None and run.experiment.machine.report:
+        report(run, observer)
+    return done
+
+
+def report(run: Run, observer: Observer = SILENT) -> Path | None:
+    """Write ``report.html`` of a run. What is wrong with it is said, and harms nothing: its folds are done.
+
+    Returns:
+        The page; None where it could not be written.
+    """
+    from segfold.board.build import build_report
+
+    try:
+        return build_report(run.folder, run.home, observer)
+    except Exception as error:
+        observer.say(f"no report of {run.folder.path}: {one_line(str(error)) or type(error).__name__}")
+        return None
+
+
+def _trained(run: Run, fold: int, observer: Observer, stopping: Stopping | None, group: Group) -> dict[str, Any] | None:
     folder = run.folder.fold(fold)
     with ExitStack() as stack:
         if group.leads:
@@ -213,7 +236,7 @@ def submit(
     if options.dry_run:
         return Submitted(None, competition, members, recipe, empty_share(gathered.given, competition), adds)
     members = gathered.with_tests(members, observer)
-    made = write_blend(members, competition, gathered.given, test, recipe, options, home)
+    made = write_blend(members, competition, gathered.given, test, recipe, options, home, adds)
     assert made.written is not None
     note_written(home, made.written.path, competition.name)
-    return replace(made, contributions=adds)
+    return made

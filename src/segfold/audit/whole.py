@@ -171,10 +171,15 @@ def find_folds(
     if path is None and train.held_out is not None:
         return given_folds(train.held_out)
     if path is None:
-        usual = fold_path(competition.name, 5, home)
-        others = (usual.with_name(f"{competition.name}-{k}.csv") for k in range(2, 21))
-        path = next((each for each in (usual, *others) if each.exists()), None)
+        path = find_fold_file(competition, home)
     return None if path is None else read_folds(path, train.ids)
+
+
+def find_fold_file(competition: Competition, home: Path) -> Path | None:
+    """The usual fold file of a competition, else any; None if there is none."""
+    usual = fold_path(competition.name, 5, home)
+    others = (usual.with_name(f"{competition.name}-{k}.csv") for k in range(2, 21))
+    return next((each for each in (usual, *others) if each.exists()), None)
 
 
 def mirrored(pixels: npt.NDArray, flip: int) -> npt.NDArray:

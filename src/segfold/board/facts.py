@@ -63,7 +63,10 @@ class RunFacts:
 
     @property
     def cv(self) -> dict[str, Any] | None:
-        """Mean over the finished folds with its standard error over the folds; of one fold, that over its images."""
+        """Mean over the finished folds with its standard error over the folds; of one fold, that over its images.
+
+        Six decimals, as the scores of folds have.
+        """
         done = [fold.done for fold in self.folds if fold.done is not None]
         scores = [score for each in done if (score := number(each.get("score"))) is not None]
         if not self.comparable or not scores:
@@ -74,7 +77,7 @@ class RunFacts:
             error = number(done[0].get("standard_error"))
         else:
             error = math.sqrt(math.fsum((score - mean) ** 2 for score in scores) / (count - 1) / count)
-        return {"mean": mean, "standard_error": error, "folds": count}
+        return {"mean": round(mean, 6), "standard_error": None if error is None else round(error, 6), "folds": count}
 
     @property
     def competition_name(self) -> str | None:

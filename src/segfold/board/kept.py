@@ -53,6 +53,10 @@ class Kept:
         keys = found.get("keys") if isinstance(found, dict) and found.get("format") == FORMAT else None
         return {str(name): str(key) for name, key in keys.items()} if isinstance(keys, dict) else {}
 
+    def use(self, name: str) -> None:
+        """Marks a file as used, whatever it was made from."""
+        self._used.add(name)
+
     def current(self, name: str, key: str) -> bool:
         """Whether a file or folder is there and was made from what ``key`` stands for; marks it as used."""
         self._used.add(name)

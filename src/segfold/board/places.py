@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 _PLAIN = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,60}")
+_MARKED = re.compile(r".*-[0-9a-f]{8}")
 _OTHER = re.compile(r"[^A-Za-z0-9_-]+")
 
 
@@ -18,7 +19,7 @@ def file_stem(name: str) -> str:
         >>> file_stem("<script>")
         'script-5b63e5b2'
     """
-    if _PLAIN.fullmatch(name) and name == name.lower():
+    if _PLAIN.fullmatch(name) and name == name.lower() and not _MARKED.fullmatch(name):
         return name
     mark = hashlib.sha256(name.encode("utf-8", "surrogateescape")).hexdigest()[:8]
     return "-".join(filter(None, (_OTHER.sub("-", name).strip("-")[:40], mark)))

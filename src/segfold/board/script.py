@@ -64,11 +64,14 @@ def read_script(path: Path) -> tuple[str, Any]:
 
 def _plain(value: Any) -> Any:
     if isinstance(value, np.ndarray | np.generic):
+        if value.dtype.kind in "iub":
+            return value.tolist()
         value = value.tolist()
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, dict):
         return {str(key): _plain(each) for key, each in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(each) for each in value]
+        # Run lengths are long lists of whole numbers, which json takes as they are.
+        return list(value) if set(map(type, value)) <= {int} else [_plain(each) for each in value]
     return str(value) if isinstance(value, Path) else value

@@ -32,6 +32,7 @@ VERBS = {
     "query": "ask runs, folds, epochs, images and submissions in SQL",
     "compare": "which of two runs or ensembles is better, and how sure that is",
     "expect": "the public and private score that a submission is to be expected to have",
+    "board": "runs, scores and every image in one page that opens from disk",
     "explain": "what a setting does, what it may be, and its default",
     "demo": "the whole road on an embedded synthetic competition",
 }

@@ -39,7 +39,7 @@ def run(arguments: argparse.Namespace) -> int:
         print(f"{place / folder}: {IMAGES['train']} training and {IMAGES['test']} test images made")
     verbs = [["folds", "--competition", competition.name, "--k", "2"]]
     verbs += [["train", "--config", str(config), "--fold", str(k), *arguments.overrides] for k in range(2)]
-    verbs += [["submit", "--ensemble", "runs/demo", "--name", "demo", "--force"]]
+    verbs += [["submit", "--ensemble", "runs/demo", "--name", "demo", "--force"], ["board"]]
     for verb in verbs:
         print(f"\n$ segfold {' '.join(verb)}", flush=True)
         if code := main(verb):

@@ -112,7 +112,7 @@ def submission_tables(made: Submitted) -> None:
     console.print(runs)
     strategy_table(console, recipe)
     if made.contributions is not None:
-        contribution_tables(console, made.contributions)
+        contribution_tables(console, made.contributions, alike=written is None)
     steps = _settings(recipe.threshold, recipe.steps)
     if recipe.scores is not None:
         _print_scores(console, recipe.scores, competition)

@@ -30,8 +30,8 @@ def strategy_table(console: Console, recipe: Recipe) -> None:
         print(f"chosen: {METHODS[chosen]}" + _why(recipe, chosen))
 
 
-def contribution_tables(console: Console, found: Contributions) -> None:
-    """What each run of the chosen blend adds to the others, and how alike all of them are."""
+def contribution_tables(console: Console, found: Contributions, alike: bool) -> None:
+    """What each run of the chosen blend adds to the others, and where it is asked for how ``alike`` all of them are."""
     if len(found.adds) > 1:
         table = Table(title="what each run adds to the others, at 0.50", title_justify="left")
         for name in ("run", "weight", "adds", "p"):
@@ -42,6 +42,8 @@ def contribution_tables(console: Console, found: Contributions) -> None:
                 gain = f"{each.adds.difference:+.4f} ± {each.adds.standard_error:.4f}"
                 table.add_row(each.name, f"{each.weight / whole:.2f}", gain, f"{each.adds.probability:.2f}")
         console.print(table)
+    if not alike:
+        return
     for title, matrix, form in (
         ("correlation of the probabilities", found.correlation, ".3f"),
         ("pixels that two runs decide differently", found.disagreement, ".2%"),

@@ -132,6 +132,7 @@ class Machine(Settings):
         precision: number format of the network's forward pass; ``auto``: the fastest that the device has in hardware.
         compile: whether ``torch.compile`` runs first; ``auto``: where the training is long enough to gain by it.
         progress: whether a line shows progress; ``auto``: on a terminal.
+        report: whether ``report.html`` of the run is written after each fold.
     """
 
     device: DeviceName = "auto"
@@ -140,3 +141,4 @@ class Machine(Settings):
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     compile: bool | Literal["auto"] = "auto"
     progress: bool | Literal["auto"] = "auto"
+    report: bool = True

@@ -114,14 +114,32 @@ class Contributions:
     Attributes:
         names: of all M runs that were given.
         adds: of each that the ensemble takes, see ``segfold.ensemble.contribution.leave_one_out``.
-        correlation: M×M, of the probabilities; None where it was not asked for.
-        disagreement: M×M, share of the pixels that two runs decide differently; None where it was not asked for.
+        correlation: M×M, of the probabilities; None where it was not looked at.
+        disagreement: M×M, share of the pixels that two runs decide differently; None where it was not looked at.
     """
 
     names: Sequence[str]
     adds: Sequence[Contribution]
     correlation: np.ndarray | None
     disagreement: np.ndarray | None
+
+    def record(self) -> dict[str, Any]:
+        """As the manifest has it: lists in the order of ``names``; weights are shares of 1, 0 of what the ensemble leaves out."""
+        taken = {each.name: each for each in self.adds}
+        whole = sum(each.weight for each in self.adds)
+        return {
+            "names": list(self.names),
+            "weights": [taken[name].weight / whole if name in taken else 0.0 for name in self.names],
+            "adds": [_gain(taken.get(name)) for name in self.names],
+            "correlation": None if self.correlation is None else self.correlation.tolist(),
+            "disagreement": None if self.disagreement is None else self.disagreement.tolist(),
+        }
+
+
+def _gain(found: Contribution | None) -> dict[str, float] | None:
+    if found is None or found.adds is None:
+        return None
+    return {name: getattr(found.adds, name) for name in ("difference", "standard_error", "low", "high", "probability")}
 
 
 @dataclass(frozen=True)
@@ -150,11 +168,13 @@ def write_blend(
     recipe: Recipe,
     options: SubmissionOptions,
     home: Path,
+    contributions: Contributions | None = None,
 ) -> Submitted:
     """Apply a recipe to the test blend of its members; the CSV, its manifest and the recipe are written.
 
     Args:
         train: None where it is not there; the members' own records say what they were trained on.
+        contributions: for the manifest.
 
     Raises:
         SegfoldError: a name that is taken, a CSV that fails the check.
@@ -184,11 +204,12 @@ def write_blend(
             "metric": competition.metric,
             "cv": None if scores is None else asdict(scores),
             "cv_images": None if scores is None else scores.plain.images,
+            "contributions": None if contributions is None else contributions.record(),
         },
         Taken.REPLACE if options.force else Taken.REFUSE if options.name else Taken.RENAME,
         lambda path: recipe_text(recipe, recipe_path(path).relative_to(home)),
     )
-    return Submitted(written, competition, members, recipe, empty_share(train, competition))
+    return Submitted(written, competition, members, recipe, empty_share(train, competition), contributions)
 
 
 def empty_share(train: ImageSet | None, competition: Competition) -> float | None:

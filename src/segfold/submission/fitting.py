@@ -23,6 +23,8 @@ from segfold.post.threshold import threshold_code
 from segfold.submission.blended import Contributions, SubmissionOptions
 from segfold.tasks import Task
 
+_SECONDS = 1 << 29  # codes of all runs together that are compared in some seconds
+
 
 @dataclass(frozen=True)
 class FittedRecipe:
@@ -120,9 +122,10 @@ def _asked(strategies: Sequence[Strategy], options: SubmissionOptions) -> Strate
 
 
 def _contributions(disputed: Disputed, source: OofSource, weights: Sequence[float], whole: bool) -> Contributions:
-    """What each run adds; with what takes a pass over all predictions, or not."""
+    """What each run adds, and how alike they are: that takes a pass over all predictions, so of many only where ``whole``."""
     adds = leave_one_out(disputed, weights)
-    if not whole:
+    codes = int(disputed.pixels.counted.sum()) * len(disputed.images.task.classes) * len(disputed.names)
+    if codes > _SECONDS and not whole:
         return Contributions(disputed.names, adds, None, None)
     alike = correlation([member.oof for member in source.members], source.ids)
     return Contributions(disputed.names, adds, alike, disagreement(disputed))

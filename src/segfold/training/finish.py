@@ -19,6 +19,7 @@ from segfold.inference.stored import StoredImages, predict_named, weights_names
 from segfold.machine import Runtime, memory_errors
 from segfold.metrics import MeanScore
 from segfold.observer import SILENT, Observer
+from segfold.store import Probabilities
 from segfold.training.averages import reestimate
 from segfold.training.batches import Batches
 from segfold.training.learner import Learner
@@ -72,6 +73,23 @@ def score_fold(
         runtime,
         observer,
     )
+    predicted = {
+        "prediction_seconds": round(time.monotonic() - started, 1),
+        "parameters": sum(parameter.numel() for parameter in network.parameters()),
+        "device": runtime.device.type,
+        "precision": runtime.precision,
+    }
+    return write_done(job, store, digests, {**made, **predicted})
+
+
+def write_done(
+    job: FoldJob, store: Probabilities, digests: Mapping[str, str], made: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Write a fold's scores and ``done.json`` from the predictions of its held-out images; returns what the latter holds.
+
+    Args:
+        made: what else it is to hold: how the weights and the predictions came about.
+    """
     task = job.images.task
     tally = store_tally(store, job.images, job.competition)
     write_scores(job.folder.scores, job.fold, store.ids, tally, task)
@@ -87,10 +105,6 @@ def score_fold(
         "held_out": [str(name) for name in job.images.ids[job.validation_rows]],
         "training_images": len(job.training_rows),
         **made,
-        "prediction_seconds": round(time.monotonic() - started, 1),
-        "parameters": sum(parameter.numel() for parameter in network.parameters()),
-        "device": runtime.device.type,
-        "precision": runtime.precision,
         "predicted_with": list(job.experiment.predict.weights),
         "weights": dict(digests),
         **{f"{name}_hash": value for name, value in job.bound.items()},

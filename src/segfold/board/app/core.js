@@ -1,5 +1,5 @@
-// What all parts of the page share: data scripts, the state in the address, elements. Plain scripts, because a page that
-// was opened from disk may load neither modules nor data any other way.
+// What all parts of the page share: data scripts, the state in the address, elements. Plain scripts, because a page
+// that was opened from disk may load neither modules nor data any other way.
 "use strict";
 
 var segfold = (() => {
@@ -7,6 +7,7 @@ var segfold = (() => {
   const panels = [];
   const listeners = [];
   let version = "";
+  let seen = {}; // the state as it was when the listeners were last told
 
   async function unpacked(value) {
     if (typeof value !== "string") return value;
@@ -65,49 +66,88 @@ var segfold = (() => {
     return made;
   }
 
-  // The state of the page, in the address after #, so that it outlives a reload and can be sent as a link.
+  // The state of the page. It stands in the address after #, so that it outlives a reload and can be sent as a link;
+  // but browsers refuse an address that changes a hundred times in seconds (a slider), so the truth is kept here.
+  const PAUSE = 200; // milliseconds between two changes of the address
+  let values = fromAddress();
+  let written = 0;
+  let timer = null;
+
+  function fromAddress() {
+    return Object.fromEntries(new URLSearchParams(location.hash.slice(1)));
+  }
+
+  function write(how) {
+    clearTimeout(timer);
+    timer = null;
+    written = Date.now();
+    history[how](null, "", `#${new URLSearchParams(values)}`);
+  }
+
+  function tell(before) {
+    const names = new Set([...Object.keys(before), ...Object.keys(values)]);
+    const changed = [...names].filter((name) => before[name] !== values[name]);
+    if (changed.length) for (const listen of listeners) listen(changed);
+  }
+
   const state = {
     all() {
-      return Object.fromEntries(new URLSearchParams(location.hash.slice(1)));
+      return { ...values };
     },
     get(name, otherwise = "") {
-      return state.all()[name] ?? otherwise;
+      return values[name] ?? otherwise;
     },
     list(name) {
       return state.get(name).split("\n").filter((each) => each !== "");
     },
     // Lists are joined by line ends; "" and null remove a key. Everybody who listens is told which keys changed.
     set(changes) {
-      const all = state.all();
-      const changed = [];
+      const before = values;
+      if ("tab" in changes && timer) write("replaceState"); // what the tab before is gone back to
+      values = { ...values };
       for (const [name, value] of Object.entries(changes)) {
         const text = Array.isArray(value) ? value.join("\n") : value === null ? "" : String(value);
-        if ((all[name] ?? "") === text) continue;
-        changed.push(name);
-        if (text === "") delete all[name];
-        else all[name] = text;
+        if (text === "") delete values[name];
+        else values[name] = text;
       }
-      if (!changed.length) return;
-      history.replaceState(null, "", `#${new URLSearchParams(all)}`);
-      for (const listen of listeners) listen(changed);
+      if ((before.tab ?? "") !== (values.tab ?? "")) write("pushState"); // one can go back to the tab before
+      else if (Date.now() - written > PAUSE) write("replaceState");
+      else timer ??= setTimeout(write, PAUSE, "replaceState");
+      tell(before);
     },
     onchange(listen) {
       listeners.push(listen);
     },
   };
 
-  // A tab of the page: {id, title, show(element, board)}; show is called each time the tab is opened or its data changed,
-  // with an empty element. reads: the keys of the state at whose change it is shown anew.
+  // By the reader: back, forward, another address.
+  window.addEventListener("hashchange", () => {
+    clearTimeout(timer);
+    timer = null;
+    const before = values;
+    values = fromAddress();
+    tell(before);
+  });
+  window.addEventListener("pagehide", () => timer && write("replaceState"));
+
+  // A tab of the page: {id, title, show(element, board)}; show is called each time the tab is opened or its data
+  // changed, with an empty element. reads: the keys of the state at whose change it is shown anew.
   function panel(description) {
     panels.push(description);
   }
 
-  // A metric as it is stored: six decimals, or as many as a score from elsewhere has.
+  // A metric with the six decimals that a fold's scores are stored with; of more decimals the rest is rounded away, and
+  // whoever shows it keeps the whole number beside it, see exact.
   function score(value) {
-    if (value === null || value === undefined) return "–";
-    const six = value.toFixed(6);
-    return Number(six) === value ? six : String(value);
+    return value === null || value === undefined ? "–" : value.toFixed(6);
   }
 
-  return { put, load, forget, el, state, panel, panels, score, files: "board-files/", board: null };
+  // The attributes of an element that shows a metric: the number as it is stored, also where score rounds it.
+  function exact(value) {
+    if (value === null || value === undefined) return {};
+    const all = String(value);
+    return { "data-value": all, title: Number(value.toFixed(6)) === value ? null : all };
+  }
+
+  return { put, load, forget, el, state, panel, panels, score, exact, files: "board-files/", board: null };
 })();
