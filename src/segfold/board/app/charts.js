@@ -260,5 +260,5 @@
     sized.observe(plot);
     return figure;
   };
-  segfold.charts = {};
+  segfold.charts = { coloured };
 })();
