@@ -20,6 +20,7 @@ BENCHMARKS: dict[str, tuple[str, ...]] = {
     "metric": ("metric",),
     "ensembling": ("ensembling", "ensembling-speed", "ensembling-memory", "ensembling-growth"),
     "greedy_selection": ("greedy-selection",),
+    "board": ("board-build", "board-fold", "board-size", "board-paint"),
     "crf": ("crf-limit", "crf-101", "crf-500"),
     "prediction": ("prediction", "prediction-default"),
     "memory": ("memory", "memory-growth"),

@@ -283,7 +283,9 @@ def test_the_newest_ensembles_each_once(tmp_path: Path, monkeypatch: pytest.Monk
     masks = {name: (codes[0] >= 32768).astype(np.uint8) for name, codes in said[0].items()}
     for number, run in enumerate("abcd"):
         add_store(tmp_path, run, 0, said[number])
-    for hour, (name, runs) in enumerate([("old", "ab"), ("mid", "cd"), ("again", "ba"), ("last", "cd")]):
+    for hour, (name, runs) in enumerate(
+        [("older", "ac"), ("old", "ab"), ("mid", "cd"), ("again", "ba"), ("last", "cd")]
+    ):
         add_submission(tmp_path, f"{name}.csv", made, {run: {0: ["model"]} for run in runs}, masks)
         masks = {each: np.roll(mask, 3, axis=1) for each, mask in masks.items()}  # no two files are alike
         change_json(tmp_path / f"submissions/{name}.json", created=f"2026-01-01T0{hour}:00:00+00:00")

@@ -78,7 +78,7 @@ class Opener:
             reduced_motion="reduce",
             timezone_id="UTC",
         )
-        context.set_default_timeout(10_000)
+        context.set_default_timeout(30_000)
         self.contexts.append(context)
         opened = context.new_page()
         self.watch(opened)

@@ -26,6 +26,17 @@ def colour(page: Any, name: str) -> list[int]:
     return [int(part) for part in text.split(",")]
 
 
+def number(place: Any) -> float | None:
+    """The number that an element shows: the whole one beside it where its text is rounded; None for a dash."""
+    exact = place.evaluate("e => (e.closest('[data-value]') ?? e.querySelector('[data-value]'))?.dataset.value ?? null")
+    text = place.inner_text().split("±")[0].strip()
+    if text == "–":
+        return None
+    if exact is not None:
+        assert text == f"{float(exact):.6f}", "what is read is the number, rounded"
+    return float(text if exact is None else exact)
+
+
 def run_rows(page: Any) -> list[str]:
     """The names in the table of runs that can be seen, from the top."""
     rows = page.locator("#runs tr[data-run]:visible")

@@ -34,7 +34,7 @@ def test_without_data_the_masks_are_shown_alone(copied, opened):
 
     shutil.rmtree(copied / "data")
     build_board(copied)
-    page = opened(copied / "runs" / "board.html", "tab=images&imagelayer=prediction")
+    page = opened(copied / "runs" / "board.html", "competition=salt&tab=images&imagelayer=prediction")
     page.wait_for_selector("figure canvas[data-image]")
     run = page.locator('figure.explorer-panel[data-run]:not([data-run="truth"])').first.get_attribute("data-run")
     codes = {name: each for fold in finished(copied)[run] for name, each in predicted(copied, run, fold).items()}
@@ -58,7 +58,7 @@ def test_a_folder_that_was_moved_still_opens(week, tmp_path, opened):
     (home / "runs").mkdir(parents=True)
     shutil.copy(week / "runs" / "board.html", home / "runs")
     shutil.copytree(week / "runs" / "board-files", home / "runs" / "board-files")
-    page = opened(home / "runs" / "board.html")
+    page = opened(home / "runs" / "board.html", "competition=salt")
     page.locator('#tabs a[data-tab="images"]').click()
     page.wait_for_selector("figure canvas[data-image]")
     assert page.locator("figure img").first.evaluate("e => e.naturalWidth") == 101
@@ -101,7 +101,7 @@ def served(copied):
 def test_a_watched_board_shows_a_fold_that_has_changed(served, opened):
     address, home = served
     opened.allowed = (address, "data:", "blob:")
-    page = opened(address)
+    page = opened(address, "competition=salt")
     page.wait_for_function("() => document.querySelector('#live').textContent === 'Watching'")
     before = cell(page, NAMES[0], "fold-1")
     page.locator("#runs-filter").fill("unet")

@@ -8,7 +8,7 @@ from urllib.parse import urlencode
 import pytest
 from benchmarks.board_runs import NAMES
 from benchmarks.board_week import DAMAGED, FAILED
-from seen import run_rows
+from seen import number, run_rows
 from stored import finished, submissions
 
 
@@ -64,9 +64,11 @@ def test_scores_against_threshold_and_by_part(board, week):
     assert any("coverage" in name for name in names) and any("depth" in name for name in names)
     rows = numbers(page, threshold)
     assert len(rows) >= 19
-    (half,) = (row for row in rows if row[1] == "all" and row[2] == "0.5")
-    images = [done["score"] * done["images"] for done in finished(week)[NAMES[0]].values()]
-    assert float(half[3]) == pytest.approx(sum(images) / 40, abs=1e-6)
+    half = {row[1]: float(row[3]) for row in rows if row[2] == "0.5"}
+    stored = finished(week)[NAMES[0]]
+    assert half["all"] == pytest.approx(sum(done["score"] * done["images"] for done in stored.values()) / 40, abs=1e-6)
+    for fold, done in stored.items():
+        assert half[f"fold {fold}"] == pytest.approx(done["score"], abs=1e-6)
 
 
 def test_confusion_of_classes(board):
@@ -84,14 +86,13 @@ def test_every_submission_with_its_scores(board, week):
     assert {row.get_attribute("data-submission") for row in rows.all()} == set(sent)
     for row in rows.all():
         each = sent[row.get_attribute("data-submission")]
-        for name, key in (("CV", "cv"), ("± CV", "cv_error"), ("public", "public"), ("private", "private")):
-            cell = row.locator(f'[data-column="{name}"]')
-            value = each.get(key)
-            assert cell.get_attribute("data-value") == (None if value is None else str(value))
-            if key in ("cv", "cv_error"):
-                assert cell.inner_text() == f"{value:.6f}"
-            else:
-                assert cell.inner_text() == ("–" if value is None else str(value))
+        shown = {name: number(row.locator(f'[data-column="{name}"]')) for name in ("CV", "± CV", "public", "private")}
+        assert shown == {
+            "CV": each["cv"],
+            "± CV": each["cv_error"],
+            "public": each.get("public"),
+            "private": each.get("private"),
+        }
 
 
 def test_cv_against_the_leaderboard_names_the_outlier(board, week):
@@ -145,8 +146,8 @@ def test_a_report_has_the_same_parts(board, opened, week):
     assert page.url.endswith("/report.html")
     tabs = [each.inner_text() for each in page.locator("#tabs a").all()]
     assert tabs == ["Run", "Curves", "Images", "Data"]
-    for number, done in finished(week)[NAMES[0]].items():
-        row = page.locator(f'#fold-table tr[data-fold="{number}"]')
+    for fold, done in finished(week)[NAMES[0]].items():
+        row = page.locator(f'#fold-table tr[data-fold="{fold}"]')
         assert f"{done['score']:.6f}" in row.inner_text() and f"{done['iou']:.6f}" in row.inner_text()
     assert "decoder_channels" in page.locator("#settings").inner_text()
     page.locator('#tabs a[data-tab="images"]').click()

@@ -155,7 +155,10 @@ class _Work:
         of = [each for each in facts if each.competition is not None and each.competition.name == competition.name]
         train_script = data_script = disputed_script = None
         if train is not None:
-            train_script = write_set(self.kept, files, competition, train)
+            try:
+                train_script = write_set(self.kept, files, competition, train)
+            except SegfoldError as error:  # an image that is read where it lies has gone, say
+                self.observer.say(f"{competition.name}: masks without images ({error})")
             experiments = {each.name: each.experiment for each in of if each.experiment is not None}
             samples = write_samples(self.kept, files, competition, train, experiments)
             test = known_shapes(competition, "test", self.home)

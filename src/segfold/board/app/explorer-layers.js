@@ -15,14 +15,19 @@ segfold.explorer = segfold.explorer || {};
       return parts.length === 3 && parts.every((part) => part >= 0) ? parts : otherwise;
     };
     return {
-      hit: read("--hit", [64, 170, 90]), missed: read("--missed", [235, 120, 20]),
-      false: read("--false", [200, 40, 190]), confused: read("--confused", [120, 100, 240]),
+      hit: read("--hit", [64, 170, 90]),
+      missed: read("--missed", [235, 120, 20]),
+      false: read("--false", [200, 40, 190]),
+      confused: read("--confused", [120, 100, 240]),
     };
   }
 
   // The pixels of a layer: {pixels (null: none), size [height, width], words about the errors, problem}. truth and
   // prediction: values or null; mask and reference: [masks, index] that they come from.
-  function painted(layer, { truth = null, prediction = null, mask = null, reference = null, kind, colours, test = false }) {
+  function painted(
+    layer,
+    { truth = null, prediction = null, mask = null, reference = null, kind, colours, test = false },
+  ) {
     const { masks } = segfold;
     const sizeOf = (each) => each[0].size(each[1]);
     const size = mask ? sizeOf(mask) : reference ? sizeOf(reference) : [1, 1];
@@ -32,11 +37,18 @@ segfold.explorer = segfold.explorer || {};
     if (layer === "picture") return { pixels: null, size, words };
     if (layer === "truth") {
       const of = reference ?? mask;
-      return truth ? { pixels: masks.paintMask(truth, sizeOf(of)[1], kind), size: sizeOf(of), words } : { pixels: null, size, words };
+      return truth
+        ? { pixels: masks.paintMask(truth, sizeOf(of)[1], kind), size: sizeOf(of), words }
+        : { pixels: null, size, words };
     }
     if (layer === "error") {
       if (codes) return { pixels: masks.paintErrors(codes, size[1], colours), size, words };
-      return { pixels: null, size, words, problem: truth && prediction ? "the truth has another size than this mask" : null };
+      return {
+        pixels: null,
+        size,
+        words,
+        problem: truth && prediction ? "the truth has another size than this mask" : null,
+      };
     }
     return { pixels: prediction ? masks.paintMask(prediction, size[1], kind) : null, size, words };
   }
@@ -45,7 +57,10 @@ segfold.explorer = segfold.explorer || {};
   function counted(codes, kind, test) {
     const found = new Uint32Array(6);
     for (let i = 0; i < codes.length; i++) found[codes[i]] += 1;
-    return wordsOf(kind, test).slice(1).map(([code, word]) => `${word} ${percent(found[code] / codes.length)}`).join(" · ");
+    return wordsOf(kind, test)
+      .slice(1)
+      .map(([code, word]) => `${word} ${percent(found[code] / codes.length)}`)
+      .join(" · ");
   }
 
   // What the codes of compare() are called, of those that there can be: [code, word, name of the colour] each.
@@ -55,7 +70,12 @@ segfold.explorer = segfold.explorer || {};
     const alone = kind.task !== "multiclass" || !several || kind.background !== null;
     return [
       [HIT, test ? "both" : "hit", "hit"],
-      ...(alone ? [[MISSED, test ? "submission alone" : "missed", "missed"], [FALSE, test ? "member alone" : "false alarm", "false"]] : []),
+      ...(alone
+        ? [
+            [MISSED, test ? "submission alone" : "missed", "missed"],
+            [FALSE, test ? "member alone" : "false alarm", "false"],
+          ]
+        : []),
       ...(several ? [[CONFUSED, test ? "other classes" : "confused", "confused"]] : []),
     ];
   }
@@ -63,7 +83,8 @@ segfold.explorer = segfold.explorer || {};
   function percent(share) {
     if (share === null || share === undefined) return "–";
     const number = share * 100;
-    return `${number === 0 || number === 100 ? number : number < 0.1 ? "< 0.1" : number < 10 ? number.toFixed(2) : number.toFixed(1)} %`;
+    if (number === 0 || number === 100) return `${number} %`;
+    return `${number < 0.1 ? "< 0.1" : number.toFixed(number < 10 ? 2 : 1)} %`;
   }
 
   const swatch = (colour) => {
@@ -76,19 +97,39 @@ segfold.explorer = segfold.explorer || {};
   // The controls of layers. change({state key: value}).
   function layerTools(change) {
     const buttons = LAYERS.map((layer, index) =>
-      el("button", { type: "button", "data-layer": layer, title: `Key ${index + 1}`, onclick: () => change({ imagelayer: layer }) }));
+      el("button", {
+        type: "button",
+        "data-layer": layer,
+        title: `Key ${index + 1}`,
+        onclick: () => change({ imagelayer: layer }),
+      }),
+    );
     const opacity = el("input", {
-      type: "range", id: "explorer-opacity", title: "Keys [ and ]", min: 0, max: 100, step: 1,
-      oninput: () => change({ imageopacity: opacity.value }), onpointerup: () => opacity.blur(), // arrow keys step again
+      type: "range",
+      id: "explorer-opacity",
+      title: "Keys [ and ]",
+      min: 0,
+      max: 100,
+      step: 1,
+      oninput: () => change({ imageopacity: opacity.value }),
+      onpointerup: () => opacity.blur(), // arrow keys step again
     });
-    const element = el("div", { class: "explorer-layers" },
+    const element = el(
+      "div",
+      { class: "explorer-layers" },
       el("div", { class: "group", role: "group", "aria-label": "Layer" }, ...buttons),
-      el("label", { class: "field" }, "Opacity", opacity));
+      el("label", { class: "field" }, "Opacity", opacity),
+    );
     return {
       element,
       // test: of the test set; known: whether there is something to hold predictions against.
       update({ layer, opacity: share, test, known }) {
-        const titles = ["Picture", test ? "Submission" : "Truth", test ? "Member" : "Prediction", test ? "Difference" : "Errors"];
+        const titles = [
+          "Picture",
+          test ? "Submission" : "Truth",
+          test ? "Member" : "Prediction",
+          test ? "Difference" : "Errors",
+        ];
         buttons.forEach((button, index) => {
           button.replaceChildren(el("kbd", { "aria-hidden": "true" }, index + 1), ` ${titles[index]}`);
           button.setAttribute("aria-pressed", button.dataset.layer === layer ? "true" : "false");
@@ -99,8 +140,8 @@ segfold.explorer = segfold.explorer || {};
     };
   }
 
-  // What the colours mean; the classes are buttons, each limits what is drawn to itself. absent(name): whether the image
-  // is known to hold nothing of a class.
+  // What the colours mean; the classes are buttons, each limits what is drawn to itself. absent(name): whether the
+  // image is known to hold nothing of a class.
   function legend(change) {
     const element = el("div", { class: "explorer-legend" });
     return {
@@ -117,17 +158,59 @@ segfold.explorer = segfold.explorer || {};
           word(segfold.masks.SPLIT, "they differ");
         }
         if (names.length > 1) {
-          const of = (index, text, colour) => el("button", {
-            type: "button", class: `explorer-class${text !== null && absent(text) ? " soft" : ""}`, "data-class": text === null ? "" : text, "aria-pressed": kind.only === index ? "true" : "false",
-            onclick: () => change({ imageclass: kind.only === index || text === null ? "" : text }),
-          }, colour ? swatch(colour) : null, text ?? "All classes");
+          const of = (index, text, colour) =>
+            el(
+              "button",
+              {
+                type: "button",
+                class: `explorer-class${text !== null && absent(text) ? " soft" : ""}`,
+                "data-class": text === null ? "" : text,
+                "aria-pressed": kind.only === index ? "true" : "false",
+                onclick: () => change({ imageclass: kind.only === index || text === null ? "" : text }),
+              },
+              colour ? swatch(colour) : null,
+              text ?? "All classes",
+            );
           const shown = names.map((name, index) => [name, index]).filter(([, index]) => index !== kind.background);
-          parts.push(el("div", { class: "group explorer-classes", role: "group", "aria-label": "Class that is drawn" },
-            of(null, null, null), ...shown.map(([name, index]) => of(index, name, segfold.masks.tint(index)))));
+          parts.push(
+            el(
+              "div",
+              { class: "group explorer-classes", role: "group", "aria-label": "Class that is drawn" },
+              of(null, null, null),
+              ...shown.map(([name, index]) => of(index, name, segfold.masks.tint(index))),
+            ),
+          );
         }
         element.replaceChildren(...parts);
       },
     };
+  }
+
+  const NEAR = 64; // pixels a side of what is drawn over a thumbnail
+
+  // What is drawn over a thumbnail: the layer of the run whose score counts, of test images where members differ; as
+  // {pixels, height, width}, or null.
+  function small(model, row, look) {
+    const { explorer, masks } = segfold;
+    const { layer, kind, colours, scoring } = look;
+    if (layer === "picture") return null;
+    const shrunk = (mask) => mask && masks.small(mask[0].values(mask[1]), ...mask[0].size(mask[1]), NEAR);
+    if (model.set === "test" && layer === "error" && model.runs.length > 1) {
+      const all = model.runs.map((each) => shrunk(explorer.maskOf(each, row))).filter(Boolean);
+      if (all.length < 2 || all.some((each) => each[0].length !== all[0][0].length)) return null;
+      const values = all.map((each) => each[0]);
+      const pixels = masks.paintVotes(masks.votes(values, kind), kind, colours);
+      return { pixels, height: all[0][1], width: all[0][2] };
+    }
+    const named = model.runs.find((entry) => `run:${entry.name}` === scoring.of);
+    const entry = [named, ...model.runs].find((each) => each && explorer.maskOf(each, row));
+    const truth = layer === "prediction" ? null : shrunk(explorer.referenceOf(model, row));
+    const prediction = layer === "truth" ? null : shrunk(entry && explorer.maskOf(entry, row));
+    const [values, height, width] = prediction ?? truth ?? [];
+    if (!values) return null;
+    if (layer !== "error") return { pixels: masks.paintMask(values, width, kind), height, width };
+    if (!truth || truth[0].length !== values.length) return null;
+    return { pixels: masks.paintErrors(masks.compare(truth[0], values, kind), width, colours), height, width };
   }
 
   // The line of facts about an image: [name, text] each.
@@ -147,5 +230,15 @@ segfold.explorer = segfold.explorer || {};
     return facts;
   }
 
-  Object.assign(segfold.explorer, { LAYERS, wordsOf, coloursNow, painted, percent, layerTools, legend, factsOf });
+  Object.assign(segfold.explorer, {
+    LAYERS,
+    wordsOf,
+    coloursNow,
+    painted,
+    small,
+    percent,
+    layerTools,
+    legend,
+    factsOf,
+  });
 })();

@@ -20,12 +20,22 @@ segfold.explorer = segfold.explorer || {};
   function spot(thumbs, place) {
     const on = thumbs.columns * thumbs.rows;
     const rest = place % on;
-    return { sheet: thumbs.sheets[Math.floor(place / on)], left: rest % thumbs.columns, top: Math.floor(rest / thumbs.columns) };
+    return {
+      sheet: thumbs.sheets[Math.floor(place / on)],
+      left: rest % thumbs.columns,
+      top: Math.floor(rest / thumbs.columns),
+    };
   }
 
   function thumbnail(thumbs, place) {
     const { sheet, left, top } = spot(thumbs, place);
-    const picture = el("img", { src: segfold.files + sheet, alt: "", loading: "lazy", decoding: "async", draggable: "false" });
+    const picture = el("img", {
+      src: segfold.files + sheet,
+      alt: "",
+      loading: "lazy",
+      decoding: "async",
+      draggable: "false",
+    });
     // In shares of the cell, so that its size is the style sheet's to choose.
     picture.style.width = `${thumbs.columns * 100}%`;
     picture.style.left = `${-left * 100}%`;
@@ -36,13 +46,29 @@ segfold.explorer = segfold.explorer || {};
   // The list. pick(row) is called for a thumbnail that was pressed, overlay(row) gives {pixels, height, width} or null.
   function list({ pick, overlay }) {
     const inside = el("div", { class: "explorer-cells", role: "none" });
-    const element = el("div", {
-      class: "explorer-list", id: "explorer-list", role: "listbox", tabindex: "0", "aria-label": "Images", "aria-orientation": "horizontal",
-    }, inside);
+    const element = el(
+      "div",
+      {
+        class: "explorer-list",
+        id: "explorer-list",
+        role: "listbox",
+        tabindex: "0",
+        "aria-label": "Images",
+        "aria-orientation": "horizontal",
+      },
+      inside,
+    );
     const none = el("p", { class: "explorer-none soft", hidden: true }, "No image passes the filters.");
     const box = el("div", { class: "explorer-images" }, element, none);
     const mark = `image-${(lists += 1)}-`;
-    let model = null, rows = [], scoring = null, current = -1, cells = new Map(), waiting = 0, shape = null, painted = 0;
+    let model = null,
+      rows = [],
+      scoring = null,
+      current = -1,
+      cells = new Map(),
+      waiting = 0,
+      shape = null,
+      painted = 0;
 
     function measure() {
       const along = getComputedStyle(element).getPropertyValue("--along").trim() === "row";
@@ -59,25 +85,44 @@ segfold.explorer = segfold.explorer || {};
       const row = rows[place];
       const id = model.ids[row];
       const scores = scoring ? model.runs.slice(0, BARS).map((entry) => entry.scores[scoring.metric]?.[row]) : [];
-      const words = scores.length && scores[0] !== null && scores[0] !== undefined ? `, ${scoring.metric} ${segfold.score(scores[0])}` : "";
+      const words =
+        scores.length && scores[0] !== null && scores[0] !== undefined
+          ? `, ${scoring.metric} ${segfold.score(scores[0])}`
+          : "";
       const frame = el("span", { class: "explorer-thumb" });
       if (model.thumbs) frame.append(thumbnail(model.thumbs, row));
       const drawn = overlay(row);
       if (drawn) {
         const canvas = el("canvas", { width: drawn.width, height: drawn.height });
-        canvas.getContext("2d", { willReadFrequently: true }).putImageData(new ImageData(drawn.pixels, drawn.width, drawn.height), 0, 0);
+        canvas
+          .getContext("2d", { willReadFrequently: true })
+          .putImageData(new ImageData(drawn.pixels, drawn.width, drawn.height), 0, 0);
         frame.append(canvas);
       }
-      const bars = scores.map((score) => {
+      const bars = scores.map((score, place) => {
         const bar = el("span", { class: "explorer-bar" });
+        bar.style.setProperty("--run", model.runs[place].colour);
         if (score === null || score === undefined) bar.classList.add("unknown");
         else bar.style.setProperty("--share", Math.min(1, Math.max(0, score)));
         return bar;
       });
-      return el("div", {
-        role: "option", id: mark + row, class: "explorer-cell", title: `${id}${words}`, "aria-label": `${id}${words}`, "data-image": id,
-        "aria-selected": row === current ? "true" : "false", "aria-setsize": rows.length, "aria-posinset": place + 1, onclick: () => pick(row),
-      }, frame, ...bars);
+      return el(
+        "div",
+        {
+          role: "option",
+          id: mark + row,
+          class: "explorer-cell",
+          title: `${id}${words}`,
+          "aria-label": `${id}${words}`,
+          "data-image": id,
+          "aria-selected": row === current ? "true" : "false",
+          "aria-setsize": rows.length,
+          "aria-posinset": place + 1,
+          onclick: () => pick(row),
+        },
+        frame,
+        ...bars,
+      );
     }
 
     function draw() {
@@ -88,7 +133,9 @@ segfold.explorer = segfold.explorer || {};
       const lines = Math.ceil(rows.length / across);
       inside.style.width = along ? `${lines * line + GAP}px` : "";
       inside.style.height = along ? `${high}px` : `${lines * line + GAP}px`;
-      const [offset, room] = along ? [element.scrollLeft, element.clientWidth] : [element.scrollTop, element.clientHeight];
+      const [offset, room] = along
+        ? [element.scrollLeft, element.clientWidth]
+        : [element.scrollTop, element.clientHeight];
       const [first, behind] = seen(rows.length, across, line, offset, room);
       const kept = new Map();
       for (let place = first; place < behind; place++) {
@@ -114,8 +161,11 @@ segfold.explorer = segfold.explorer || {};
     function reveal(place) {
       shape = measure();
       const start = Math.floor(place / shape.across) * shape.line;
-      const [offset, room] = shape.along ? [element.scrollLeft, element.clientWidth] : [element.scrollTop, element.clientHeight];
-      const to = start < offset ? start : start + shape.line + GAP > offset + room ? start + shape.line + GAP - room : offset;
+      const [offset, room] = shape.along
+        ? [element.scrollLeft, element.clientWidth]
+        : [element.scrollTop, element.clientHeight];
+      const to =
+        start < offset ? start : start + shape.line + GAP > offset + room ? start + shape.line + GAP - room : offset;
       // A far one comes to the middle, so that what is around it can be seen.
       const far = Math.abs(to - offset) > room ? start - (room - shape.line) / 2 : to;
       if (shape.along) element.scrollLeft = far;

@@ -10,7 +10,8 @@ segfold.explorer = segfold.explorer || {};
   function scoresOf(model, metric, of) {
     const columns = model.runs.map((entry) => entry.scores[metric] ?? null);
     const one = of.startsWith("run:") ? model.runs.findIndex((entry) => entry.name === of.slice(4)) : -1;
-    if (of !== "lowest" && of !== "difference") return columns[Math.max(one, 0)] ?? new Array(model.ids.length).fill(null);
+    if (of !== "lowest" && of !== "difference")
+      return columns[Math.max(one, 0)] ?? new Array(model.ids.length).fill(null);
     return model.ids.map((_, row) => {
       const there = columns.map((column) => column?.[row]).filter(known);
       if (!there.length || (of === "difference" && there.length < 2)) return null;
@@ -40,7 +41,8 @@ segfold.explorer = segfold.explorer || {};
     const way = descending ? -1 : 1;
     const ids = model.ids;
     return [...rows].sort((a, b) => {
-      const there = known(column[a]), other = known(column[b]);
+      const there = known(column[a]),
+        other = known(column[b]);
       if (!there || !other) return there ? -1 : other ? 1 : before(ids[a], ids[b]);
       return way * before(column[a], column[b]) || before(ids[a], ids[b]);
     });
@@ -108,7 +110,8 @@ segfold.explorer = segfold.explorer || {};
     for (const name of Object.keys(model.tables)) listed.push([`table:${name}`, name, "number"]);
     if (model.set !== "test" && model.runs.some((entry) => entry.parts.length)) listed.push(["fold", "Fold", "name"]);
     const classes = Object.keys(model.areas);
-    for (const name of classes) listed.push([`area:${name}`, classes.length > 1 ? `Area of ${name}` : "Area", "pixels"]);
+    for (const name of classes)
+      listed.push([`area:${name}`, classes.length > 1 ? `Area of ${name}` : "Area", "pixels"]);
     if (some(model.groups)) listed.push(["group", "Group", "name"]);
     listed.push(["id", "Id", "name"]);
     return listed;

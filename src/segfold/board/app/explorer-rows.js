@@ -16,21 +16,46 @@ segfold.explorer = segfold.explorer || {};
   // The classes as masks count them, the class that is not drawn, and what else says how masks are to be read.
   function kindOf(competition) {
     const task = competition?.task ?? "binary";
-    return { task, background: task === "multiclass" ? competition.background ?? null : null, classes: competition?.classes?.length || 1 };
+    return {
+      task,
+      background: task === "multiclass" ? (competition.background ?? null) : null,
+      classes: competition?.classes?.length || 1,
+    };
   }
 
   // A set of images with nothing known about them but their ids.
   function bare(set, ids) {
     return {
-      set, ids, rowOf: new Map(ids.map((id, row) => [id, row])), coverage: null, areas: {}, tables: {}, groups: null,
-      thumbs: null, pictures: null, truth: null, runs: [], disagreement: null, sizes: null, places: null,
+      set,
+      ids,
+      rowOf: new Map(ids.map((id, row) => [id, row])),
+      coverage: null,
+      areas: {},
+      tables: {},
+      groups: null,
+      thumbs: null,
+      pictures: null,
+      truth: null,
+      runs: [],
+      disagreement: null,
+      sizes: null,
+      places: null,
     };
   }
 
   // One run in a model: for each row of the set the place of its mask, its fold and its scores.
   function emptyRun(model, name, run) {
     const length = model.ids.length;
-    return { name, run, reason: null, kind: "run", parts: [], part: new Int16Array(length).fill(-1), place: new Int32Array(length), scores: {} };
+    return {
+      name,
+      run,
+      reason: null,
+      kind: "run",
+      parts: [],
+      part: new Int16Array(length).fill(-1),
+      place: new Int32Array(length),
+      scores: {},
+    };
   }
 
   function addPart(model, entry, { ids, masks, scores = {}, fold = null, coverage = null }) {
@@ -60,7 +85,11 @@ segfold.explorer = segfold.explorer || {};
     const fold = foldOf(model, row);
     const known = entry.run?.folds?.find((each) => each.number === fold);
     const reason = known && !known.images_script ? known.reason || `fold ${fold} is ${known.state}` : null;
-    return reason ? `not predicted: ${reason}` : entry.run?.reason ? `not predicted: ${entry.run.reason}` : "not predicted";
+    return reason
+      ? `not predicted: ${reason}`
+      : entry.run?.reason
+        ? `not predicted: ${entry.run.reason}`
+        : "not predicted";
   }
 
   // The fold that an image was held out in: that of the first chosen run that has predicted it.
@@ -125,14 +154,17 @@ segfold.explorer = segfold.explorer || {};
       const broken = folds[index].find((fold) => fold.broken);
       for (const fold of folds[index]) if (!fold.broken) addPart(model, entry, fold);
       if (!entry.parts.length) {
-        entry.reason = broken?.broken ?? run.reason ?? (run.folds?.length ? "no masks of this run are stored" : "no fold is finished");
+        entry.reason =
+          broken?.broken ??
+          run.reason ??
+          (run.folds?.length ? "no masks of this run are stored" : "no fold is finished");
       }
       model.runs.push(entry);
     });
     return model;
   }
 
-  // The test images that the members of submitted ensembles dispute most; submission: the file whose mask stands beside.
+  // The test images that members of submitted ensembles dispute most; submission: the file whose mask stands beside.
   async function readDisputed(competition, submission) {
     const set = await segfold.load(competition.disputed_script);
     const model = bare("test", set.ids);
@@ -141,7 +173,7 @@ segfold.explorer = segfold.explorer || {};
     model.disagreement = set.disagreement;
     model.places = set.places ?? null; // numbers of thumbnails and pictures, where they are not those of the rows
     const entries = set.masks.map((each) => {
-      const run = each.kind === "run" ? segfold.runs().find((known) => known.name === each.name) ?? null : null;
+      const run = each.kind === "run" ? (segfold.runs().find((known) => known.name === each.name) ?? null) : null;
       const entry = emptyRun(model, each.name, run);
       entry.kind = each.kind;
       addPart(model, entry, { ids: each.images, masks: each.masks });
@@ -149,7 +181,9 @@ segfold.explorer = segfold.explorer || {};
     });
     model.submissions = entries.filter((entry) => entry.kind === "submission");
     model.submission = model.submissions.find((entry) => entry.name === submission) ?? model.submissions[0] ?? null;
-    const sent = (segfold.board?.submissions ?? []).find((each) => lastOf(each.file) === lastOf(model.submission?.name ?? ""));
+    const sent = (segfold.board?.submissions ?? []).find(
+      (each) => lastOf(each.file) === lastOf(model.submission?.name ?? ""),
+    );
     const members = entries.filter((entry) => entry.kind === "run");
     const own = members.filter((entry) => sent?.members?.includes(entry.name));
     model.runs = own.length ? own : members;
@@ -166,6 +200,16 @@ segfold.explorer = segfold.explorer || {};
   }
 
   Object.assign(segfold.explorer, {
-    kindOf, bare, emptyRun, addPart, readValidation, readDisputed, foldOf, maskOf, sizeOf, whyAbsent, referenceOf,
+    kindOf,
+    bare,
+    emptyRun,
+    addPart,
+    readValidation,
+    readDisputed,
+    foldOf,
+    maskOf,
+    sizeOf,
+    whyAbsent,
+    referenceOf,
   });
 })();

@@ -45,7 +45,7 @@ segfold.explorer = segfold.explorer || {};
     const { canvas } = shown;
     if (canvas.width !== width) canvas.width = width;
     if (canvas.height !== height) canvas.height = height;
-    const context = canvas.getContext("2d", { willReadFrequently: true }); // its pixels are ours: nothing for a graphics card
+    const context = canvas.getContext("2d", { willReadFrequently: true }); // pixels of ours, not of a graphics card
     if (pixels) context.putImageData(new ImageData(pixels, width, height), 0, 0);
     else context.clearRect(0, 0, width, height);
   }
@@ -53,7 +53,14 @@ segfold.explorer = segfold.explorer || {};
   // The viewer. step(±1) asks for the next image, turned(view) is told how the image is looked at.
   function viewer({ step, turned }) {
     const room = el("div", { class: "explorer-panels" });
-    let shown = [], model = null, row = -1, look = null, view = segfold.explorer.zoom.WHOLE, frame = [1, 1], size = [1, 1], asked = 0;
+    let shown = [],
+      model = null,
+      row = -1,
+      look = null,
+      view = segfold.explorer.zoom.WHOLE,
+      frame = [1, 1],
+      size = [1, 1],
+      asked = 0;
 
     const about = () => ({ view, size, frame });
     function turn(next) {
@@ -69,20 +76,36 @@ segfold.explorer = segfold.explorer || {};
       shown = [];
       const add = (kind, name, title, entry) => {
         const made = Object.assign(panel(name, title), { kind, entry });
+        if (entry?.colour) made.element.style.setProperty("--run", entry.colour);
         segfold.explorer.zoom.listen(made.frame, { about, turn, swipe: step });
         shown.push(made);
       };
-      if (test && model.submission) add("submission", model.submission.name, `Submission ${model.submission.name}`, model.submission);
+      if (test && model.submission)
+        add("submission", model.submission.name, `Submission ${model.submission.name}`, model.submission);
       else if (model.truth) add("truth", "truth", "Truth", null);
       const runs = model.runs.slice(0, MOST);
       for (const entry of runs) {
         const report = entry.run?.report && !segfold.board?.report;
-        add("run", entry.name, report ? el("a", { href: segfold.reportOf(entry.run), title: `Report of ${entry.name}` }, entry.name) : entry.name, entry);
+        add(
+          "run",
+          entry.name,
+          report
+            ? el("a", { href: segfold.reportOf(entry.run), title: `Report of ${entry.name}` }, entry.name)
+            : entry.name,
+          entry,
+        );
       }
       if (runs.length > 1) add("votes", "votes", test ? "Where members differ" : "Where runs differ", null);
       const more = model.runs.length - runs.length;
       room.replaceChildren(...shown.map((each) => each.element));
-      if (more) room.append(el("p", { class: "notice" }, `${more} more of the chosen runs are not shown: ${MOST} at most stand side by side.`));
+      if (more)
+        room.append(
+          el(
+            "p",
+            { class: "notice" },
+            `${more} more of the chosen runs are not shown: ${MOST} at most stand side by side.`,
+          ),
+        );
     }
 
     // Waits for the picture, so that a mask never stands over the picture of another image.
@@ -120,12 +143,28 @@ segfold.explorer = segfold.explorer || {};
       const truth = reference && reference[0].values(reference[1]);
       const runs = [];
       for (const each of shown) {
-        const mask = each.kind === "truth" ? reference : each.kind === "votes" ? null : explorer.maskOf(each.entry, row);
+        const mask =
+          each.kind === "truth" ? reference : each.kind === "votes" ? null : explorer.maskOf(each.entry, row);
         const values = mask && (each.kind === "truth" || each.kind === "submission" ? truth : mask[0].values(mask[1]));
         if (each.kind === "run" && values) runs.push([mask, values]);
         each.absent = each.kind === "votes" ? null : mask ? null : explorer.whyAbsent(each.entry ?? {}, row, model);
-        if (each.kind === "truth" || each.kind === "submission") each.drawn = explorer.painted(look.layer === "picture" ? "picture" : "truth", { truth: values, kind: look.kind, mask, colours: look.colours });
-        else if (each.kind === "run") each.drawn = explorer.painted(look.layer, { truth, prediction: values, reference, mask, kind: look.kind, colours: look.colours, test: model.set === "test" });
+        if (each.kind === "truth" || each.kind === "submission")
+          each.drawn = explorer.painted(look.layer === "picture" ? "picture" : "truth", {
+            truth: values,
+            kind: look.kind,
+            mask,
+            colours: look.colours,
+          });
+        else if (each.kind === "run")
+          each.drawn = explorer.painted(look.layer, {
+            truth,
+            prediction: values,
+            reference,
+            mask,
+            kind: look.kind,
+            colours: look.colours,
+            test: model.set === "test",
+          });
         else if (each.kind === "votes") each.drawn = votes(runs);
         put(each, each.drawn?.pixels ?? null, each.drawn?.size ?? (mask ? mask[0].size(mask[1]) : [1, 1]));
         each.step = mask ? mask[0].step(mask[1]) : runs[0] ? runs[0][0][0].step(runs[0][0][1]) : 1;
@@ -135,15 +174,26 @@ segfold.explorer = segfold.explorer || {};
         const { canvas } = each;
         canvas.dataset.image = model.ids[row];
         canvas.dataset.layer = each.kind === "run" ? look.layer : look.layer === "picture" ? "picture" : each.kind;
-        canvas.setAttribute("aria-label", `${each.kind === "run" ? "Mask of" : ""} ${each.kind === "votes" ? "Where masks differ" : each.name}, image ${model.ids[row]}`.trim());
+        const what =
+          each.kind === "votes" ? "Where masks differ" : each.kind === "run" ? `Mask of ${each.name}` : each.name;
+        canvas.setAttribute("aria-label", `${what}, image ${model.ids[row]}`);
       }
     }
 
     function votes(runs) {
-      if (look.layer === "picture" || runs.length < 2) return { pixels: null, size: runs[0] ? runs[0][0][0].size(runs[0][0][1]) : [1, 1], problem: runs.length < 2 ? "two masks are needed" : null };
+      if (look.layer === "picture" || runs.length < 2)
+        return {
+          pixels: null,
+          size: runs[0] ? runs[0][0][0].size(runs[0][0][1]) : [1, 1],
+          problem: runs.length < 2 ? "two masks are needed" : null,
+        };
       const sizes = runs.map(([mask]) => mask[0].size(mask[1]));
-      if (sizes.some((each) => each.join() !== sizes[0].join())) return { pixels: null, size: sizes[0], problem: "the masks have different sizes" };
-      const split = segfold.masks.votes(runs.map((each) => each[1]), look.kind);
+      if (sizes.some((each) => each.join() !== sizes[0].join()))
+        return { pixels: null, size: sizes[0], problem: "the masks have different sizes" };
+      const split = segfold.masks.votes(
+        runs.map((each) => each[1]),
+        look.kind,
+      );
       return { pixels: segfold.masks.paintVotes(split, look.kind, look.colours), size: sizes[0] };
     }
 
@@ -151,6 +201,11 @@ segfold.explorer = segfold.explorer || {};
       const value = each.entry?.scores?.[look.metric]?.[row];
       const some = each.kind === "run" && look.metric && value !== null && value !== undefined;
       each.score.textContent = some ? segfold.score(value) : "";
+      const exact = some ? segfold.exact(value) : {};
+      for (const name of ["data-value", "title"]) {
+        if (exact[name]) each.score.setAttribute(name, exact[name]);
+        else each.score.removeAttribute(name);
+      }
       each.metric.textContent = some ? look.metric : "";
       each.score.dataset.metric = look.metric ?? "";
       each.counts.textContent = each.drawn?.words ?? "";
@@ -177,10 +232,14 @@ segfold.explorer = segfold.explorer || {};
       const ratio = window.devicePixelRatio || 1;
       room.classList.toggle("zoomed", view.zoom > 1);
       for (const each of shown) {
-        Object.assign(each.stage.style, { transform: `translate(${at.left}px, ${at.top}px)`, width: `${at.width}px`, height: `${at.height}px` });
+        Object.assign(each.stage.style, {
+          transform: `translate(${at.left}px, ${at.top}px)`,
+          width: `${at.width}px`,
+          height: `${at.height}px`,
+        });
         const natural = each.picture.naturalWidth || size[1];
         each.picture.classList.toggle("enlarged", (at.width / natural) * ratio >= 1);
-        // A mask of every so many-th row and column covers a little more than the image itself where that does not divide.
+        // A mask of every so many-th row and column covers a little more than the image where that does not divide.
         const { canvas, step } = each;
         canvas.style.width = `${(100 * canvas.width * (canvas.width > 1 || step > 1 ? step : size[1])) / size[1]}%`;
         canvas.style.height = `${(100 * canvas.height * (canvas.height > 1 || step > 1 ? step : size[0])) / size[0]}%`;
@@ -193,7 +252,12 @@ segfold.explorer = segfold.explorer || {};
     addEventListener("resize", arrange);
 
     return {
-      element: room, build, show, arrange, about, turn,
+      element: room,
+      build,
+      show,
+      arrange,
+      about,
+      turn,
       redraw(newLook) {
         look = newLook;
         if (row >= 0) draw();

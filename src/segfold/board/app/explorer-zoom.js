@@ -27,11 +27,15 @@ segfold.explorer = segfold.explorer || {};
     const zoom = between(view.zoom * factor, 1, MOST);
     const point = [(x - now.left) / now.width, (y - now.top) / now.height];
     const grown = zoom / view.zoom;
-    return held({
-      zoom,
-      x: point[0] + (frame[1] / 2 - x) / (now.width * grown),
-      y: point[1] + (frame[0] / 2 - y) / (now.height * grown),
-    }, size, frame);
+    return held(
+      {
+        zoom,
+        x: point[0] + (frame[1] / 2 - x) / (now.width * grown),
+        y: point[1] + (frame[0] / 2 - y) / (now.height * grown),
+      },
+      size,
+      frame,
+    );
   }
 
   function moved(view, dx, dy, size, frame) {
@@ -58,7 +62,7 @@ segfold.explorer = segfold.explorer || {};
     return zoom >= 1 && zoom <= MOST && x >= 0 && x <= 1 && y >= 0 && y <= 1 ? { zoom, x, y } : WHOLE;
   }
 
-  // Listens to a frame. about(): {view, size, frame}; turn(view) shows another one; swipe(±1) where nothing is enlarged.
+  // Listens to a frame. about(): {view, size, frame}; turn(view) shows another; swipe(±1) where nothing is enlarged.
   function listen(element, { about, turn, swipe }) {
     const down = new Map(); // pointers that are pressed → where they were
     let begun = null; // of a swipe
@@ -66,12 +70,18 @@ segfold.explorer = segfold.explorer || {};
       const box = element.getBoundingClientRect();
       return [event.clientX - box.left, event.clientY - box.top];
     };
-    element.addEventListener("wheel", (event) => {
-      event.preventDefault();
-      const { view, size, frame } = about();
-      const lines = event.deltaMode === 1 ? 16 : 1;
-      turn(zoomed(view, Math.exp(-event.deltaY * lines * (event.ctrlKey ? 0.01 : 0.002)), size, frame, inside(event)));
-    }, { passive: false });
+    element.addEventListener(
+      "wheel",
+      (event) => {
+        event.preventDefault();
+        const { view, size, frame } = about();
+        const lines = event.deltaMode === 1 ? 16 : 1;
+        turn(
+          zoomed(view, Math.exp(-event.deltaY * lines * (event.ctrlKey ? 0.01 : 0.002)), size, frame, inside(event)),
+        );
+      },
+      { passive: false },
+    );
     element.addEventListener("pointerdown", (event) => {
       if (event.button) return;
       down.set(event.pointerId, inside(event));
@@ -95,7 +105,8 @@ segfold.explorer = segfold.explorer || {};
     const up = (event) => {
       if (begun && event.type === "pointerup" && down.size === 1) {
         const [x, y] = inside(event);
-        if (Math.abs(x - begun[0]) > 48 && Math.abs(x - begun[0]) > 2 * Math.abs(y - begun[1])) swipe(x < begun[0] ? 1 : -1);
+        if (Math.abs(x - begun[0]) > 48 && Math.abs(x - begun[0]) > 2 * Math.abs(y - begun[1]))
+          swipe(x < begun[0] ? 1 : -1);
       }
       down.delete(event.pointerId);
       begun = null;

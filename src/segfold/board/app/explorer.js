@@ -4,16 +4,18 @@
 segfold.explorer = segfold.explorer || {};
 
 (() => {
-  const { el } = segfold;
-  const NEAR = 64; // pixels a side of what is drawn over a thumbnail
+  const { el, state } = segfold;
   let live = null; // what is shown: {element, root, model, rows, row, …}
   let asked = 0;
 
-  const change = (changes) => segfold.explorer.address.set(changes);
+  const change = (changes) => state.set(changes);
   const settings = () => segfold.explorer.settings(segfold.competition(), live?.model);
+  const lookNow = () => segfold.explorer.lookOf(segfold.competition(), live.model);
 
-  segfold.explorer.pictureOf = (model, row) =>
-    `${segfold.files}${model.pictures.split("/").map(encodeURIComponent).join("/")}/${String(row).padStart(5, "0")}.jpg`;
+  segfold.explorer.pictureOf = (model, row) => {
+    const folder = model.pictures.split("/").map(encodeURIComponent).join("/");
+    return `${segfold.files}${folder}/${String(row).padStart(5, "0")}.jpg`;
+  };
 
   // The set that the address asks for; where it names an image that only the other set has, that one.
   async function read(competition, tell) {
@@ -22,15 +24,20 @@ segfold.explorer = segfold.explorer || {};
       train: () => explorer.readValidation(competition, segfold.chosen(), tell),
       test: async () => {
         try {
-          return await explorer.readDisputed(competition, explorer.address.get("imagesubmission"));
+          return await explorer.readDisputed(competition, state.get("imagesubmission"));
         } catch (error) {
-          return Object.assign(explorer.bare("test", []), { kind: explorer.kindOf(competition), submissions: [], submission: null, problem: error.message });
+          return Object.assign(explorer.bare("test", []), {
+            kind: explorer.kindOf(competition),
+            submissions: [],
+            submission: null,
+            problem: error.message,
+          });
         }
       },
     };
-    const wanted = explorer.address.get("imageset") === "test" && competition?.disputed_script ? "test" : "train";
+    const wanted = state.get("imageset") === "test" && competition?.disputed_script ? "test" : "train";
     const model = await ways[wanted]();
-    const image = explorer.address.get("image");
+    const image = state.get("image");
     if (!image || model.rowOf.has(image) || !competition?.disputed_script) return model;
     const other = await ways[wanted === "test" ? "train" : "test"]();
     return other.rowOf.has(image) ? other : model;
@@ -61,52 +68,30 @@ segfold.explorer = segfold.explorer || {};
     const { explorer } = segfold;
     const made = { element, model, rows: [], row: -1, places: new Map() };
     live = made;
+    const styles = segfold.charts?.styles?.(model.runs.map((entry) => entry.name)); // the colours of the curves
+    for (const entry of model.runs) entry.colour = styles?.get(entry.name)?.colour ?? "var(--accent)";
     made.viewer = explorer.viewer({ step, turned: (view) => change({ imageview: explorer.zoom.viewText(view) }) });
-    made.list = explorer.list({ pick: (row) => open(row), overlay });
-    made.layers = explorer.layerTools(change);
-    made.legend = explorer.legend(change);
-    made.controls = el("div", {});
-    made.count = el("span", { class: "explorer-count", role: "status" });
-    made.words = el("div", { class: "explorer-words" });
-    const button = (name, text, label, onclick) => el("button", { type: "button", id: `explorer-${name}`, "aria-label": label, title: label, onclick }, text);
-    made.position = el("output", { id: "explorer-position" });
-    const steps = el("div", { class: "group explorer-steps" },
-      button("before", "‹", "Image before (←)", () => step(-1)), made.position, button("after", "›", "Next image (→)", () => step(1)));
-    const zooms = el("div", { class: "group explorer-zoom", role: "group", "aria-label": "Zoom" },
-      button("smaller", "−", "Smaller (−)", () => zoom(1 / 1.5)), button("whole", "Fit", "Whole image (0)", () => made.viewer.turn(explorer.zoom.WHOLE)),
-      button("larger", "+", "Larger (+)", () => zoom(1.5)));
-    const usual = !matchMedia("(max-width: 760px)").matches;
-    const top = el("details", {
-      class: "explorer-top", id: "explorer-controls", open: { open: true, closed: false }[explorer.address.get("imagecontrols")] ?? usual,
-      ontoggle: () => change({ imagecontrols: top.open === usual ? "" : top.open ? "open" : "closed" }),
-    }, el("summary", {}, "Order and filters ", made.count), made.controls);
-    new ResizeObserver(() => made.viewer.arrange()).observe(top);
-    made.main = el("div", { class: "explorer-main" }, made.words,
-      el("div", { class: "explorer-tools" }, steps, made.layers.element, zooms), made.legend.element, made.viewer.element);
-    made.root = el("div", { class: "explorer", id: "explorer", "data-set": model.set },
-      model.ids.length || segfold.competition()?.disputed_script ? top : null,
-      model.problem ? el("p", { class: "notice problem" }, model.problem) : null,
-      model.ids.length ? el("div", { class: "explorer-body" }, made.list.element, made.main) : el("p", { class: "empty" }, nothing(model)));
+    made.list = explorer.list({ pick: open, overlay: (row) => explorer.small(model, row, lookNow()) });
+    explorer.frame(made, { step, zoom, change, whole: acts.whole });
     element.replaceChildren(made.root);
     made.viewer.build(model);
-    const image = explorer.address.get("image");
+    const image = state.get("image");
     if (model.rowOf.has(image)) made.row = model.rowOf.get(image);
-    else if (image) made.root.insertBefore(el("p", { class: "notice" }, `There is no image ${image} in this set.`), made.root.lastChild);
-    made.viewer.view = explorer.zoom.viewOf(explorer.address.get("imageview"));
+    else if (image)
+      made.root.insertBefore(
+        el("p", { class: "notice" }, `There is no image ${image} in this set.`),
+        made.root.lastChild,
+      );
+    made.viewer.view = explorer.zoom.viewOf(state.get("imageview"));
     relist(true);
     if (model.runs.length > 1 && !model.disagreement) findDisagreement(made);
-  }
-
-  function nothing(model) {
-    if (model.set === "test") return "No test images are disputed: submit an ensemble of several runs, then make the board again.";
-    return model.runs[0]?.reason ? `No images to show: ${model.runs[0].reason}.` : "No images to show before a fold is finished.";
   }
 
   async function findDisagreement(made) {
     const shares = await segfold.explorer.disagreements(made.model, () => live === made);
     if (!shares || live !== made) return;
     made.model.disagreement = shares;
-    const used = settings().order === "disagreement" || segfold.explorer.address.get("imagefilter.disagreement");
+    const used = settings().order === "disagreement" || state.get("imagefilter.disagreement");
     if (used) relist(true);
     else {
       drawControls();
@@ -126,12 +111,15 @@ segfold.explorer = segfold.explorer || {};
     live.rows = explorer.ordered(model, rows, column, now.descending);
     live.places = new Map(live.rows.map((row, place) => [row, place]));
     const of = model.ids.length;
-    live.count.textContent = rows.length === of ? `${thousands(of)} images` : `${thousands(rows.length)} of ${thousands(of)} images`;
+    live.count.textContent =
+      rows.length === of ? `${thousands(of)} images` : `${thousands(rows.length)} of ${thousands(of)} images`;
     live.root.dataset.count = rows.length;
-    if (!typed || !live.controls.contains(document.activeElement)) drawControls(); // what is being typed is not replaced
+    // What is being typed is not replaced.
+    if (!typed || !live.controls.contains(document.activeElement)) drawControls();
     live.list.set(model, live.rows, now.scoring.metric ? now.scoring : null);
     const first = live.rows[0];
     if (live.row < 0 && first !== undefined) live.row = first;
+    live.main.hidden = live.row < 0;
     if (keep || live.places.has(live.row) || first === undefined) look();
     else open(first);
   }
@@ -145,21 +133,20 @@ segfold.explorer = segfold.explorer || {};
     back?.();
   }
 
-  // How masks are drawn now.
-  function lookNow() {
-    const { model } = live;
-    const now = settings();
-    const known = model.set === "test" ? Boolean(model.submission) : Boolean(model.truth);
-    const layer = !known && (now.layer === "error" || now.layer === "truth") ? "prediction" : now.layer;
-    return { ...now, layer, known, kind: { ...model.kind, only: now.only }, metric: now.scoring.metric, colours: segfold.explorer.coloursNow() };
-  }
-
   function drawTools(now) {
     const { model } = live;
     const names = segfold.competition()?.classes ?? [];
     const test = model.set === "test";
     live.layers.update({ layer: now.layer, opacity: now.opacity, test, known: now.known });
-    live.legend.update({ layer: now.layer, kind: now.kind, names, colours: now.colours, test, votes: model.runs.length > 1, absent: (name) => model.areas[name]?.[live.row] === 0 });
+    live.legend.update({
+      layer: now.layer,
+      kind: now.kind,
+      names,
+      colours: now.colours,
+      test,
+      votes: model.runs.length > 1,
+      absent: (name) => model.areas[name]?.[live.row] === 0,
+    });
     live.root.style.setProperty("--overlay", now.opacity / 100);
     live.root.dataset.layer = now.layer;
   }
@@ -183,9 +170,17 @@ segfold.explorer = segfold.explorer || {};
     const { model, row } = live;
     if (row < 0) return;
     const place = live.places.get(row);
-    live.position.textContent = place === undefined ? `not among ${thousands(live.rows.length)}` : `${thousands(place + 1)} of ${thousands(live.rows.length)}`;
-    const facts = segfold.explorer.factsOf(model, row).map(([name, text]) => el("div", {}, el("dt", {}, name), el("dd", { "data-fact": name }, text)));
-    live.words.replaceChildren(el("h3", { id: "explorer-image", title: model.ids[row] }, model.ids[row]), el("dl", {}, ...facts));
+    live.position.textContent =
+      place === undefined
+        ? `not among ${thousands(live.rows.length)}`
+        : `${thousands(place + 1)} of ${thousands(live.rows.length)}`;
+    const facts = segfold.explorer
+      .factsOf(model, row)
+      .map(([name, text]) => el("div", {}, el("dt", {}, name), el("dd", { "data-fact": name }, text)));
+    live.words.replaceChildren(
+      el("h3", { id: "explorer-image", title: model.ids[row] }, model.ids[row]),
+      el("dl", {}, ...facts),
+    );
   }
 
   function open(row) {
@@ -203,41 +198,26 @@ segfold.explorer = segfold.explorer || {};
     live.viewer.turn(segfold.explorer.zoom.zoomed(view, factor, size, frame));
   }
 
-  // What is drawn over a thumbnail: the layer of the run whose score counts, of test images where members differ.
-  function overlay(row) {
-    const { explorer, masks } = segfold;
-    const { model } = live;
-    const now = lookNow();
-    if (now.layer === "picture") return null;
-    const shrink = (mask) => mask && masks.small(mask[0].values(mask[1]), ...mask[0].size(mask[1]), NEAR);
-    const named = model.runs.find((entry) => `run:${entry.name}` === now.scoring.of);
-    const entry = [named, ...model.runs].find((each) => each && explorer.maskOf(each, row));
-    if (model.set === "test" && now.layer === "error" && model.runs.length > 1) {
-      const all = model.runs.map((each) => shrink(explorer.maskOf(each, row))).filter(Boolean);
-      if (all.length < 2 || all.some((each) => each[0].length !== all[0][0].length)) return null;
-      return { pixels: masks.paintVotes(masks.votes(all.map((each) => each[0]), now.kind), now.kind, now.colours), height: all[0][1], width: all[0][2] };
-    }
-    const truth = now.layer === "prediction" ? null : shrink(explorer.referenceOf(model, row));
-    const prediction = now.layer === "truth" ? null : shrink(entry && explorer.maskOf(entry, row));
-    const shown = prediction ?? truth;
-    if (!shown || (now.layer === "error" && (!truth || truth[0].length !== prediction?.[0].length))) return null;
-    const pixels = now.layer === "error" ? masks.paintErrors(masks.compare(truth[0], prediction[0], now.kind), shown[2], now.colours) : masks.paintMask(shown[0], shown[2], now.kind);
-    return { pixels, height: shown[1], width: shown[2] };
-  }
-
   const here = () => live?.root?.isConnected && live.model.ids.length;
 
   function addressed(changed) {
-    if (!here()) return;
+    if (!live?.root?.isConnected) return;
     const some = (...starts) => changed.some((key) => starts.some((start) => key.startsWith(start)));
-    const image = segfold.explorer.address.get("image");
+    const image = state.get("image");
     if (some("imageset", "imagesubmission") || (changed.includes("image") && image && !live.model.rowOf.has(image))) {
       show(live.element);
       return;
     }
-    if (changed.includes("imageview")) live.viewer.view = segfold.explorer.zoom.viewOf(segfold.explorer.address.get("imageview"));
+    if (!here()) return;
+    const { viewOf, viewText } = segfold.explorer.zoom;
+    const view = state.get("imageview");
+    if (viewText(live.viewer.about().view) !== view) live.viewer.view = viewOf(view); // by a link, or by going back
     if (changed.includes("image")) live.row = live.model.rowOf.get(image) ?? live.rows[0] ?? live.row;
-    if (some("imageorder", "imagescore", "imagefilter")) relist(changed.includes("image"), changed.every((key) => key.startsWith("imagefilter")) && document.activeElement.matches("input"));
+    if (some("imageorder", "imagescore", "imagefilter"))
+      relist(
+        changed.includes("image"),
+        changed.every((key) => key.startsWith("imagefilter")) && document.activeElement.matches("input"),
+      );
     else if (changed.includes("image")) look();
     else if (some("imagelayer", "imageclass")) redraw();
     else if (changed.includes("imageopacity")) drawTools(lookNow());
@@ -250,40 +230,37 @@ segfold.explorer = segfold.explorer || {};
     live.list.repaint();
   }
 
-  const typing = (target) => target.closest?.("input:not([type=checkbox]):not([type=radio]):not([type=button]), select, textarea, [contenteditable]");
-
-  function pressed(event) {
-    if (!here() || event.ctrlKey || event.metaKey || event.altKey || event.defaultPrevented || typing(event.target)) return;
-    if (document.querySelector("dialog[open]")) return;
-    const inList = event.target.closest?.("#explorer-list");
-    const now = settings();
-    const keys = {
-      ArrowLeft: () => step(-1), ArrowRight: () => step(1), Home: () => open(live.rows[0]), End: () => open(live.rows.at(-1)),
-      "+": () => zoom(1.5), "=": () => zoom(1.5), "-": () => zoom(1 / 1.5), 0: () => live.viewer.turn(segfold.explorer.zoom.WHOLE),
-      "[": () => change({ imageopacity: Math.max(0, now.opacity - 10) }), "]": () => change({ imageopacity: Math.min(100, now.opacity + 10) }),
-      ...(inList ? { ArrowUp: () => step(-live.list.across), ArrowDown: () => step(live.list.across) } : {}),
-    };
-    segfold.explorer.LAYERS.forEach((layer, index) => (keys[index + 1] = () => change({ imagelayer: layer })));
-    if (!Object.hasOwn(keys, event.key)) return;
-    keys[event.key]();
-    event.preventDefault();
-  }
+  const acts = {
+    step,
+    zoom,
+    first: () => open(live.rows[0]),
+    last: () => open(live.rows.at(-1)),
+    whole: () => live.viewer.turn(segfold.explorer.zoom.WHOLE),
+    layer: (number) => change({ imagelayer: segfold.explorer.LAYERS[number - 1] }),
+    opacity: (by) => change({ imageopacity: Math.min(100, Math.max(0, settings().opacity + by)) }),
+    get across() {
+      return live.list.across;
+    },
+  };
 
   let listening = false;
   function listen() {
     if (listening) return;
     listening = true;
-    segfold.explorer.address.onchange(addressed);
+    state.onchange(addressed);
     document.addEventListener("themechange", () => here() && redraw());
     // In the capture phase: 1 to 4 are layers here, before the page takes them for its tabs.
-    document.addEventListener("keydown", pressed, true);
+    document.addEventListener("keydown", (event) => here() && segfold.explorer.keys.press(event, acts), true);
   }
 
   segfold.panel({
-    id: "images", title: "Images", show, reads: ["runs"], in: ["board", "report"],
-    keys: [
-      ["← →", "the image before, the next one"], ["Home End", "the first, the last image"], ["↑ ↓", "in the thumbnails: a row up, down"],
-      ["1 2 3 4", "picture, truth, prediction, errors"], ["[ ]", "overlay fainter, stronger"], ["+ − 0", "larger, smaller, whole image (also wheel and double click)"],
-    ],
+    id: "images",
+    title: "Images",
+    show,
+    reads: ["runs"],
+    in: ["board", "report"],
+    get keys() {
+      return segfold.explorer.keys.LIST; // another script's, which may be loaded later
+    },
   });
 })();

@@ -4,11 +4,26 @@
 
 (() => {
   const VOID = 255; // of class masks: pixels that do not count
-  const NOTHING = 0, HIT = 1, MISSED = 2, FALSE = 3, CONFUSED = 4, UNKNOWN = 5; // see compare
+  const NOTHING = 0,
+    HIT = 1,
+    MISSED = 2,
+    FALSE = 3,
+    CONFUSED = 4,
+    UNKNOWN = 5; // see compare
   // Colours of the classes in their order: those of the sheets that `segfold data look` draws.
   const TINTS = [
-    [64, 156, 255], [240, 112, 64], [80, 190, 90], [200, 90, 210], [250, 210, 60], [60, 200, 210],
-    [230, 70, 110], [150, 120, 70], [120, 110, 240], [170, 200, 90], [130, 130, 130], [255, 160, 170],
+    [64, 156, 255],
+    [240, 112, 64],
+    [80, 190, 90],
+    [200, 90, 210],
+    [250, 210, 60],
+    [60, 200, 210],
+    [230, 70, 110],
+    [150, 120, 70],
+    [120, 110, 240],
+    [170, 200, 90],
+    [130, 130, 130],
+    [255, 160, 170],
   ];
   const GREY = [128, 128, 128];
   const SPLIT = [255, 196, 0]; // where masks differ
@@ -30,7 +45,11 @@
     const marks = packed.values ? Uint16Array.from(packed.values) : null;
     const size = (i) => [each(packed.height, i), each(packed.width, i)];
     return {
-      count, starts, lengths, marks, size,
+      count,
+      starts,
+      lengths,
+      marks,
+      size,
       step: (i) => each(packed.step ?? 1, i),
       values(i) {
         const [height, width] = size(i);
@@ -51,14 +70,17 @@
     if (parts.length < 2) return null;
     const [height, width] = parts[0][0].size(parts[0][1]);
     const many = parts.length;
-    const run = new Int32Array(many).fill(-1), left = new Uint32Array(many), value = new Int32Array(many);
+    const run = new Int32Array(many).fill(-1),
+      left = new Uint32Array(many),
+      value = new Int32Array(many);
     for (const [masks, index] of parts) {
       const [high, wide] = masks.size(index);
       if (high !== height || wide !== width) return null;
     }
     let unlike = 0;
-    for (let place = 0; place < height * width; ) {
-      let shared = height * width - place, same = true;
+    for (let place = 0; place < height * width;) {
+      let shared = height * width - place,
+        same = true;
       for (let k = 0; k < many; k++) {
         const [masks, index] = parts[k];
         while (left[k] === 0) {
@@ -85,7 +107,8 @@
     const codes = new Uint8Array(truth.length);
     const { task, background = null, only = null } = kind;
     for (let i = 0; i < codes.length; i++) {
-      let t = truth[i], p = prediction[i];
+      let t = truth[i],
+        p = prediction[i];
       if (task !== "multilabel" && t === VOID) {
         codes[i] = UNKNOWN;
         continue;
@@ -102,7 +125,8 @@
         t = (t >> only) & 1;
         p = (p >> only) & 1;
       }
-      const lacking = t & ~p, more = p & ~t;
+      const lacking = t & ~p,
+        more = p & ~t;
       if (lacking && more) codes[i] = CONFUSED;
       else if (lacking) codes[i] = MISSED;
       else if (more) codes[i] = FALSE;
@@ -112,7 +136,8 @@
   }
 
   // Four bytes in the order of a canvas as one number, so that a pixel is written at once.
-  const bytes = new Uint8Array(4), word = new Uint32Array(bytes.buffer);
+  const bytes = new Uint8Array(4),
+    word = new Uint32Array(bytes.buffer);
   function packed([red, green, blue], alpha = 255) {
     bytes.set([red, green, blue, alpha]);
     return word[0];
@@ -151,7 +176,11 @@
         if (hatched(i, width) < 2) words[i] = packed(GREY);
         continue;
       }
-      if (!known.has(value)) known.set(value, classesOf(value, kind).map((index) => packed(tint(index))));
+      if (!known.has(value))
+        known.set(
+          value,
+          classesOf(value, kind).map((index) => packed(tint(index))),
+        );
       const colours = known.get(value);
       if (colours.length === 1) words[i] = colours[0];
       else if (colours.length) words[i] = colours[(((i % width) + Math.floor(i / width)) >> 1) % colours.length];
@@ -170,18 +199,27 @@
     return only === null ? found : found.filter((index) => index === only);
   }
 
-  // How much masks of one image differ, pixel by pixel: 0 where all are the same … 1 where they could not differ more;
-  // and the value that most of them have.
+  // How much masks of one image differ, pixel by pixel, from 0 where all are the same to 1 where they could not differ
+  // more; and the value that most of them have.
   function votes(masks, kind) {
-    const length = masks[0].length, many = masks.length;
-    const split = new Float32Array(length), most = new Uint16Array(length);
+    const length = masks[0].length,
+      many = masks.length;
+    const split = new Float32Array(length),
+      most = new Uint16Array(length);
     const { task, only = null } = kind;
     const seen = (value) =>
-      only === null ? value : task === "multilabel" ? (value >> only) & 1 : task === "multiclass" ? Number(value === only) : value;
-    const ways = Math.min(many, task === "binary" || only !== null ? 2 : kind.classes ?? many);
+      only === null
+        ? value
+        : task === "multilabel"
+          ? (value >> only) & 1
+          : task === "multiclass"
+            ? Number(value === only)
+            : value;
+    const ways = Math.min(many, task === "binary" || only !== null ? 2 : (kind.classes ?? many));
     for (let i = 0; i < length; i++) {
       const first = seen(masks[0][i]);
-      let agreed = 0, best = first;
+      let agreed = 0,
+        best = first;
       for (let k = 0; k < many; k++) agreed += seen(masks[k][i]) === first;
       if (agreed !== many) {
         for (let k = 1; k < many; k++) {
@@ -214,13 +252,28 @@
   // A mask in at most side × side pixels, every so many-th row and column: [values, height, width].
   function small(values, height, width, side) {
     const step = Math.max(1, Math.ceil(Math.max(height, width) / side));
-    const high = Math.ceil(height / step), wide = Math.ceil(width / step);
+    const high = Math.ceil(height / step),
+      wide = Math.ceil(width / step);
     const taken = new Uint16Array(high * wide);
-    for (let y = 0; y < high; y++) for (let x = 0; x < wide; x++) taken[y * wide + x] = values[y * step * width + x * step];
+    for (let y = 0; y < high; y++)
+      for (let x = 0; x < wide; x++) taken[y * wide + x] = values[y * step * width + x * step];
     return [taken, high, wide];
   }
 
   const codes = { NOTHING, HIT, MISSED, FALSE, CONFUSED, UNKNOWN };
   segfold.unpack = unpack;
-  segfold.masks = { unpack, differing, compare, codes, votes, paintErrors, paintMask, paintVotes, classesOf, small, tint, SPLIT };
+  segfold.masks = {
+    unpack,
+    differing,
+    compare,
+    codes,
+    votes,
+    paintErrors,
+    paintMask,
+    paintVotes,
+    classesOf,
+    small,
+    tint,
+    SPLIT,
+  };
 })();
