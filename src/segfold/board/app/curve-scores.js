@@ -20,7 +20,7 @@
       const { thresholds, all, folds } = threshold;
       const its = styles.get(run);
       const top = best(all);
-      all.forEach((value, place) => rows.push([run, "all", thresholds[place], value, place === top ? "best" : ""]));
+      all.forEach((value, place) => rows.push([run, "all", thresholds[place], value, place === top ? "yes" : ""]));
       const names = Object.keys(folds);
       const x = [];
       const y = [];
@@ -98,7 +98,7 @@
         title: "Score against threshold",
         note: `${sentence}. ${signs} A threshold that was chosen on these images looks a little too good.`,
         label: `Score against threshold. ${sentence}`,
-        table: () => ({ columns: ["run", "folds", "threshold", "score", ""], rows }),
+        table: () => ({ columns: ["run", "folds", "threshold", "score", "best"], rows }),
         height: 360,
       })
       .classList.add("whole");
