@@ -7,7 +7,6 @@ when no fold has begun.
 """
 
 import math
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -15,7 +14,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from segfold.board.fold_facts import FoldFacts, number, read_fold_facts, tried
-from segfold.board.places import BoardPlaces
+from segfold.board.run_folders import run_folders
 from segfold.competition import Competition, load_competition
 from segfold.config import dotted, dump
 from segfold.errors import SegfoldError
@@ -28,8 +27,6 @@ from segfold.settings import Experiment
 __all__ = ["FoldFacts", "RunFacts", "read_facts", "read_run_facts"]
 
 RunState = Literal["finished", "partial", "training", "stopped", "failed", "damaged", "empty"]
-_FOLD = re.compile("fold[0-9]+")
-_OWN = ("config.yaml", "run.json", "environment.json", "soup.json")
 
 
 @dataclass(frozen=True)
@@ -117,17 +114,8 @@ class RunFacts:
 
 
 def read_facts(home: Path) -> list[RunFacts]:
-    """All runs in ``home/runs``, by name; what is hidden and what is no run is left out. Never raises for what is in them."""
-    try:
-        entries = sorted((home / "runs").iterdir())
-    except OSError:
-        return []
-    own = BoardPlaces(home).files.name
-    return [
-        read_run_facts(RunFolder(path), home)
-        for path in entries
-        if not path.name.startswith(".") and path.name != own and _looks_like_a_run(path)
-    ]
+    """What all runs in ``home/runs`` say, by name. Never raises for what is in them."""
+    return [read_run_facts(folder, home) for folder in run_folders(home)]
 
 
 def read_run_facts(folder: RunFolder, home: Path | None = None) -> RunFacts:
@@ -192,16 +180,6 @@ def _alike(done: Mapping[int, Mapping[str, Any]], problems: list[str]) -> bool:
     if differing is not None:
         problems.append(f"{differing}; move that fold's folder away and train it again")
     return differing is None
-
-
-def _looks_like_a_run(path: Path) -> bool:
-    try:
-        if not path.is_dir():
-            return path.is_symlink() and not path.exists()
-        names = {entry.name for entry in path.iterdir()}
-    except OSError:
-        return True  # it cannot be looked into, and is listed with that reason
-    return any(name in names for name in _OWN) or any(map(_FOLD.fullmatch, names))
 
 
 def _is_file(path: Path, problems: list[str]) -> bool:

@@ -29,6 +29,7 @@ VERBS = {
     "host": "on that host: apply a bundle's recipe to the mounted test images, or train its folds",
     "check-csv": "check a submission CSV",
     "score": "score a submission CSV against known masks",
+    "query": "ask runs, folds, epochs, images and submissions in SQL",
     "compare": "which of two runs or ensembles is better, and how sure that is",
     "expect": "the public and private score that a submission is to be expected to have",
     "board": "runs, scores and every image in one page that opens from disk",

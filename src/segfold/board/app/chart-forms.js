@@ -6,7 +6,7 @@
 
   // Rows of dots, a row a category, a dot a series: values that need no zero are compared by place, not by length.
   // rows: [text]; series: [{name, style, points: [{row, value, low, high, hover}]}]; axis: title of the values' axis.
-  function dots(element, { rows, series, axis, zero = null, range = null, log = false, left = 30 }, about) {
+  function dots(element, { rows, series, axis, zero = null, log = false, left = 30 }, about) {
     const step = Math.min(0.7 / Math.max(series.length, 1), 0.22);
     const traces = series.map(({ name, style: its, points }, place) => {
       const shift = (place - (series.length - 1) / 2) * step;
@@ -33,13 +33,15 @@
           : undefined,
       };
     });
+    const all = series.flatMap(({ points }) =>
+      points.flatMap(({ value, low, high }) => [value, low ?? value, high ?? value]),
+    );
     const layout = (width) => ({
       margin: { l: 20, t: 8, b: 48 },
       shapes: zero === null ? [] : [charts.vertical(zero)],
       xaxis: {
         title: { text: axis },
-        ...(log ? { type: "log", dtick: 1 } : {}),
-        ...(range ? { range } : {}),
+        ...(log ? { type: "log", dtick: 1 } : charts.around(all)),
         nticks: width < 450 ? 5 : 9,
       },
       yaxis: {

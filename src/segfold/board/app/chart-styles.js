@@ -138,6 +138,16 @@
     return `${names.slice(0, most - 1).join(", ")} and ${names.length - most + 1} more`;
   }
 
+  // The range of an axis where all values are one: else it would span from one less to one more.
+  function around(values, least = 0.005) {
+    const [low, high] = values.reduce(
+      ([a, b], value) => [Math.min(a, value), Math.max(b, value)],
+      [Infinity, -Infinity],
+    );
+    const room = Math.max(Math.abs(low) / 20, least);
+    return low === high ? { range: [low - room, high + room] } : {};
+  }
+
   const isNumber = (value) => typeof value === "number";
   const fileName = (file) => file.split("/").at(-1);
   const lack = (...words) => el("p", { class: "lack" }, words);
@@ -165,6 +175,7 @@
     section,
     vertical,
     listed,
+    around,
     isNumber,
     fileName,
   });

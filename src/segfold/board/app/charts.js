@@ -88,7 +88,7 @@
         align: "left",
       },
       hovermode: "closest",
-      margin: { l: 66, r: 14, t: 20, b: 52 }, // fixed: one that follows the labels draws twice,
+      margin: { l: 74, r: 14, t: 20, b: 52 }, // fixed: one that follows the labels draws twice,
       paper_bgcolor: "rgba(0,0,0,0)",
       plot_bgcolor: "rgba(0,0,0,0)",
       separators: ".,",
@@ -260,5 +260,5 @@
     sized.observe(plot);
     return figure;
   };
-  segfold.charts = {};
+  segfold.charts = { coloured };
 })();

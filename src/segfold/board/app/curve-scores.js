@@ -19,6 +19,8 @@
     for (const { run, threshold } of some) {
       const { thresholds, all, folds } = threshold;
       const its = styles.get(run);
+      const top = best(all);
+      all.forEach((value, place) => rows.push([run, "all", thresholds[place], value, place === top ? "yes" : ""]));
       const names = Object.keys(folds);
       const x = [];
       const y = [];
@@ -57,8 +59,6 @@
         hovertemplate,
         line: { color: its.colour, dash: its.dash, width: 2.5 },
       });
-      const top = best(all);
-      all.forEach((value, place) => rows.push([run, "all", thresholds[place], value, place === top ? "best" : ""]));
       if (top < 0) continue;
       const half = thresholds.indexOf(0.5);
       traces.push({
@@ -98,7 +98,7 @@
         title: "Score against threshold",
         note: `${sentence}. ${signs} A threshold that was chosen on these images looks a little too good.`,
         label: `Score against threshold. ${sentence}`,
-        table: () => ({ columns: ["run", "folds", "threshold", "score", ""], rows }),
+        table: () => ({ columns: ["run", "folds", "threshold", "score", "best"], rows }),
         height: 360,
       })
       .classList.add("whole");

@@ -118,7 +118,7 @@
 
   // Traces of all runs, and the rows of their table.
   function linesOf(found, key, x, unit, fold, styles) {
-    const all = { traces: [], rows: [] };
+    const all = { traces: [], rows: [], values: [] };
     for (const { run, folds } of found) {
       const lines = shownFolds(folds, fold).map(([name, columns]) => [name, charts.pointsOf(columns, key, x, unit)]);
       const some = lines.filter(([, points]) => points.length);
@@ -133,6 +133,7 @@
               found.length <= BANDS,
             )
           : charts.foldTraces(run, some, its, fold === "each");
+      all.values.push(...some.flatMap(([, points]) => points.map(({ value }) => value)));
       all.traces.push(...traces);
       all.rows.push(...rows);
     }
@@ -160,12 +161,15 @@
       let made = null; // when the chart or its table is first seen
       const lines = () => (made ??= linesOf(found, key, x, unit, fold, styles));
       const [title, axis] = titles(key);
-      const layout = {
+      const layout = () => ({
         xaxis: { title: { text: unit.title }, ...span },
-        yaxis: { title: { text: axis }, ...(key === "empty" ? { rangemode: "tozero" } : {}) },
+        yaxis: {
+          title: { text: axis },
+          ...(key === "empty" ? { rangemode: "tozero" } : charts.around(lines().values, 0)),
+        },
         shapes: marks.shapes,
         annotations: marks.annotations,
-      };
+      });
       const columns =
         fold === ""
           ? ["run", "epoch", "stage", "folds", "mean", "lowest", "highest"]

@@ -129,7 +129,7 @@
     const points = charts.submissions
       .listed()
       .filter((each) => charts.isNumber(each.cv) && charts.isNumber(each[part]));
-    const missing = fit ? null : lackOf(part, points);
+    const missing = fit || grid.parentElement.querySelector(".lack") ? null : lackOf(part, points);
     if (missing) grid.before(missing);
     if (!points.length) return;
     const outliers = new Set(fit?.outliers ?? []);
@@ -155,7 +155,7 @@
         shapes: medals.shapes,
         annotations: [...medals.annotations, ...names],
         xaxis: { title: { text: "CV, out of fold" } },
-        yaxis: { title: { text: `${part} leaderboard` } },
+        yaxis: { title: { text: `${part} leaderboard` }, ...(near.length ? {} : charts.around(values)) },
       };
     };
     const sentence = fit ? fitSentence(fit, part, odd) : "No line yet. Bars: standard error of CV.";
@@ -177,6 +177,12 @@
       }),
       height: 400,
     });
+  }
+
+  // A day to both sides where all was sent within a minute.
+  function days(all) {
+    const [first, last] = [all[0], all.at(-1)].map((each) => Date.parse(charts.submissions.when(each)));
+    return last - first < 60_000 ? { range: [first - 864e5, last + 864e5] } : {};
   }
 
   function drawHistory(grid) {
@@ -235,8 +241,11 @@
         traces,
         {
           ...medalShapes(near),
-          xaxis: { type: "date", title: { text: "time (UTC)" } },
-          yaxis: { title: { text: `score (${segfold.competition().metric})` } },
+          xaxis: { type: "date", title: { text: "time (UTC)" }, ...days(all) },
+          yaxis: {
+            title: { text: `score (${segfold.competition().metric})` },
+            ...(near.length ? {} : charts.around(values)),
+          },
         },
         {
           name: "history",

@@ -61,8 +61,17 @@
       el(
         "tr",
         { "data-submission": each.file },
-        COLUMNS.map(([column, shown, , kind], place) =>
-          el(place ? "td" : "th", { class: kind, "data-column": column, scope: place ? null : "row" }, shown(each)),
+        COLUMNS.map(([column, shown, value, kind], place) =>
+          el(
+            place ? "td" : "th",
+            {
+              class: kind,
+              "data-column": column,
+              scope: place ? null : "row",
+              ...(kind === "number" ? segfold.exact(value(each)) : {}),
+            },
+            shown(each),
+          ),
         ),
       ),
     );
