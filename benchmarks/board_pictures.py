@@ -32,7 +32,7 @@ PAGES = {
     "report": (f"{BEST}/report.html", {}),
 }
 """The page of each picture, below ``runs/``, and what stands behind the # of its address."""
-README = {"board.webp": ("runs", "light"), "board-images.webp": ("images", "dark")}
+README = {"board.webp": ("runs", "light"), "explorer.webp": ("images", "dark")}
 """Files in ``docs/``, and what they show."""
 _READY = """() => {
   const far = each => each.getBoundingClientRect().top > innerHeight + 400;
