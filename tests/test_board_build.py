@@ -138,6 +138,13 @@ def test_masks_are_those_of_the_store(made: Made) -> None:
         assert np.array_equal(unpack(record["masks"], row), store.codes(row)[0] >= 32768)
 
 
+def test_masks_that_somebody_removed_are_made_again(home: Path) -> None:
+    before, script = files(home), BoardPlaces(home).script("images/both-fold1")
+    script.unlink()
+    build_board(home)
+    assert files(home) == before
+
+
 def test_what_is_gone_is_removed(home: Path) -> None:
     shutil.rmtree(home / "runs/both")
     build_board(home)

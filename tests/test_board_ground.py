@@ -101,6 +101,50 @@ def test_what_nobody_asks_for_is_removed(tmp_path: Path) -> None:
     assert not kept.current("b.js", "1")
 
 
+def test_what_a_kill_has_left_is_removed(tmp_path: Path) -> None:
+    kept = Kept(tmp_path)
+    for name in ("sets/a/train.js", "sets/a/train-1", "sets/b/train.js", "images/x.js"):
+        kept.build(name, "1", lambda path: path.mkdir(parents=True) if not path.suffix else write_script(path, "x", 1))
+    for name in (
+        "sets/a/train-1/0.jpg",
+        "sets/a/train.part/0.jpg",
+        "sets/b/train-0/1/0.jpg",
+        "images/y.js",
+        "mine/z.js",
+    ):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    kept.save()
+    kept = Kept(tmp_path)
+    for name in ("sets/a/train.js", "sets/a/train-1", "images/x.js"):
+        assert kept.current(name, "1")
+    kept.remove_unused()
+    left = {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*")}
+    whole = {"sets/a/train.js", "sets/a/train-1/0.jpg", "images/x.js", "mine/z.js", "kept.json"}
+    assert left == {*whole, "sets", "sets/a", "sets/a/train-1", "images", "mine"}
+
+
+def test_a_kill_between_a_file_and_its_key_leaves_no_wrong_key(tmp_path: Path) -> None:
+    kept = Kept(tmp_path)
+    kept.build("a.js", "1", lambda path: path.write_text("1") and None)
+    kept.save()
+
+    def killed(path: Path) -> None:
+        path.write_text("2")
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):  # and nothing is saved
+        Kept(tmp_path).build("a.js", "2", killed)
+    assert not Kept(tmp_path).current("a.js", "1")
+
+
+def test_keys_are_written_in_the_midst_of_the_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for seconds, stored in ((1000, False), (-1, True)):
+        monkeypatch.setattr("segfold.board.kept._SECONDS", seconds)
+        Kept(tmp_path).build("a.js", "1", lambda path: path.touch())
+        assert Kept(tmp_path).current("a.js", "1") is stored
+
+
 def test_a_key_follows_values_and_what_files_hold(tmp_path: Path) -> None:
     file = tmp_path / "a"
     absent = key_of("x", file)

@@ -71,6 +71,7 @@ def _sketch(kept: Kept, files: Path, run: RunFacts, fold: FoldFacts, observer: O
     except (SegfoldError, OSError, ValueError) as error:
         observer.say(f"{run.name} fold {fold.number} is not compared with other runs: {error}")
         return None
+    kept.begin(name)
     write_sketch(files / name, sketch)
     kept.made_from(name, key)
     return sketch

@@ -3,7 +3,10 @@
 import contextlib
 import hashlib
 import json
-from collections.abc import Callable, Iterable
+import os
+import shutil
+import time
+from collections.abc import Callable, Collection, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +15,9 @@ from segfold.files import read_json, write_json
 
 FORMAT = 1
 """Of all files of a board; raised when the same inputs make other files, which are then all built anew."""
+
+_SECONDS = 5
+"""After so many the keys are written in the midst of the work: a kill costs no more than that."""
 
 
 def key_of(*parts: Any) -> str:
@@ -42,6 +48,7 @@ class Kept:
         self.folder = folder
         self._path = folder / "kept.json"
         self._keys = self._read()
+        self._stored, self._saved = set(self._keys), time.monotonic()
         self._used: set[str] = set()
         self.made: list[str] = []
 
@@ -62,16 +69,33 @@ class Kept:
         self._used.add(name)
         return self._keys.get(name) == key and (self.folder / name).exists()
 
+    def lost(self, name: str) -> bool:
+        """Whether a file or folder was made and is not there any more."""
+        return name in self._keys and not (self.folder / name).exists()
+
+    def begin(self, *names: str) -> None:
+        """Drops the keys of what is about to be made, on disk too.
+
+        If the process were killed after a file was written and before its key, the old key would stand for it: and be taken
+        at its word once the inputs are again what they were.
+        """
+        self.forget(*names)
+        if not self._stored.isdisjoint(names):
+            self.save()
+
     def made_from(self, name: str, key: str) -> None:
-        """Notes from what a file or folder, which is whole now, was made."""
+        """Notes from what a file or folder, which is whole now, was made; ``begin`` came before."""
         self._used.add(name)
         self._keys[name] = key
         self.made.append(name)
+        if time.monotonic() - self._saved > _SECONDS:
+            self.save()
 
     def build(self, name: str, key: str, make: Callable[[Path], None]) -> bool:
         """Has a file made where it is not current. Returns whether it was made."""
         if self.current(name, key):
             return False
+        self.begin(name)
         make(self.folder / name)
         self.made_from(name, key)
         return True
@@ -79,6 +103,7 @@ class Kept:
     def save(self) -> None:
         """Writes the keys; what was built since the last time would else be built again."""
         write_json(self._path, {"format": FORMAT, "keys": dict(sorted(self._keys.items()))})
+        self._stored, self._saved = set(self._keys), time.monotonic()
 
     def forget(self, *names: str) -> None:
         """Drops the keys of files that were removed."""
@@ -86,13 +111,26 @@ class Kept:
             self._keys.pop(name, None)
 
     def remove_unused(self, keep: Iterable[str] = ()) -> list[str]:
-        """Removes the files that nobody has asked for, and returns their names; those of a folder are removed with it."""
-        import shutil
+        """Removes the files that nobody has asked for, and returns their names; those of a folder are removed with it.
 
-        gone = sorted(set(self._keys) - self._used - set(keep))
+        What lies in the board's own folders is among them with or without a key: a kill may have left it.
+        """
+        wanted = self._used | set(keep)
+        gone = sorted((self._keys.keys() - wanted) | set(self._unnoted(wanted)))
         for name in gone:
             path = self.folder / name
             with contextlib.suppress(OSError):
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
+                for parent in path.relative_to(self.folder).parents[:-1]:
+                    (self.folder / parent).rmdir()  # ends at the first that is not empty
         self.forget(*gone)
         return gone
+
+    def _unnoted(self, wanted: Collection[str]) -> Iterator[str]:
+        """Files without a key, in the folders that those with one lie in."""
+        for own in {name.split("/")[0] for name in {*wanted, *self._keys} if "/" in name}:
+            for place, folders, files in os.walk(self.folder / own):
+                below = Path(place).relative_to(self.folder).as_posix()
+                known = {each for each in folders if f"{below}/{each}" in self._keys or f"{below}/{each}" in wanted}
+                folders[:] = sorted(set(folders) - known)
+                yield from (name for each in files if (name := f"{below}/{each}") not in wanted)

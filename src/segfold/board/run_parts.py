@@ -77,7 +77,7 @@ def _write_folds(
         sums, script = _names(stem, number)
         key = fold_key(*inputs)
         kept.use(f"{script}.js")
-        if not kept.current(sums, key):
+        if not kept.current(sums, key) or kept.lost(f"{script}.js"):
             stale[number] = key
 
     def build(number: int) -> None:
@@ -89,6 +89,9 @@ def _write_folds(
             write_script(places.script(script), script, found.record)
         write_json(places.files / sums, {"reason": found.reason, "sums": found.sums})
 
+    for number in stale:
+        sums, script = _names(stem, number)
+        kept.begin(sums, f"{script}.js")
     # Each fold's kernels give up the interpreter, so several are built at once.
     with ThreadPoolExecutor(min(cores(), max(len(stale), 1))) as pool:
         for done, (number, _) in enumerate(zip(stale, pool.map(build, stale)), 1):

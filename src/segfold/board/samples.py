@@ -174,6 +174,7 @@ def _sheet_of(
             reasons.append(one_line(f"{kind}{error}"))
     if not parts:
         return None, title, "; ".join(reasons)
+    kept.begin(name)
     _write_sheet(files / name, parts)
     kept.made_from(name, key if not reasons else key_of(key, reasons))  # what lacks a stage is tried again
     return name, title, "; ".join(reasons) or None
