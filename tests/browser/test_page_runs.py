@@ -176,3 +176,10 @@ def test_another_competition_is_chosen(board, week):
     for name in ("streets-0", "streets-1"):
         for number, done in finished(week)[name].items():
             assert cell(page, name, f"fold-{number}") == f"{done['score']:.6f}"
+
+
+def test_it_opens_with_the_competition_of_the_runs_asked_for_else_of_the_most_runs(week, opened):
+    page = week / "runs" / "board.html"
+    assert NAMES[0] in run_rows(opened(page))
+    assert "streets-1" in run_rows(opened(page, "runs=streets-1"))
+    assert "organs-0" in run_rows(opened(page, "runs=streets-1&competition=organs"))
