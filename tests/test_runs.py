@@ -6,7 +6,7 @@ import pytest
 
 from segfold.errors import SegfoldError
 from segfold.files import write_json
-from segfold.runs.folder import RunFolder, find_runs
+from segfold.runs.folder import RunFolder, find_runs, run_folder
 
 
 def make_run(path: Path, finished=(0,), started=()) -> RunFolder:
@@ -58,8 +58,8 @@ def test_find_runs_takes_finished_runs_and_says_why_it_skips_the_rest(tmp_path):
     make_run(tmp_path / "started", finished=(), started=(0, 2))
     make_run(tmp_path / "new", finished=())
     (tmp_path / "foreign").mkdir()
-    (tmp_path / "board.html").write_text("")
-    paths = [tmp_path / name for name in ("good", "started", "new", "foreign", "board.html", "gone")]
+    (tmp_path / "look-a.png").write_text("")
+    paths = [tmp_path / name for name in ("good", "started", "new", "foreign", "look-a.png", "gone")]
     paths += [good.path / "fold0", tmp_path / "also", tmp_path / "also" / ".." / "good"]
     runs, skipped = find_runs(map(str, paths))
     assert [run.path for run in runs] == [good.path, also.path]
@@ -68,7 +68,21 @@ def test_find_runs_takes_finished_runs_and_says_why_it_skips_the_rest(tmp_path):
         "started": "no finished fold (started: fold0, fold2)",
         "new": "no finished fold",
         "foreign": "not a run: no config.yaml",
-        "board.html": "not a folder",
+        "look-a.png": "not a folder",
         "gone": "does not exist",
         "fold0": f"one fold of a run; give the run, {good.path}",
     }
+
+
+def test_the_board_is_no_run_and_nothing_is_said_of_it(tmp_path):
+    (tmp_path / "board.html").touch()
+    (tmp_path / "board-files").mkdir()
+    (tmp_path / "other").mkdir()
+    runs, skipped = find_runs(sorted(tmp_path.iterdir()))
+    assert runs == [] and [path.name for path, _ in skipped] == ["other"]
+
+
+@pytest.mark.parametrize("name", ["board.html", "board-files", "Board-Files"])
+def test_a_run_cannot_take_the_names_of_the_board(tmp_path, name):
+    with pytest.raises(SegfoldError, match="the board is called so"):
+        run_folder(tmp_path, name)

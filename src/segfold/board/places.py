@@ -5,6 +5,8 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from segfold.runs.folder import BOARD_FILES, BOARD_PAGE
+
 _PLAIN = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,60}")
 _MARKED = re.compile(r".*-[0-9a-f]{8}")
 _OTHER = re.compile(r"[^A-Za-z0-9_-]+")
@@ -33,12 +35,12 @@ class BoardPlaces:
 
     @property
     def page(self) -> Path:
-        return self.home / "runs" / "board.html"
+        return self.home / "runs" / BOARD_PAGE
 
     @property
     def files(self) -> Path:
         """All that the page loads; also the folder that is held while a board is built."""
-        return self.home / "runs" / "board-files"
+        return self.home / "runs" / BOARD_FILES
 
     @property
     def kept(self) -> Path:

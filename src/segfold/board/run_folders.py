@@ -3,8 +3,7 @@
 import re
 from pathlib import Path
 
-from segfold.board.places import BoardPlaces
-from segfold.runs.folder import RunFolder
+from segfold.runs.folder import BOARD_FILES, RunFolder
 
 _FOLD = re.compile("fold[0-9]+")
 _OWN = ("config.yaml", "run.json", "environment.json", "soup.json")
@@ -16,11 +15,10 @@ def run_folders(home: Path) -> list[RunFolder]:
         entries = sorted((home / "runs").iterdir())
     except OSError:
         return []
-    own = BoardPlaces(home).files.name
     return [
         RunFolder(path)
         for path in entries
-        if not path.name.startswith(".") and path.name != own and _looks_like_a_run(path)
+        if not path.name.startswith(".") and path.name != BOARD_FILES and _looks_like_a_run(path)
     ]
 
 

@@ -12,6 +12,9 @@ from segfold.paths import reachable
 _FOLD = re.compile(r"fold(0|[1-9][0-9]{0,8})")
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+-]*")
 
+BOARD_PAGE, BOARD_FILES = "board.html", "board-files"
+"""What the board is called, which lies in ``runs/`` beside the runs."""
+
 
 def _checked_name(kind: str, name: str) -> str:
     if not _NAME.fullmatch(name):
@@ -130,11 +133,13 @@ def run_folder(home: Path, name: str) -> RunFolder:
     """``runs/<name>`` of the working folder ``home``.
 
     Raises:
-        SegfoldError: a path rather than a name: the run would lie where ``runs/*`` does not find it.
+        SegfoldError: a path rather than a name: the run would lie where ``runs/*`` does not find it; a name of the board's.
     """
     if name in ("", ".", "..") or "/" in name or "\\" in name:
         alone = [part for part in re.split(r"[/\\]", name) if part.strip(".")]
         raise SegfoldError(f"--run {name!r}: expected a name alone" + (f", for instance {alone[-1]}" if alone else ""))
+    if name.lower() in (BOARD_PAGE, BOARD_FILES):
+        raise SegfoldError(f"--run {name!r}: the board is called so; expected another name")
     return RunFolder(reachable(home / "runs" / name))
 
 
@@ -165,8 +170,8 @@ def find_runs(paths: Iterable[Path | str]) -> tuple[list[RunFolder], list[tuple[
     """The runs with a finished fold among ``paths``, which may hold anything that ``runs/*`` matches.
 
     Returns:
-        The runs in the order given, each once, and what was skipped with the reason. Neither is checked for
-        being empty: the caller knows what it needs runs for.
+        The runs in the order given, each once, and what was skipped with the reason; the board is left out without one.
+        Neither is checked for being empty: the caller knows what it needs runs for.
     """
     runs: dict[Path, RunFolder] = {}
     skipped: dict[Path, str] = {}
@@ -174,6 +179,6 @@ def find_runs(paths: Iterable[Path | str]) -> tuple[list[RunFolder], list[tuple[
         reason = _reason_to_skip(path)
         if reason is None:
             runs.setdefault(path.resolve(), RunFolder(path))
-        else:
+        elif path.name not in (BOARD_PAGE, BOARD_FILES):
             skipped[path] = reason
     return list(runs.values()), list(skipped.items())
