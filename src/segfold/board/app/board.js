@@ -11,10 +11,18 @@
   const find = (id) => document.getElementById(id);
   const inReport = () => document.body.dataset.report !== "";
 
-  // The present competition; null where no run names one that could be read.
+  // The present competition: the one that was chosen, else that of the chosen runs, else the one with the most runs;
+  // null where no run names one that could be read.
   segfold.competition = () => {
-    const all = segfold.board.competitions;
-    return all.find((each) => each.name === state.get("competition")) ?? all[0] ?? null;
+    const { competitions, runs } = segfold.board;
+    const chosen = state.list("runs");
+    const first = runs.find((run) => run.competition && chosen.includes(run.name));
+    const named = state.get("competition") || first?.competition;
+    const count = ({ name }) => runs.filter((run) => run.competition === name).length;
+    return (
+      competitions.find((each) => each.name === named) ??
+      competitions.reduce((most, each) => (most && count(most) >= count(each) ? most : each), null)
+    );
   };
 
   segfold.runs = () => {
@@ -108,7 +116,7 @@
     const { made, version, home } = segfold.board;
     const live = el("span", { id: "live", role: "status" });
     find("foot").replaceChildren(
-      el("span", {}, "Made ", segfold.moment(made)),
+      made ? el("span", {}, "Made ", segfold.moment(made)) : "", // a report does not say
       el("span", {}, `segfold ${version}`),
       el("span", {}, home),
       live,
