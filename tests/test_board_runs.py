@@ -3,8 +3,8 @@
 import csv
 
 import pytest
+from benchmarks.board_runs import made_competition, make_run
 
-from benchmarks.board_runs import make_run, made_competition
 from segfold.files import read_json
 from segfold.runs.folder import find_runs
 from segfold.runs.identity import comparable_folds
