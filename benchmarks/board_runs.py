@@ -9,7 +9,7 @@ import argparse
 import hashlib
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
@@ -150,7 +150,6 @@ def experiment_of(made: Made, number: int) -> Experiment:
             "hflip": {"p": 0.5},
             "affine": {"shift": 0.1, "scale": 0.1, "rotate": 5 * (1 + number % 3), "p": 0.5},
         },
-        "seed": number,
         "batch_size": 16 * (1 + number % 2),
         "stages": {
             "warm": {"epochs": 12, "loss": {"mask": {"bce": 1, "dice": 1 + number % 2}}, "lr": 1e-3},
@@ -197,7 +196,14 @@ def make_run(
 
 
 def run_name(number: int) -> str:
+    """Of run ``number``."""
     return NAMES[number] if number < len(NAMES) else f"{_MODELS[number // 3 % 3]}-{number:02}"
+
+
+def plain_name(number: int) -> str:
+    """Of run ``number``, from its settings, as people name runs."""
+    encoder = list(_ENCODERS)[number // 2 % 4].split("_32")[0].replace("efficientnet_", "")
+    return f"{_MODELS[number // 3 % 3]}-{encoder}{'-dice2' if number % 2 else ''}"
 
 
 def _environment() -> Mapping[str, Any]:
@@ -277,17 +283,23 @@ def write_epochs(job: FoldJob, number: int, epochs: int) -> None:
     job.folder.metrics.write_text("".join(f"{line}\n" for line in lines[:epochs]))
 
 
-def make_runs(made: Made, count: int, test_runs: int | None = None, threads: int | None = None) -> list[RunFolder]:
+def make_runs(
+    made: Made, count: int, test_runs: int | None = None, names: Callable[[int], str] = run_name
+) -> list[RunFolder]:
     """So many finished runs.
 
     Args:
         test_runs: how many of them, from the first on, have predicted the test images; None for all.
+        names: of runs by their numbers.
     """
     _ = made.train_scenes, made.test is None or made.test_scenes  # once, before threads ask for them
     _environment()
     road.experiment_folds(experiment_of(made, 0), made.competition, made.train, made.home)
-    with ThreadPoolExecutor(threads or os.cpu_count()) as pool:
-        wanted = [pool.submit(make_run, made, n, test=test_runs is None or n < test_runs) for n in range(count)]
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        wanted = [
+            pool.submit(make_run, made, number, names(number), test=test_runs is None or number < test_runs)
+            for number in range(count)
+        ]
         return [each.result() for each in wanted]
 
 

@@ -1,13 +1,22 @@
 """A competitor's week, made up: runs in every state, submissions with their scores, an audit, three competitions."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from benchmarks.board_runs import Made, experiment_of, fold_job, made_competition, make_run, make_runs, write_epochs
+from benchmarks.board_runs import (
+    Made,
+    experiment_of,
+    fold_job,
+    made_competition,
+    make_run,
+    make_runs,
+    run_name,
+    write_epochs,
+)
 from segfold import road
 from segfold.audit.files import write_audit
 from segfold.audit.whole import audit
@@ -20,14 +29,22 @@ from segfold.submission.blended import SubmissionOptions
 UNFINISHED, FAILED, DAMAGED, EMPTY = "unet-unfinished", "unet-failed", "unet-damaged", "unet-empty"
 
 
-def make_week(home: Path, runs: int = 4, images: int = 40, test: int = 12, folds: int = 5, others: bool = True) -> Made:
+def make_week(
+    home: Path,
+    runs: int = 4,
+    images: int = 40,
+    test: int = 12,
+    folds: int = 5,
+    others: bool = True,
+    names: Callable[[int], str] = run_name,
+) -> Made:
     """All of it in the working folder ``home``.
 
     Args:
         others: also the two small competitions of other tasks, with two runs each.
     """
     salt = made_competition(home, "salt", images, test, folds)
-    found = make_runs(salt, runs)
+    found = make_runs(salt, runs, names=names)
     make_unfinished(salt)
     make_submissions(salt, found)
     make_audit(salt, found[:3])

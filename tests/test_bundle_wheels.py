@@ -30,6 +30,12 @@ def test_the_usual_host_lacks_little_and_never_torch() -> None:
     assert {each.name.lower() for each in requirements()} - {"torch"} <= set(bare) | {"docstring_parser"}
 
 
+def test_what_only_the_board_needs_is_not_carried() -> None:
+    assert not {each.name.lower() for each in requirements()} & {"jinja2", "plotly"}
+    assert {"torch", "timm"} <= {each.name.lower() for each in requirements()}
+    assert "plotly" not in lacking(Host("3.11", {}))
+
+
 def test_what_the_host_has_in_another_version_is_lacking(tmp_path: Path) -> None:
     (tmp_path / "host.txt").write_text("python==3.11  # a remark\n\nNumPy==1.0\nPillow\n")
     host = read_host(tmp_path / "host.txt")

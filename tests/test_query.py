@@ -5,6 +5,8 @@ import io
 import json
 import os
 import random
+import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -26,7 +28,9 @@ ODD = "<script>, \"quoted\"; 'and'\nmore"
 ENDLESS = "with recursive n(x) as (select 1 union all select x + 1 from n) "
 
 
-def write_scores(fold: FoldFolder, seed: int, columns: str = "precision,iou,dice,intersection,true_area") -> None:
+def write_scores(
+    fold: FoldFolder, seed: int, columns: str = "precision,iou,dice,intersection,predicted_area,true_area"
+) -> None:
     """``scores.csv`` of a fold's held-out images, some ids as a number parser would mangle them."""
     rng, held_out = random.Random(seed), read_json(fold.done)["held_out"]
     with fold.scores.open("w", newline="") as file:
@@ -47,7 +51,15 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
             change_json(fold.done, score=0.1 + 0.2 + fold.number / 7)
             for epoch in (1, 2):
                 append_line(
-                    fold.metrics, {"epoch": epoch, "loss": 1 / 3 / epoch, "Loss": 5, "lr": float("nan"), "more": [1]}
+                    fold.metrics,
+                    {
+                        "epoch": epoch,
+                        "iou": epoch / 3,
+                        "loss": 1 / 3 / epoch,
+                        "Loss": 5,
+                        "lr": float("nan"),
+                        "more": [1],
+                    },
                 )
     classes = {"car": {"iou": 0.25, "standard_error": 0.5}, "Car": {"iou": 0.75, "standard_error": 0.5}}
     change_json(RunFolder(home / "runs/plain").fold(1).done, classes=classes)
@@ -81,7 +93,7 @@ def test_folds_epochs_and_runs_are_what_their_files_hold(home: Path) -> None:
     mean = (0.1 + 0.2 + done["score"]) / 2
     found = rows(home, "select run, cv, folds, state from runs order by state, run")
     assert found[0] == ("broken", None, 0, "damaged")
-    assert found[1] == (ODD, pytest.approx(mean, rel=1e-15), 2, "finished") and len(found) == 3
+    assert found[1] == (ODD, round(mean, 6), 2, "finished") and len(found) == 3
     assert rows(home, "select run, state from runs where reason is not null") == [("broken", "damaged")]
     lines = rows(home, f"select epoch, loss, loss_2, lr, more from epochs where run = {quoted(ODD)} and fold = 0")
     assert lines == [(1, 1 / 3, 5, None, "[1]"), (2, 1 / 6, 5, None, "[1]")]
@@ -108,9 +120,24 @@ def test_images_are_the_lines_of_all_scores(home: Path) -> None:
     assert any(name.startswith("00") for name in ids) and any(name.startswith("1e") for name in ids)
 
 
-def test_submissions_are_the_ledger(home: Path) -> None:
+def test_submissions_are_those_of_the_ledger(home: Path) -> None:
     found = rows(home, "select file, public, private, state from submissions order by file")
     assert found == [("submissions/a.csv", 0.75, 0.5, "scored"), ("submissions/b.csv", None, 0.5, "scored")]
+
+
+def test_a_run_has_the_scores_of_its_own_submission(tmp_path: Path) -> None:
+    made_run(make_project(tmp_path), "one")
+    made_run(tmp_path, "two")
+    for name, members, public in (("a", ["one"], 0.5), ("b", ["one"], 0.75), ("c", ["one", "two"], 0.9)):
+        line = {"event": "written", "sha256": name * 64, "time": "2026-12-01T10:00:00Z", "competition": "small"}
+        line |= {"file": f"{name}.csv", "members": [f"runs/{each}" for each in members]}
+        append_line(tmp_path / "submissions/ledger.jsonl", line)
+        append_line(tmp_path / "submissions/ledger.jsonl", line | {"event": "recorded", "public": public})
+    assert rows(tmp_path, "select run, public, private from runs order by run") == [
+        ("one", 0.75, None),
+        ("two", None, None),
+    ]
+    assert rows(tmp_path, "select members from submissions where public = 0.9") == [("one, two",)]
 
 
 def test_columns_of_all_runs_stand_in_one_table(home: Path, tmp_path: Path) -> None:
@@ -207,13 +234,6 @@ def test_an_error_in_a_row_is_one_line_too(home: Path) -> None:
     assert "malformed JSON" in refused(home, "select json_extract(id, '$.a') from images")
 
 
-def test_a_damaged_ledger_matters_to_those_who_read_it(home: Path, tmp_path: Path) -> None:
-    (tmp_path / "submissions").mkdir()
-    (tmp_path / "submissions/ledger.jsonl").write_text("{}\n")
-    assert "ledger.jsonl line 1" in refused(tmp_path, "select * from submissions")
-    assert rows(tmp_path, "select count(*) from runs") == [(0,)]
-
-
 def test_an_endless_statement_is_stopped(home: Path) -> None:
     calls = iter(range(10**9))
     assert list(ask(home, f"{ENDLESS} select count(*) from n", lambda: next(calls) > 3).rows) == []
@@ -297,3 +317,24 @@ def test_names_and_values() -> None:
     assert [first_word(each) for each in ("SELECT 1", " /* a */\n-- b\nWith x", "/*", "", "(select 1)", "/* a")] == [
         *("select", "with", "", "", "", "")
     ]
+
+
+PAGE = (ROOT / "docs/board.md").read_text()
+EXAMPLES_OF_PAGE = [line for line in PAGE.splitlines() if line.startswith("segfold query ")]
+
+
+@pytest.mark.parametrize("line", EXAMPLES_OF_PAGE, ids=range(len(EXAMPLES_OF_PAGE)))
+def test_examples_of_the_page_have_answers(
+    home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], line: str
+) -> None:
+    monkeypatch.chdir(home)
+    arguments = shlex.split(line)[2:]
+    said(capsys, *arguments)
+    assert rows(home, arguments[0]) or "predicted_area = 0" in line
+
+
+def test_the_page_names_every_table_and_column(tmp_path: Path) -> None:
+    tables = Tables(tmp_path)
+    for name in Tables.names:
+        (row,) = (line for line in PAGE.splitlines() if line.startswith(f"| `{name}` |"))
+        assert set(tables.table(name).columns) <= set(re.findall("`([a-z_]+)`", row)), name

@@ -9,7 +9,9 @@ from benchmarks.chromium import NARROW, WIDE
 TABS = ["runs", "curves", "images", "leaderboard", "data"]
 # A name for an element that no other has.
 _MARK = """at => at === document.body ? "body" : [
-  at.tagName, at.id, at.dataset.focus, at.dataset.tab, [...document.querySelectorAll(at.tagName)].indexOf(at),
+  at.tagName, at.id, at.dataset.focus, at.dataset.tab,
+  // not those of charts, which are drawn while one walks by
+  [...document.querySelectorAll(at.tagName)].filter(each => !each.closest(".plot")).indexOf(at),
 ].join(" ")"""
 _FOCUSED = """mark => {
   const at = document.activeElement;

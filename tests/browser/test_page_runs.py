@@ -141,7 +141,7 @@ def test_differences_from_a_chosen_run(board):
     page.get_by_role("button", name=f"More of {NAMES[1]}", exact=True).click()
     more = page.locator("tr.more").inner_text()
     assert f"Differences from {NAMES[0]}" in more
-    for setting in ("batch_size", "rotate", "seed"):
+    for setting in ("batch_size", "rotate"):
         assert setting in more
     assert "decoder_channels" not in more and "cosine" not in more  # they are the same
 
@@ -176,3 +176,10 @@ def test_another_competition_is_chosen(board, week):
     for name in ("streets-0", "streets-1"):
         for number, done in finished(week)[name].items():
             assert cell(page, name, f"fold-{number}") == f"{done['score']:.6f}"
+
+
+def test_it_opens_with_the_competition_of_the_runs_asked_for_else_of_the_most_runs(week, opened):
+    page = week / "runs" / "board.html"
+    assert NAMES[0] in run_rows(opened(page))
+    assert "streets-1" in run_rows(opened(page, "runs=streets-1"))
+    assert "organs-0" in run_rows(opened(page, "runs=streets-1&competition=organs"))

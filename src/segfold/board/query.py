@@ -48,8 +48,8 @@ def ask(home: Path, sql: str, stop: Callable[[], bool] = lambda: False) -> Answe
         stop: asked all the time whether to give up.
 
     Raises:
-        SegfoldError: it is no statement that reads, names what is not there, or the ledger is damaged. Here; an error that
-            only some row provokes is raised from ``rows``.
+        SegfoldError: it is no statement that reads, or names what is not there. Here; an error that only some row provokes is
+            raised from ``rows``.
     """
     if first_word(sql) not in ("select", "with", "values"):
         raise SegfoldError(f"expected one statement that begins with select, such as: {EXAMPLES[0]}")

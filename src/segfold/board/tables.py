@@ -21,14 +21,16 @@ Row = Sequence[Value]
 _MOST_COLUMNS = 1000
 """Of a table; SQLite takes 2,000. More can only come of a damaged file."""
 
-_RUNS = ("state", "reason", "seconds", "images_per_second", "parameters", "device", "precision", "begun", "ended")
+_RUNS = (
+    *("seconds", "images_per_second", "parameters", "device", "precision", "begun", "ended", "git_commit", "soup"),
+)
 _FOLDS = (
     *("state", "reason", "score", "standard_error", "iou", "dice", "empty", "epochs", "samples", "seconds"),
     *("prediction_seconds", "images", "images_per_second", "parameters"),
 )
 _SUBMISSIONS = (
-    *("file", "competition", "cv", "cv_error", "members", "public", "private", "state", "written", "sent"),
-    *("message", "problem", "recipe", "slug", "ref", "sha256"),
+    *("file", "competition", "cv", "cv_error", "nested", "members", "public", "private", "medal", "state", "written"),
+    *("sent", "message", "problem"),
 )
 
 
@@ -59,11 +61,7 @@ class Tables:
         self.problems: list[str] = []
 
     def table(self, name: str) -> Table:
-        """The table of one of ``names``.
-
-        Raises:
-            SegfoldError: here or from ``rows``: the ledger is damaged. A damaged run is left out, or says so in its row.
-        """
+        """The table of one of ``names``. What is damaged says so in its row, or is left out and said in ``problems``."""
         made: Table = getattr(self, f"_{name}")()
         return made
 
@@ -73,20 +71,28 @@ class Tables:
 
         return read_facts(self._home)
 
+    @cached_property
+    def _submitted(self) -> list[dict[str, Any]]:
+        from segfold.board.submissions import submission_records
+
+        return submission_records(self._home)
+
     def _runs(self) -> Table:
-        columns = ["run", "competition", *_RUNS[:2], "folds", "cv", "cv_error", *_RUNS[2:], "git_commit", "soup"]
+        lead = ("run", "competition", "state", "reason", "folds", "cv", "cv_error", "public", "private", "medal")
 
         def rows() -> Iterator[Row]:
-            for run in self._facts:
-                record = run.record()
-                cv = record["cv"] or {"mean": None, "standard_error": None}
-                soup = None if record["soup"] is None else ", ".join(record["soup"])
-                finished = sum(fold.done is not None for fold in run.folds)
-                first = (record["name"], record["competition"], *(record[name] for name in _RUNS[:2]), finished)
-                last = (*(record[name] for name in _RUNS[2:]), record["commit"], soup)
-                yield (*first, cv["mean"], cv["standard_error"], *last)
+            from segfold.board.submissions import leaderboard_of
 
-        return Table(columns, rows)
+            for run in self._facts:
+                record, cv = run.record(), run.cv or {"mean": None, "standard_error": None}
+                values = {**record, "run": run.name, "folds": sum(fold.done is not None for fold in run.folds)}
+                values |= {"cv": cv["mean"], "cv_error": cv["standard_error"], "git_commit": record["commit"]}
+                values |= dict.fromkeys(("public", "private", "medal"))
+                if run.competition is not None:
+                    values |= leaderboard_of(run.name, run.competition, self._submitted)
+                yield tuple(values[name] for name in (*lead, *_RUNS))
+
+        return Table([*lead, *_RUNS], rows)
 
     def _settings(self) -> Table:
         def rows() -> Iterator[Row]:
@@ -98,15 +104,15 @@ class Tables:
 
     def _folds(self) -> Table:
         found = [(run.name, fold.record()) for run in self._facts for fold in run.folds]
-        classes = list(dict.fromkeys(name for _, record in found for name in record["classes"]))
-        names = distinct(["run", "fold", *_FOLDS, *(f"iou:{name}" for name in classes)])
+        union = dict.fromkeys(name for _, record in found for name in record["classes"])
+        classes = list(union)[: _MOST_COLUMNS - len(_FOLDS) - 2]
 
         def rows() -> Iterator[Row]:
             for run, record in found:
                 by_class = (record["classes"].get(name, {}).get("iou") for name in classes)
                 yield (run, record["number"], *(record[name] for name in _FOLDS), *by_class)
 
-        return Table(names[:_MOST_COLUMNS], rows)
+        return Table(distinct(["run", "fold", *_FOLDS, *(f"iou:{name}" for name in classes)]), rows)
 
     def _epochs(self) -> Table:
         found = [(run.name, fold.number, line) for run in self._facts for fold in run.folds for line in fold.epochs]
@@ -170,11 +176,8 @@ class Tables:
 
     def _submissions(self) -> Table:
         def rows() -> Iterator[Row]:
-            from segfold.leaderboard.ledger import read_ledger
-
-            for each in read_ledger(self._home):
-                values = {name: getattr(each, name) for name in _SUBMISSIONS} | {"members": ", ".join(each.members)}
-                yield tuple(values.values())
+            for record in self._submitted:
+                yield tuple((record | {"members": ", ".join(record["members"])})[name] for name in _SUBMISSIONS)
 
         return Table(list(_SUBMISSIONS), rows)
 

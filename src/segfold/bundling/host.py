@@ -19,6 +19,8 @@ KAGGLE = Path(__file__).with_name("kaggle.txt")
 PLATFORMS = (*(f"manylinux_2_{minor}_x86_64" for minor in (28, 27, 26, 24, 17)), "manylinux2014_x86_64")
 """What wheels may be built for, the newest first."""
 
+_OF_THE_BOARD = {"jinja2", "plotly"}
+"""Packages that only the board needs, which no host builds."""
 _REQUIREMENTS = Path(__file__).parents[3] / "requirements.txt"
 _OF_TORCH = {"torch", "torchvision", "triton"}
 _OF_CUDA = ("nvidia-", "cuda-")
@@ -90,10 +92,13 @@ def read_host(path: Path = KAGGLE) -> Host:
 
 
 def requirements() -> list[Requirement]:
-    """What segfold itself needs: by its repository, or by its installation."""
+    """What segfold itself needs to predict and to train: by its repository, or by its installation."""
     if _REQUIREMENTS.is_file():
-        return [Requirement(line) for line in _REQUIREMENTS.read_text().splitlines() if line and line[0] != "#"]
-    return [Requirement(line) for line in metadata.requires("segfold") or [] if "extra ==" not in line]
+        lines = [line for line in _REQUIREMENTS.read_text().splitlines() if line and line[0] != "#"]
+    else:
+        lines = [line for line in metadata.requires("segfold") or [] if "extra ==" not in line]
+    found = [Requirement(line) for line in lines]
+    return [each for each in found if canonicalize_name(each.name) not in _OF_THE_BOARD]
 
 
 def is_of_torch(name: str) -> bool:

@@ -240,7 +240,8 @@ class _Crew:
                 if not self._folds or minutes <= 0:
                     return
                 fold = self._folds.pop(0)
-                line = [*command, "--fold", str(fold), *device, f"minutes={minutes:.3f}"]
+                # What leaves the host is the run's own files: a report would stay behind.
+                line = [*command, "--fold", str(fold), *device, f"minutes={minutes:.3f}", "machine.report=false"]
                 process = subprocess.Popen(line, cwd=self._home)
                 self._processes.append(process)
             code = process.wait()

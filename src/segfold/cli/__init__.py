@@ -33,6 +33,7 @@ VERBS = {
     "compare": "which of two runs or ensembles is better, and how sure that is",
     "expect": "the public and private score that a submission is to be expected to have",
     "board": "runs, scores and every image in one page that opens from disk",
+    "watch": "the same page from a server, made anew whenever something changes, as while training runs",
     "explain": "what a setting does, what it may be, and its default",
     "demo": "the whole road on an embedded synthetic competition",
 }

@@ -11,10 +11,15 @@
   const find = (id) => document.getElementById(id);
   const inReport = () => document.body.dataset.report !== "";
 
-  // The present competition; null where no run names one that could be read.
+  // The present competition: that of the address, else of the runs in it, else the one with the most runs; null where no
+  // run names one that could be read.
   segfold.competition = () => {
-    const all = segfold.board.competitions;
-    return all.find((each) => each.name === state.get("competition")) ?? all[0] ?? null;
+    const { competitions, runs } = segfold.board;
+    const called = (name) => competitions.find((each) => each.name === name);
+    const chosen = state.list("runs").map((name) => runs.find((run) => run.name === name)?.competition);
+    const count = ({ name }) => runs.filter((run) => run.competition === name).length;
+    const most = () => competitions.reduce((best, each) => (best && count(best) >= count(each) ? best : each), null);
+    return called(state.get("competition")) ?? chosen.map(called).find(Boolean) ?? most();
   };
 
   segfold.runs = () => {

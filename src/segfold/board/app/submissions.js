@@ -7,6 +7,7 @@
     segfold.board.submissions.filter(({ competition }) => competition === segfold.competition().name);
   const when = (submission) => submission.sent ?? submission.written;
 
+  const ROUNDED = new Set(["CV", "± CV"]); // those of a host are shown as it gave them
   const COLUMNS = [
     ["submission", (each) => charts.fileName(each.file), (each) => charts.fileName(each.file)],
     ["time", (each) => (when(each) ?? "").slice(0, 16).replace("T", " "), (each) => when(each) ?? ""],
@@ -68,7 +69,7 @@
               class: kind,
               "data-column": column,
               scope: place ? null : "row",
-              ...(kind === "number" ? segfold.exact(value(each)) : {}),
+              ...(ROUNDED.has(column) ? segfold.exact(value(each)) : {}),
             },
             shown(each),
           ),
