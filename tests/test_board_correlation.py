@@ -1,5 +1,6 @@
 """How runs correlate, on a few pixels of each image: numpy's number on these, and nearly that of all pixels."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -220,3 +221,11 @@ def test_what_is_gone_or_damaged_is_left_out_and_comes_back(home: Path) -> None:
     back = run_correlation(Kept(files), files, facts(home))
     assert back is not None and back["names"] == ["a", "b"]
     assert back["correlation"][0][1] == found["correlation"][1][2]
+
+
+def test_runs_that_share_no_image_are_not_compared(home: Path) -> None:
+    first, second, _ = (replace(run, folds=run.folds[:1]) for run in facts(home))
+    files = home / "runs/board-files"
+    assert run_correlation(Kept(files), files, [first, second]) is not None
+    other = replace(second, folds=facts(home)[1].folds[1:])
+    assert run_correlation(Kept(files), files, [first, other]) is None

@@ -31,9 +31,9 @@ _DAMAGED = OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile
 def run_correlation(
     kept: Kept, files: Path, runs: Sequence[RunFacts], observer: Observer = SILENT
 ) -> dict[str, Any] | None:
-    """``names`` of the runs, ``pixels`` that they are compared on, and their ``correlation``; None of fewer than two.
+    """``names`` of the runs, ``pixels`` that they are compared on, and their ``correlation``.
 
-    Folds whose predictions are not there are left out, and so are runs without any.
+    None of fewer than two runs, and of runs no two of which have predicted the same image. Folds whose predictions are not there are left out, and so are runs without any.
 
     Args:
         files: the board's folder, ``board-files``.
@@ -51,6 +51,8 @@ def run_correlation(
     if len(sketches) < 2:
         return None
     matrix, images = correlate(list(sketches.values()))
+    if not images:
+        return None
     table = [[None if np.isnan(value) else round(float(value), 5) for value in row] for row in matrix]
     return {"names": list(sketches), "pixels": images * PIXELS, "correlation": table}
 
