@@ -99,6 +99,7 @@ def test_a_submission_without_correlations_shows_the_estimate_and_says_so(page_o
     page = page_of(change, "competition=salt&tab=leaderboard")
     chart = page.locator('[data-chart="member-correlation"]')
     chart.locator("summary").click()
+    chart.locator("tbody tr").first.wait_for()
     assert "estimate" in chart.locator("> .hint").inner_text()
     rows = [row.locator("td").all_inner_texts() for row in chart.locator("tbody tr").all()]
     assert rows
