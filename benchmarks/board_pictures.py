@@ -76,7 +76,7 @@ def picture(browser: Any, home: Path, name: str, theme: str, width: int) -> np.n
     page.goto(f"{(home / 'runs' / file).resolve().as_uri()}#{urlencode(state)}")
     page.wait_for_selector("#panel section[data-tab]")
     if name == "images":
-        page.wait_for_selector("figure canvas[data-image]")
+        page.wait_for_selector("#explorer:not([data-reading]) figure canvas[data-image]")
     page.wait_for_function(_READY)
     page.wait_for_timeout(500)
     data = np.frombuffer(page.screenshot(), np.uint8)

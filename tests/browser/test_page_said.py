@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from benchmarks.board_runs import NAMES
-from benchmarks.board_week import UNFINISHED
+from benchmarks.board_week import EMPTY, UNFINISHED
 from seen import cell, state_of
 
 from segfold.board.script import read_script, write_script
@@ -99,6 +99,7 @@ def test_a_submission_without_correlations_shows_the_estimate_and_says_so(page_o
     page = page_of(change, "competition=salt&tab=leaderboard")
     chart = page.locator('[data-chart="member-correlation"]')
     chart.locator("summary").click()
+    chart.locator("tbody tr").first.wait_for()
     assert "estimate" in chart.locator("> .hint").inner_text()
     rows = [row.locator("td").all_inner_texts() for row in chart.locator("tbody tr").all()]
     assert rows
@@ -143,6 +144,17 @@ def test_the_competition_is_that_of_the_chosen_runs_else_the_one_with_the_most(w
     assert opened(path, "runs=streets-1").evaluate("segfold.competition().name") == "streets"
     assert opened(path).evaluate("segfold.competition().name") == "salt"
     assert opened(path, "competition=organs&runs=streets-1").evaluate("segfold.competition().name") == "organs"
+
+
+def test_a_report_shows_samples_of_its_run_alone(week, opened):
+    page = opened(week / "runs" / EMPTY / "report.html", "tab=data")
+    page.wait_for_selector("#audit")
+    assert page.locator("#samples figure").count() == 1 and page.locator("#samples-others").count() == 0
+    assert UNFINISHED not in page.locator("#samples").inner_text()
+    page.locator('#tabs a[data-tab="run"]').click()
+    page.locator("#to-board").click()
+    page.wait_for_selector("#runs")
+    assert page.evaluate("segfold.competition().name") == "salt"
 
 
 def test_rows_stay_rows_for_those_who_hear_the_narrow_page(board):

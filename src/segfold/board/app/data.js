@@ -5,7 +5,8 @@
   const { charts, el } = segfold;
 
   function sheet({ runs, file, title, reason }) {
-    const words = `${title}${runs.length ? `: ${charts.listed(runs)}` : ""}`;
+    const named = runs.length && !segfold.board.report; // a report is of one run, whoever else has such samples
+    const words = `${title}${named ? `: ${charts.listed(runs)}` : ""}`;
     if (!file) return charts.lack(`${words}: none could be drawn${reason ? `: ${reason}` : ""}.`);
     const address = segfold.files + file;
     const about = { class: "sheet", src: address, loading: "lazy", decoding: "async" };

@@ -207,7 +207,7 @@ segfold.explorer = segfold.explorer || {};
       }
       each.metric.textContent = some ? look.metric : "";
       each.score.dataset.metric = look.metric ?? "";
-      each.counts.textContent = each.drawn?.words ?? "";
+      each.counts.textContent = each.counts.title = each.drawn?.words ?? ""; // there may be little room for it
     }
 
     // Fits the panels into the room that there is.

@@ -69,7 +69,7 @@
     const on = { type: "checkbox", id: "keys-single", checked: single, onchange: () => setSingle(box.checked) };
     const box = el("input", on);
     const choice = el("label", {}, box, " Keys of one character do something (arrows always do)");
-    const close = el("button", { type: "submit", class: "main" }, "Close");
+    const close = el("button", { type: "submit", class: "main", autofocus: true }, "Close");
     const dialog = el(
       "dialog",
       { id: "keys", "aria-labelledby": "keys-title", onclose: () => dialog.remove() },

@@ -177,7 +177,7 @@
       body.classList.toggle("chosen", box.checked);
     }
     const chosen = segfold.chosen();
-    const names = chosen.map((run) => run.name).join(", ");
+    const names = segfold.charts.listed(chosen.map((run) => run.name));
     if (!chosen.length) {
       view.chosen.replaceChildren("No run has anything to show in the other tabs yet.");
     } else if (chosen.some((run) => named.includes(run.name))) {
