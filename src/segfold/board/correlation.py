@@ -33,7 +33,8 @@ def run_correlation(
 ) -> dict[str, Any] | None:
     """``names`` of the runs, ``pixels`` that they are compared on, and their ``correlation``.
 
-    None of fewer than two runs, and of runs no two of which have predicted the same image. Folds whose predictions are not there are left out, and so are runs without any.
+    None of fewer than two runs, and of runs no two of which have predicted the same image. Folds whose predictions are not
+    there are left out, and so are runs without any.
 
     Args:
         files: the board's folder, ``board-files``.
