@@ -119,6 +119,23 @@ def test_one_fold_changed_is_one_fold_built(home: Path) -> None:
     assert record["scores"]["precision"][0] == 0.123456
 
 
+def test_open_pages_are_told_of_any_script(home: Path) -> None:
+    before = board(home)
+    path = next((home / "runs/both/fold0/pred").glob("*/meta.json"))
+    meta = path.read_text()
+    path.write_text(meta.replace('"oof"', '"off"'))  # predictions that are no longer whole: masks go, no number changes
+    build_report(RunFolder(home / "runs/both"), home)  # as a training does
+    path.write_text(meta)
+    build_report(RunFolder(home / "runs/both"), home)
+    assert build_board(home).made == 0 and board(home)["made"] == before["made"]
+    log = home / "runs/both/fold0/metrics.jsonl"
+    log.write_text(log.read_text() + log.read_text().splitlines()[-1] + "\n")
+    build_report(RunFolder(home / "runs/both"), home)
+    assert board(home)["made"] == before["made"]
+    build_board(home)
+    assert board(home)["made"] != before["made"]
+
+
 def test_a_new_epoch_is_shown(home: Path) -> None:
     log = home / "runs/alone/fold0/metrics.jsonl"
     lines = log.read_text().splitlines()

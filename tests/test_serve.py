@@ -314,6 +314,9 @@ def test_a_page_may_load_nothing_from_elsewhere_and_run_its_data_alone(server: B
     assert len(inline) == 1
     expected = base64.b64encode(hashlib.sha256(inline[0]).digest()).decode()
     assert f"script-src 'self' 'sha256-{expected}';" in answer.headers["Content-Security-Policy"]
+    again = get(server, "/unet/report.html", If_None_Match=answer.headers["ETag"])
+    assert again.status == 304  # a browser holds the page that it kept to this answer's policy
+    assert again.headers["Content-Security-Policy"] == answer.headers["Content-Security-Policy"]
     for script in ('segfold.put("board", {"a": alert(1)});', 'segfold.put("board", {});alert(1);', "alert(1)"):
         assert "sha256" not in policy_of(f"<script>{script}</script>".encode())
 

@@ -14,7 +14,13 @@ APP = Path(segfold.board.__file__).parent / "app"
 def empty_page(browser: Any) -> Any:
     """A page of a browser of playwright in which the explorer's functions can be evaluated."""
     opened = browser.new_page()
-    for name in ("core.js", "masks.js", *sorted(path.name for path in APP.glob("explorer*.js"))):
+    for name in (
+        "core.js",
+        "format.js",
+        "keys.js",
+        "masks.js",
+        *sorted(path.name for path in APP.glob("explorer*.js")),
+    ):
         opened.add_script_tag(path=str(APP / name))
     return opened
 

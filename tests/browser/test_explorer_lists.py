@@ -212,3 +212,35 @@ def test_panels_are_as_large_as_the_room_allows(page):
             rows = -(-count // other)
             largest = min((1000 - 10 * (other - 1)) / other, ((700 - 10 * (rows - 1)) / rows - 46) * shape)
             assert min(wide, high * shape) >= largest - 1.01
+
+
+def test_of_many_runs_twelve_are_read_and_the_first_is_there_before_the_others_are_asked_for(page: Any) -> None:
+    masks = runs([np.eye(4, dtype=np.uint16), np.ones((4, 4), np.uint16)])
+    code = """async (masks) => {
+      const asked = [], seen = [];
+      const known = segfold.load;
+      segfold.load = async (name) => {
+        asked.push(name);
+        if (name === "images/2-fold0") throw new Error("not there");
+        return name === "train"
+          ? { ids: ["a", "b"], height: 4, width: 4, truth: masks }
+          : { fold: 0, ids: ["b", "a"], scores: { iou: [0.5, 1] }, masks };
+      };
+      const runs = Array.from({ length: 14 }, (_, place) => ({
+        name: `run ${place}`, folds: [{ number: 0, images_script: `images/${place}-fold0` }],
+      }));
+      const begin = async (model) => {
+        await new Promise((go) => setTimeout(go, 20));
+        seen.push([...asked], model.runs.map((entry) => entry.reason));
+      };
+      const model = await segfold.explorer.readValidation({ train_script: "train" }, runs, () => {}, begin);
+      segfold.load = known;
+      const values = (entry) => [...segfold.explorer.maskOf(entry, 0)[0].values(segfold.explorer.maskOf(entry, 0)[1])];
+      return [seen, model.chosen, model.runs.map((entry) => entry.reason), values(model.runs[11])];
+    }"""
+    [[asked, waiting], chosen, reasons, values] = page.evaluate(code, masks)
+    assert asked == ["train", "images/0-fold0"]
+    assert waiting == [None, *["being read"] * 11]
+    assert chosen == 14 and len(reasons) == 12
+    assert reasons == [None, None, "not there", *[None] * 9]
+    assert values == [1] * 16

@@ -17,7 +17,8 @@ def open_images(board, *runs, **state):
     from urllib.parse import urlencode
 
     page = board(urlencode({"tab": "images", "runs": "\n".join(runs), **state}))
-    page.wait_for_selector(canvas(runs[0]) + "[data-image]")
+    page.wait_for_selector("#explorer:not([data-reading])")
+    page.wait_for_selector(canvas(runs[-1]) + "[data-image]")
     return page
 
 
@@ -183,6 +184,28 @@ def test_images_are_ordered_by_disagreement_between_runs(board, week):
     values = [float((first[name] != second[name]).mean()) for name in found]
     most = sorted((float((first[name] != second[name]).mean()) for name in first), reverse=True)
     assert values == pytest.approx(most[:10], abs=1e-9)
+
+
+def test_the_first_of_an_order_is_shown_once_it_is_known_unless_the_reader_has_moved(board):
+    page = open_images(board, FIRST, SECOND, imageorder="-disagreement")
+    page.wait_for_selector('#explorer[data-disagreement="known"]')
+    page.wait_for_function("document.querySelector('#explorer-position').textContent.startsWith('1 of')")
+    first = page.locator("#explorer-list [data-image]").first.get_attribute("data-image")
+    page.wait_for_selector(f'{canvas(FIRST)}[data-image="{first}"]')
+    gone = step(page, "End")
+    other = open_images(board, FIRST, SECOND, imageorder="-disagreement", image=gone)
+    other.wait_for_selector('#explorer[data-disagreement="known"]')
+    assert shown(other) == gone
+
+
+def test_a_button_beside_a_field_that_is_being_filled_in_is_pressed(board):
+    page = open_images(board, FIRST, SECOND)
+    page.wait_for_selector('#explorer[data-disagreement="known"]')
+    page.locator('input[data-filter="score"][data-end="high"]').fill("0.9")
+    before = page.locator("#explorer-way").get_attribute("aria-label")
+    page.locator("#explorer-way").click()  # the field loses the focus by this very press
+    page.wait_for_selector(f'#explorer-way:not([aria-label="{before}"])')
+    assert page.evaluate("segfold.state.get('imagefilter.score')") == "..0.9"
 
 
 def test_one_control_sets_the_opacity_of_every_overlay(board):

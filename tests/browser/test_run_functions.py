@@ -50,6 +50,24 @@ def test_a_setting_that_is_another_is_one_difference(page):
     }
 
 
+def test_what_changes_most_comes_first_and_dice_and_machine_last(page):
+    run = {"seed": 0, "machine.workers": 1, "folds.k": 5, "predict.tta": "hflip", "augment.hflip.p": 0.1} | BASE
+    run |= {"batch_size": 8}
+    other = {path: f"another {value}" for path, value in run.items()}
+    found = [path.split(".")[0] for path in differences(page, other, run)]
+    order = ["model", "input", "augment", "stages", "batch_size", "predict", "competition", "seed", "folds", "machine"]
+    assert list(dict.fromkeys(found)) == order and len(found) == len(run)
+
+
+@pytest.mark.parametrize(
+    ("folds", "k", "text"), [(1, 5, "1 of 5 folds"), (5, 5, "5 folds"), (1, 1, "1 fold"), (3, None, "3 folds")]
+)
+def test_a_mean_is_of_so_many_folds(page, folds, k, text):
+    run = {"cv": {"mean": 0.5, "standard_error": None, "folds": folds}, "settings": {"folds.k": k} if k else {}}
+    assert page.evaluate("run => segfold.foldsOfMean(run)", run) == text
+    assert page.evaluate("segfold.foldsOfMean({cv: null, settings: {}})") is None
+
+
 def test_a_part_that_one_of_them_has_is_one_difference(page):
     more = {
         "augment.affine.p": 0.5,

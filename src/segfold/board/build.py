@@ -71,7 +71,9 @@ def build_board(home: Path = Path(), observer: Observer = SILENT) -> Built:
         board = work.board(competitions, records, submissions)
         for each, record in zip(facts, records):
             work.report(each, record, board)
-        work.kept.build("board.js", key_of(board), lambda path: write_script(path, "board", {**board, "made": _now()}))
+        # Pages that are open read all anew when ``made`` is another: so it is whenever any script is.
+        key = key_of(board, work.kept.used())
+        work.kept.build("board.js", key, lambda path: write_script(path, "board", {**board, "made": _now()}))
         write_page(work.places.page, f"segfold · {work.title}", "board-files/")
         work.kept.remove_unused()
         size = sum(path.stat().st_size for path in work.places.files.rglob("*") if path.is_file())
@@ -221,4 +223,4 @@ class _Work:
 
 
 def _now() -> str:
-    return f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"
+    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

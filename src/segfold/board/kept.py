@@ -91,6 +91,10 @@ class Kept:
         if time.monotonic() - self._saved > _SECONDS:
             self.save()
 
+    def used(self) -> dict[str, str | None]:
+        """The key of each file that was asked for since it was opened; None of one that was never made."""
+        return {name: self._keys.get(name) for name in sorted(self._used)}
+
     def build(self, name: str, key: str, make: Callable[[Path], None]) -> bool:
         """Has a file made where it is not current. Returns whether it was made."""
         if self.current(name, key):

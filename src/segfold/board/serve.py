@@ -200,12 +200,14 @@ class _Handler(BaseHTTPRequestHandler):
         about = os.fstat(file.fileno())
         mark = f'"{about.st_mtime_ns:x}-{about.st_size:x}-{about.st_ino:x}"'
         headers = {"ETag": mark, "Last-Modified": formatdate(about.st_mtime, usegmt=True)}
+        text = file.read() if kind == _HTML else None
+        policy = policy_of(text or b"")
         if self.headers.get("If-None-Match") == mark:
-            return self._send(HTTPStatus.NOT_MODIFIED, kind, None, **headers)
-        if kind == _HTML:
-            text = file.read()
-            return self._send(HTTPStatus.OK, kind, text, policy=policy_of(text), **headers)
-        self._start(HTTPStatus.OK, kind, about.st_size, policy_of(b""), headers)
+            # A browser holds what it has kept to the policy of this answer.
+            return self._send(HTTPStatus.NOT_MODIFIED, kind, None, policy=policy, **headers)
+        if text is not None:
+            return self._send(HTTPStatus.OK, kind, text, policy=policy, **headers)
+        self._start(HTTPStatus.OK, kind, about.st_size, policy, headers)
         if self.command != "HEAD":
             shutil.copyfileobj(file, self.wfile)
         return None

@@ -4,22 +4,9 @@
 (() => {
   const { charts, el } = segfold;
   const FIRST = 12; // groups and labels that are shown before "more" is asked for
-  const PIXELS = 64;
 
-  // A thumbnail out of its sheet, which the browser decodes when it comes near. place: of the image in its set.
   function thumbnail(thumbs, place) {
-    const { side, columns, rows, sheets } = thumbs;
-    const within = place % (columns * rows);
-    const image = el("img", {
-      src: segfold.files + sheets[Math.floor(place / (columns * rows))],
-      alt: "",
-      loading: "lazy",
-      decoding: "async",
-    });
-    image.style.left = `${(-(within % columns) * side * PIXELS) / side}px`;
-    image.style.top = `${(-Math.floor(within / columns) * side * PIXELS) / side}px`;
-    image.style.width = `${columns * PIXELS}px`;
-    return el("span", { class: "thumb" }, image);
+    return el("span", { class: "thumb" }, segfold.explorer.thumbnail(thumbs, place));
   }
 
   // A picture of a training image that opens it; of others its name alone.
@@ -66,14 +53,16 @@
     if (!shift) return;
     const { auc, standard_error: error, separating = [] } = shift;
     const differs = Math.abs(auc - 0.5) > 3 * error;
-    const begin = `A classifier tells test images from training images with an AUC of ${auc} ± ${error}`;
+    const number = (value) => el("span", segfold.exact(value), segfold.score(value));
+    const begin = ["A classifier tells test from training images with an AUC of ", number(auc), " ± ", number(error)];
     const end = differs
       ? `: they differ${separating.length ? `, most in ${separating.slice(0, 4).join(", ")}` : ""}.`
       : ", which is no better than chance (0.5).";
-    element.append(el("h3", {}, "Shift to the test set"), el("p", {}, begin + end));
+    element.append(el("h3", {}, "Shift to the test set"), el("p", {}, ...begin, end));
   }
 
-  const inFold = ({ fold }) => (fold === "" || fold === null || fold === undefined ? "" : `, fold ${fold}`);
+  const inFold = ({ fold }) =>
+    fold === "" || fold === null || fold === undefined || fold === "train" ? "" : `, fold ${fold}`;
 
   function drawAlike(element, { alike = [], summary }, train) {
     const counts = summary.alike ?? {};
@@ -87,7 +76,7 @@
       : "";
     element.append(el("p", {}, `${counts.pairs ?? "Some"} pairs in ${counts.groups ?? alike.length} groups.${across}`));
     const list = el("ul", { class: "groups" });
-    const group = ({ group: number, images }) =>
+    const group = ({ group: number, images, size }) =>
       el(
         "li",
         { "data-group": number },
@@ -99,6 +88,7 @@
             `${each.split}${inFold(each)}; alike ${each.correlation}${masks}`,
           );
         }),
+        size > images.length ? el("p", { class: "hint" }, `and ${segfold.whole(size - images.length)} more`) : null,
       );
     const more = some(list, alike, group);
     element.append(list);
@@ -170,10 +160,13 @@
     if (more) element.append(more);
   }
 
-  charts.audit = (element, audit, train) => {
+  // problem: a line about what of the audit cannot be read.
+  charts.audit = (element, audit, train, problem = null) => {
     const section = el("section", { class: "charts", id: "audit" }, el("h2", {}, "Audit"));
     element.append(section);
+    if (problem) section.append(charts.lack(problem));
     if (!audit) {
+      if (problem) return;
       section.append(
         charts.lack(
           "No audit yet: ",

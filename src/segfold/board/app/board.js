@@ -113,7 +113,7 @@
     const { made, version, home } = segfold.board;
     const live = el("span", { id: "live", role: "status" });
     find("foot").replaceChildren(
-      el("span", {}, "Made ", segfold.moment(made)),
+      made ? el("span", {}, "Made ", segfold.moment(made)) : "", // a report does not say
       el("span", {}, `segfold ${version}`),
       el("span", {}, home),
       live,

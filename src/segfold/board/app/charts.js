@@ -210,8 +210,7 @@
       made,
     );
     if (rows.length <= MOST) return [scroll];
-    const count = (number) => number.toLocaleString("en");
-    const text = `The first ${count(MOST)} of ${count(rows.length)} rows; segfold query gives all.`;
+    const text = `The first ${segfold.whole(MOST)} of ${segfold.whole(rows.length)} rows; segfold query gives all.`;
     return [scroll, el("p", { class: "hint" }, text)];
   }
 

@@ -48,6 +48,11 @@ var segfold = (() => {
     return made.promise;
   }
 
+  // Forgets one value, so that its memory is free; it is loaded again when somebody asks for it.
+  function drop(name) {
+    waiting.delete(name);
+  }
+
   // Forgets what was loaded, so that it is read anew after the files have changed.
   function forget(mark) {
     waiting.clear();
@@ -149,5 +154,5 @@ var segfold = (() => {
     return { "data-value": all, title: Number(value.toFixed(6)) === value ? null : all };
   }
 
-  return { put, load, forget, el, state, panel, panels, score, exact, files: "board-files/", board: null };
+  return { put, load, drop, forget, el, state, panel, panels, score, exact, files: "board-files/", board: null };
 })();

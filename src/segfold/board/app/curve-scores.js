@@ -144,7 +144,7 @@
         [
           `${classes[truth]} taken for ${classes[seen]}`,
           `${percent(shares[truth][seen])} of ${classes[truth]}`,
-          `${counts[truth][seen].toLocaleString("en")} pixels`,
+          `${segfold.whole(counts[truth][seen])} pixels`,
         ].join("\n");
       const written = (share) => (share < 0.005 ? "" : (100 * share).toFixed(0));
       const rows = classes.flatMap((truth, one) =>

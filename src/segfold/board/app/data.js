@@ -4,9 +4,10 @@
 (() => {
   const { charts, el } = segfold;
 
-  function sheet({ runs, file, title }) {
+  function sheet({ runs, file, title, reason }) {
+    const words = `${title}${runs.length ? `: ${charts.listed(runs)}` : ""}`;
+    if (!file) return charts.lack(`${words}: none could be drawn${reason ? `: ${reason}` : ""}.`);
     const address = segfold.files + file;
-    const words = `${title}${runs.length ? `: ${runs.join(", ")}` : ""}`;
     const about = { class: "sheet", src: address, loading: "lazy", decoding: "async" };
     const image = el("img", { ...about, alt: `Augmented samples with their masks. ${words}` });
     return el("figure", { class: "chart" }, el("figcaption", {}, words), el("a", { href: address }, image));
@@ -38,6 +39,13 @@
     section.append(more);
   }
 
+  // Of a fold's number; of images that are trained on and never held out, "train"; of all images, null.
+  function nameOf(fold) {
+    return fold === null ? "all images" : fold === "train" ? "trained on, never held out" : `fold ${fold}`;
+  }
+
+  const by = (folds) => (folds[0] === null ? "" : " by fold");
+
   function foldStyles(folds) {
     return new Map(folds.map((fold, place) => [fold, charts.style(place)]));
   }
@@ -50,19 +58,17 @@
       ["train", "training images"],
       ["test", "test images"],
     ].filter(([split]) => data.images[split]);
-    const images = splits.map(([split, words]) => `${data.images[split].toLocaleString("en")} ${words}`);
+    const images = splits.map(([split, words]) => `${segfold.whole(data.images[split])} ${words}`);
     grid.before(
       el("p", { class: "hint" }, `${images.join(", ")}${data.fold_file ? `; folds of ${data.fold_file}` : ""}.`),
     );
-    const folds = data.folds ?? [];
-    if (!folds.length) {
-      grid.append(charts.lack("No folds yet: ", charts.code("make folds"), " divides the training images."));
-      return;
-    }
+    if (data.fold_problem) grid.before(charts.lack(data.fold_problem));
+    else if (!data.folds) grid.before(charts.lack("No folds yet: ", charts.code("make folds"), " divides the images."));
+    const folds = data.folds ?? [null]; // then there is one row, of all images
     const styles = foldStyles(folds);
     grid.before(
       charts.legend(
-        folds.map((fold) => ({ name: `fold ${fold}`, style: { ...styles.get(fold), dash: "solid" } })),
+        folds.map((fold) => ({ name: nameOf(fold), style: { ...styles.get(fold), dash: "solid" } })),
         "Folds",
       ),
     );
@@ -77,7 +83,7 @@
     const { names, counts } = coverage;
     const traces = folds.map((fold, row) => ({
       type: "bar",
-      name: charts.text(`fold ${fold}`),
+      name: charts.text(nameOf(fold)),
       x: names.map((name, place) => place),
       y: counts[row],
       customdata: names.map((name) => charts.text(name)),
@@ -101,10 +107,10 @@
     segfold
       .chart(grid, traces, layout, {
         name: "coverage-folds",
-        title: "Coverage by fold",
-        label: `Number of images by coverage in each of ${folds.length} folds`,
+        title: `Coverage${by(folds)}`,
+        label: `Number of images by coverage: ${folds.map(nameOf).join(", ")}`,
         table: () => ({
-          columns: ["coverage", ...folds.map((fold) => `fold ${fold}`)],
+          columns: ["coverage", ...folds.map(nameOf)],
           rows: names.map((name, place) => [name, ...folds.map((fold, row) => counts[row][place])]),
         }),
         height: 320,
@@ -118,12 +124,12 @@
     const known = counts.flat().filter((count) => count > 0);
     const log = known.length > 0 && Math.max(...known) > 50 * Math.min(...known);
     const series = folds.map((fold, row) => ({
-      name: `fold ${fold}`,
+      name: nameOf(fold),
       style: styles.get(fold),
       points: names.flatMap((name, place) =>
         log && !counts[row][place]
           ? []
-          : [{ row: place, value: counts[row][place], hover: `${name}: ${counts[row][place].toLocaleString("en")}` }],
+          : [{ row: place, value: counts[row][place], hover: `${name}: ${segfold.whole(counts[row][place])}` }],
       ),
     }));
     charts.dots(
@@ -131,10 +137,10 @@
       { rows: names, series, axis: log ? `${axis} (logarithmic)` : axis, log },
       {
         name: `classes-${key}`,
-        title: `Classes by fold: ${key}`,
+        title: `Classes${by(folds)}: ${key}`,
         label: `Number of ${axis} in each fold`,
         table: () => ({
-          columns: ["class", ...folds.map((fold) => `fold ${fold}`)],
+          columns: ["class", ...folds.map(nameOf)],
           rows: names.map((name, place) => [name, ...folds.map((fold, row) => counts[row][place])]),
         }),
       },
@@ -162,7 +168,7 @@
     if (train && !train.places) train.places = new Map(train.ids.map((id, place) => [id, place]));
     drawSamples(element, data.samples ?? []);
     drawHistograms(element, data);
-    charts.audit(element, data.audit, train);
+    charts.audit(element, data.audit, train, data.audit_problem);
   }
 
   segfold.panel({ id: "data", title: "Data", show, reads: ["competition", "runs"], in: ["board", "report"] });

@@ -105,13 +105,28 @@
     });
   }
 
+  const pixelsOf = ({ pixels }) => `${segfold.whole(pixels)} pixels of images that all have predicted out of fold`;
+
+  // The correlation of some runs by what is known of all runs; null where one of them is not among these.
+  function estimated(names) {
+    const all = segfold.competition().correlation;
+    const places = names.map((name) => all?.names.indexOf(name) ?? -1);
+    return places.includes(-1) ? null : places.map((row) => places.map((column) => all.correlation[row][column]));
+  }
+
   function drawEnsemble(element, submission) {
     const { contributions } = submission;
     const grid = el("div", { class: "grid" });
     element.replaceChildren(grid);
     drawGains(grid, contributions);
     if (contributions.weights) drawWeights(grid, contributions);
-    const { names, correlation, disagreement } = contributions;
+    const { names, disagreement } = contributions;
+    const estimate = contributions.correlation ? null : estimated(names);
+    const correlation = contributions.correlation ?? estimate;
+    const closer = "The nearer to 1, the less two add to each other.";
+    const about = estimate
+      ? `Its manifest has none: an estimate, on ${pixelsOf(segfold.competition().correlation)}. ${closer}`
+      : `Of their probabilities, out of fold. ${closer}`;
     if (correlation && names.length > 1) {
       matrix(
         grid,
@@ -120,7 +135,7 @@
         {
           name: "member-correlation",
           title: "Correlation of members",
-          note: "Of their probabilities, out of fold. The nearer to 1, the less two add to each other.",
+          note: about,
           label: "Correlation of the members' probabilities",
         },
         { what: "correlation", digits: 3 },
@@ -175,7 +190,7 @@
     const { correlation } = segfold.competition();
     const grid = charts.section(element, "How alike all runs predict");
     if (correlation && correlation.names.length > 1) {
-      const { names, pixels, correlation: values } = correlation;
+      const { names, correlation: values } = correlation;
       matrix(
         grid,
         names,
@@ -183,7 +198,7 @@
         {
           name: "run-correlation",
           title: "Correlation of runs",
-          note: `An estimate, on ${pixels.toLocaleString("en")} pixels of images that all have predicted out of fold.`,
+          note: `An estimate, on ${pixelsOf(correlation)}.`,
           label: `Correlation of ${names.length} runs`,
         },
         { what: "correlation", digits: names.length > 12 ? 2 : 3 },

@@ -171,7 +171,8 @@ segfold.explorer = segfold.explorer || {};
 
   // The chosen runs, each to be taken out, and the others to be added.
   function runsField(model) {
-    const names = model.runs.map((entry) => entry.name);
+    const shown = model.runs.map((entry) => entry.name);
+    const chosen = segfold.chosen().map((run) => run.name);
     const chip = (name) =>
       el(
         "button",
@@ -181,25 +182,27 @@ segfold.explorer = segfold.explorer || {};
           "data-run": name,
           "aria-label": `Take out ${name}`,
           title: `Take out ${name}`,
-          disabled: names.length < 2,
-          onclick: () => state.set({ runs: names.filter((each) => each !== name) }),
+          disabled: chosen.length < 2,
+          onclick: () => state.set({ runs: chosen.filter((each) => each !== name) }),
         },
         el("span", {}, name),
         el("span", { "aria-hidden": "true" }, "×"),
       );
-    const others = segfold.runs().filter((run) => !names.includes(run.name));
+    const others = segfold.runs().filter((run) => !chosen.includes(run.name));
     const add = el(
       "select",
-      { id: "explorer-add", "aria-label": "Add a run", onchange: () => state.set({ runs: [...names, add.value] }) },
+      { id: "explorer-add", "aria-label": "Add a run", onchange: () => state.set({ runs: [...chosen, add.value] }) },
       el("option", { value: "" }, "add a run …"),
       ...others.map((run) => el("option", { value: run.name }, run.name)),
     );
+    const more = chosen.length - shown.length;
     return el(
       "div",
       { class: "group explorer-runs", role: "group", "aria-label": "Chosen runs" },
       el("span", { class: "soft" }, "Runs"),
-      ...names.map(chip),
-      others.length ? add : null,
+      ...shown.map(chip),
+      others.length && chosen.length < segfold.explorer.MOST ? add : null,
+      more > 0 ? el("span", { class: "soft" }, `and ${more} more, which are not shown`) : null,
     );
   }
 

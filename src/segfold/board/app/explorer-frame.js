@@ -64,10 +64,19 @@ segfold.explorer = segfold.explorer || {};
       { class: "explorer", id: "explorer", "data-set": model.set },
       some || segfold.competition()?.disputed_script ? top(made, change) : null,
       model.problem ? el("p", { class: "notice problem" }, model.problem) : null,
+      leftOut(model.leftOut ?? []),
       some
         ? el("div", { class: "explorer-body" }, made.list.element, made.main)
         : el("p", { class: "empty" }, nothing(model)),
     );
+  }
+
+  // Why test images, or members of ensembles, are not among these.
+  function leftOut(lines) {
+    if (!lines.length) return null;
+    const list = el("ul", {}, ...lines.map((line) => el("li", {}, line)));
+    const words = `Left out: ${segfold.whole(lines.length)}`;
+    return el("details", { id: "explorer-left-out" }, el("summary", {}, words), list);
   }
 
   function nothing(model) {

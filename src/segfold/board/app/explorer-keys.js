@@ -8,22 +8,16 @@ segfold.explorer = segfold.explorer || {};
     ["← →", "the image before, the next one"],
     ["Home End", "the first, the last image"],
     ["↑ ↓", "in the thumbnails: a row up, down"],
-    ["1 2 3 4", "picture, truth, prediction, errors (here rather than tabs)"],
+    ["1 2 3 4", "picture, truth, prediction, errors (elsewhere these keys open tabs)"],
     ["[ ]", "overlay fainter, stronger"],
     ["+ − 0", "larger, smaller, whole image (also wheel and double click)"],
   ];
-  const FIELDS = "input:not([type=checkbox]):not([type=radio]):not([type=button]), select, textarea, [contenteditable]";
-
-  // Whether a key is somebody else's.
-  function taken(event) {
-    if (event.ctrlKey || event.metaKey || event.altKey || event.defaultPrevented) return true;
-    return Boolean(event.target.closest?.(FIELDS) || document.querySelector("dialog[open]"));
-  }
+  const LAYERS = ["1", "2", "3", "4"];
 
   // Does what a key stands for. acts: {step(by), first(), last(), zoom(factor), whole(), layer(number), opacity(by)}
   // and across, the thumbnails in a row.
   function press(event, acts) {
-    if (taken(event)) return;
+    if (!segfold.keyIsFree(event)) return;
     const { key } = event;
     const inList = event.target.closest?.("#explorer-list");
     const keys = {
@@ -40,11 +34,11 @@ segfold.explorer = segfold.explorer || {};
     };
     if (inList)
       Object.assign(keys, { ArrowUp: () => acts.step(-acts.across), ArrowDown: () => acts.step(acts.across) });
-    for (let number = 1; number <= 4; number++) keys[number] = () => acts.layer(number);
+    for (const layer of LAYERS) keys[layer] = () => acts.layer(Number(layer));
     if (!Object.hasOwn(keys, key)) return;
     keys[key]();
     event.preventDefault();
   }
 
-  segfold.explorer.keys = { LIST, press };
+  segfold.explorer.keys = { LIST, LAYERS, press };
 })();

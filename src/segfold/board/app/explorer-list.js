@@ -27,6 +27,7 @@ segfold.explorer = segfold.explorer || {};
     };
   }
 
+  // Of the image at a place of its set. The browser reads and decodes the sheet when it comes near.
   function thumbnail(thumbs, place) {
     const { sheet, left, top } = spot(thumbs, place);
     const picture = el("img", {
@@ -73,7 +74,7 @@ segfold.explorer = segfold.explorer || {};
     function measure() {
       const along = getComputedStyle(element).getPropertyValue("--along").trim() === "row";
       const least = parseFloat(getComputedStyle(element).getPropertyValue("--least")) || 72;
-      const bars = Math.min(BARS, Math.max(1, model?.runs.length ?? 1));
+      const bars = scoring ? Math.min(BARS, model.runs.length) : 0;
       const across = along ? 1 : Math.max(1, Math.floor((element.clientWidth - GAP) / (least + GAP)));
       const cell = along ? least : Math.floor((element.clientWidth - GAP) / across) - GAP; // the whole width is used
       const high = cell + 4 * bars + 2 + GAP;
@@ -206,5 +207,5 @@ segfold.explorer = segfold.explorer || {};
     };
   }
 
-  Object.assign(segfold.explorer, { list, seen, spot });
+  Object.assign(segfold.explorer, { list, seen, spot, thumbnail });
 })();

@@ -6,7 +6,11 @@ segfold.explorer = segfold.explorer || {};
 (() => {
   const unpacked = new WeakMap(); // by the packed masks, so that runs that stay chosen are not unpacked again
   function masksOf(packed) {
-    if (!unpacked.has(packed)) unpacked.set(packed, segfold.unpack(packed));
+    if (!unpacked.has(packed)) {
+      const masks = segfold.unpack(packed);
+      unpacked.set(packed, masks);
+      Object.assign(packed, { lengths: masks.lengths, values: masks.marks }); // else they would be there twice
+    }
     return unpacked.get(packed);
   }
 
@@ -39,7 +43,6 @@ segfold.explorer = segfold.explorer || {};
       runs: [],
       disagreement: null,
       sizes: null,
-      places: null,
     };
   }
 
@@ -121,46 +124,77 @@ segfold.explorer = segfold.explorer || {};
     model.tables = set.tables ?? {};
   }
 
-  // The validation images with truth, as far as there is data, and the chosen runs. tell(done, of) while it reads.
-  async function readValidation(competition, runs, tell = () => {}) {
+  const MOST = 12; // runs that stand side by side; more would be stamps, and take seconds to read
+  const KEPT = 20; // runs whose masks stay in memory
+  const recent = new Map(); // name of a run → its scripts, the last used last
+
+  // Forgets the masks of runs that were looked at long ago.
+  function keepRecent(runs, names) {
+    runs.forEach((run, index) => {
+      recent.delete(run.name);
+      recent.set(run.name, names[index]);
+    });
+    for (const [name, scripts] of [...recent].slice(0, -KEPT)) {
+      for (const script of scripts) segfold.drop(script);
+      recent.delete(name);
+    }
+  }
+
+  async function told(name, done) {
+    try {
+      return await segfold.load(name);
+    } catch (error) {
+      return { broken: sentence(error) };
+    } finally {
+      done();
+    }
+  }
+
+  // What was read of a run goes into the model; folds: its scripts' values, or {broken: why}.
+  function fillRun(model, entry, folds) {
+    const { run } = entry;
+    entry.reason = null;
+    for (const fold of folds) if (!fold.broken) addPart(model, entry, fold);
+    if (entry.parts.length) return;
+    const without = run.folds?.length ? "no masks of this run are stored" : "no fold is finished";
+    entry.reason = folds.find((fold) => fold.broken)?.broken ?? run.reason ?? without;
+  }
+
+  // The validation images with truth, as far as there is data, and the chosen runs. tell(done, of) while it reads;
+  // begin(model) once the first run is there, and when it has
+  // drawn, the others follow into the same model.
+  async function readValidation(competition, chosen, tell = () => {}, begin = () => {}) {
+    const runs = chosen.slice(0, MOST);
     const names = runs.map((run) => (run.folds ?? []).map((fold) => fold.images_script).filter(Boolean));
     const of = names.flat().length + (competition?.train_script ? 1 : 0);
     let done = 0;
-    const told = async (name) => {
-      try {
-        return await segfold.load(name);
-      } catch (error) {
-        return { broken: sentence(error) };
-      } finally {
-        tell((done += 1), of);
-      }
-    };
-    const [set, ...folds] = await Promise.all([
-      competition?.train_script ? told(competition.train_script) : null,
-      ...names.map((each) => Promise.all(each.map(told))),
+    const count = () => tell((done += 1), of);
+    const foldsOf = (index) => Promise.all((names[index] ?? []).map((name) => told(name, count)));
+    keepRecent(runs, names);
+    const [set, first] = await Promise.all([
+      competition?.train_script ? told(competition.train_script, count) : null,
+      foldsOf(0),
     ]);
     const there = set && !set.broken;
-    const ids = there ? set.ids : [...new Set(folds.flat().flatMap((fold) => fold.ids ?? []))].sort();
+    const rest = () => runs.slice(1).map((_, index) => foldsOf(index + 1));
+    let others = there ? null : rest();
+    // Without the data the images are those of all runs.
+    const known = there ? [] : [first, ...(await Promise.all(others))].flat();
+    const ids = there ? set.ids : [...new Set(known.flatMap((fold) => fold.ids ?? []))].sort();
     const model = bare("train", ids);
     model.kind = kindOf(competition);
     model.problem = set?.broken ?? null;
     model.own = !there; // coverage comes from the runs
+    model.chosen = chosen.length;
     if (there) {
       fillSet(model, set);
       if (set.truth) model.truth = masksOf(set.truth);
     }
-    runs.forEach((run, index) => {
-      const entry = emptyRun(model, run.name, run);
-      const broken = folds[index].find((fold) => fold.broken);
-      for (const fold of folds[index]) if (!fold.broken) addPart(model, entry, fold);
-      if (!entry.parts.length) {
-        entry.reason =
-          broken?.broken ??
-          run.reason ??
-          (run.folds?.length ? "no masks of this run are stored" : "no fold is finished");
-      }
-      model.runs.push(entry);
-    });
+    model.runs = runs.map((run) => Object.assign(emptyRun(model, run.name, run), { reason: "being read" }));
+    if (runs.length) fillRun(model, model.runs[0], first);
+    if (there && runs.length > 1) await begin(model); // what follows would keep the page from drawing
+    others ??= rest();
+    await Promise.all(others.map(async (folds, index) => fillRun(model, model.runs[index + 1], await folds)));
     return model;
   }
 
@@ -171,7 +205,7 @@ segfold.explorer = segfold.explorer || {};
     model.kind = kindOf(competition);
     fillSet(model, set);
     model.disagreement = set.disagreement;
-    model.places = set.places ?? null; // numbers of thumbnails and pictures, where they are not those of the rows
+    model.leftOut = set.left_out ?? [];
     const entries = set.masks.map((each) => {
       const run = each.kind === "run" ? (segfold.runs().find((known) => known.name === each.name) ?? null) : null;
       const entry = emptyRun(model, each.name, run);
@@ -200,6 +234,7 @@ segfold.explorer = segfold.explorer || {};
   }
 
   Object.assign(segfold.explorer, {
+    MOST,
     kindOf,
     bare,
     emptyRun,

@@ -5,13 +5,15 @@ segfold.explorer = segfold.explorer || {};
 
 (() => {
   const { el } = segfold;
-  const MOST = 12; // panels; more would be stamps
   const GAP = 10;
   const LEAST = 140; // CSS pixels that a caption needs
   const HEAD = 46; // CSS pixels above a picture
+  const LINE = 20; // more of them where the score has a line of its own
+  const TIGHT = 400; // panels that are less wide have no room for a score beside the name
 
   // How many panels stand side by side so that each is as large as can be: [columns, width, height] of a frame.
-  function arranged(count, [roomWidth, roomHeight], [height, width], narrow) {
+  // scored: whether they have scores above them.
+  function arranged(count, [roomWidth, roomHeight], [height, width], narrow, scored = false) {
     const shape = Math.min(6, Math.max(1 / 3, width / height));
     if (narrow) return [1, roomWidth, Math.min(roomWidth / shape, Math.max(roomHeight, 240))];
     let best = null;
@@ -19,7 +21,7 @@ segfold.explorer = segfold.explorer || {};
       const lines = Math.ceil(count / columns);
       const wide = (roomWidth - GAP * (columns - 1)) / columns;
       if (columns > 1 && wide < LEAST) break;
-      const high = (roomHeight - GAP * (lines - 1)) / lines - HEAD;
+      const high = (roomHeight - GAP * (lines - 1)) / lines - HEAD - (scored && wide < TIGHT ? LINE : 0);
       const size = Math.min(wide, high * shape);
       if (!best || size > best[3] + 1) best = [columns, wide, Math.min(high, wide / shape), size];
     }
@@ -83,7 +85,7 @@ segfold.explorer = segfold.explorer || {};
       if (test && model.submission)
         add("submission", model.submission.name, `Submission ${model.submission.name}`, model.submission);
       else if (model.truth) add("truth", "truth", "Truth", null);
-      const runs = model.runs.slice(0, MOST);
+      const runs = model.runs.slice(0, segfold.explorer.MOST);
       for (const entry of runs) {
         const report = entry.run?.report && !segfold.board?.report;
         add(
@@ -96,16 +98,13 @@ segfold.explorer = segfold.explorer || {};
         );
       }
       if (runs.length > 1) add("votes", "votes", test ? "Where members differ" : "Where runs differ", null);
-      const more = model.runs.length - runs.length;
+      const chosen = model.chosen ?? model.runs.length;
       room.replaceChildren(...shown.map((each) => each.element));
-      if (more)
-        room.append(
-          el(
-            "p",
-            { class: "notice" },
-            `${more} more of the chosen runs are not shown: ${MOST} at most stand side by side.`,
-          ),
-        );
+      if (chosen > runs.length) {
+        const what = test ? "members" : "chosen runs";
+        const words = `${runs.length} of the ${chosen} ${what} are shown: more do not fit side by side.`;
+        room.append(el("p", { class: "notice", id: "explorer-more" }, words));
+      }
     }
 
     // Waits for the picture, so that a mask never stands over the picture of another image.
@@ -219,7 +218,9 @@ segfold.explorer = segfold.explorer || {};
       const high = narrow ? innerHeight * 0.6 : Math.max(300, below(room));
       const body = room.closest(".explorer-body");
       body.style.setProperty("--room", `${Math.max(420, Math.floor(below(body)))}px`);
-      const [columns, wide, tall] = arranged(shown.length, [room.clientWidth, high], size, narrow);
+      const scored = shown.some((each) => each.score.textContent);
+      const [columns, wide, tall] = arranged(shown.length, [room.clientWidth, high], size, narrow, scored);
+      room.classList.toggle("tight", scored && wide < TIGHT);
       room.style.gridTemplateColumns = `repeat(${columns}, minmax(0, 1fr))`;
       frame = [Math.floor(tall), Math.floor(wide)];
       room.style.setProperty("--frame", `${frame[0]}px`);

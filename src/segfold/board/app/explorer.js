@@ -17,11 +17,15 @@ segfold.explorer = segfold.explorer || {};
     return `${segfold.files}${folder}/${String(row).padStart(5, "0")}.jpg`;
   };
 
-  // The set that the address asks for; where it names an image that only the other set has, that one.
-  async function read(competition, tell) {
+  // The set that the address asks for; where it names an image that only the other set has, that one. begin(model) is
+  // called once there is something to show.
+  async function read(competition, tell, begin) {
     const { explorer } = segfold;
+    const image = state.get("image");
+    const fits = (model) => !image || model.rowOf.has(image) || !competition?.disputed_script;
+    const early = (model) => fits(model) && begin(model);
     const ways = {
-      train: () => explorer.readValidation(competition, segfold.chosen(), tell),
+      train: () => explorer.readValidation(competition, segfold.chosen(), tell, early),
       test: async () => {
         try {
           return await explorer.readDisputed(competition, state.get("imagesubmission"));
@@ -37,8 +41,7 @@ segfold.explorer = segfold.explorer || {};
     };
     const wanted = state.get("imageset") === "test" && competition?.disputed_script ? "test" : "train";
     const model = await ways[wanted]();
-    const image = state.get("image");
-    if (!image || model.rowOf.has(image) || !competition?.disputed_script) return model;
+    if (fits(model)) return model;
     const other = await ways[wanted === "test" ? "train" : "test"]();
     return other.rowOf.has(image) ? other : model;
   }
@@ -58,15 +61,22 @@ segfold.explorer = segfold.explorer || {};
     const tell = (done, of) => {
       if (of > 1 && done < of) status.textContent = `Reading masks: ${done} of ${of}`;
     };
-    const model = await read(segfold.competition(), tell);
+    const wanted = () => mine === asked && element.isConnected;
+    const begin = (model) => {
+      before?.viewer.close();
+      return wanted() && build(element, model, true);
+    };
+    const model = await read(segfold.competition(), tell, begin);
     before?.viewer.close();
-    if (mine !== asked || !element.isConnected) return;
-    build(element, model);
+    if (!wanted()) return;
+    if (live?.model === model) complete(live);
+    else build(element, model, false);
   }
 
-  function build(element, model) {
+  // reading: whether masks of some runs are still to come.
+  function build(element, model, reading) {
     const { explorer } = segfold;
-    const made = { element, model, rows: [], row: -1, places: new Map() };
+    const made = { element, model, rows: [], row: -1, places: new Map(), pressed: false, stale: false };
     live = made;
     const styles = segfold.charts?.styles?.(model.runs.map((entry) => entry.name)); // the colours of the curves
     for (const entry of model.runs) entry.colour = styles?.get(entry.name)?.colour ?? "var(--accent)";
@@ -83,8 +93,16 @@ segfold.explorer = segfold.explorer || {};
         made.root.lastChild,
       );
     made.viewer.view = explorer.zoom.viewOf(state.get("imageview"));
+    made.root.toggleAttribute("data-reading", reading);
+    holdControls(made);
+    return reading ? relist(true) : complete(made);
+  }
+
+  // Once all runs are read.
+  function complete(made) {
+    made.root.removeAttribute("data-reading");
     relist(true);
-    if (model.runs.length > 1 && !model.disagreement) findDisagreement(made);
+    if (made.model.runs.length > 1 && !made.model.disagreement) findDisagreement(made);
   }
 
   async function findDisagreement(made) {
@@ -100,9 +118,9 @@ segfold.explorer = segfold.explorer || {};
     made.root.dataset.disagreement = "known";
   }
 
-  // The images that pass, in their order. keep: an image that does not pass stays in sight (a link may have named it);
-  // typed: a field was filled in.
-  function relist(keep, typed = false) {
+  // The images that pass, in their order. keep: an image that does not pass stays in sight (a link may have named it).
+  // Until the reader has gone to an image, the first one is shown.
+  function relist(keep) {
     const { explorer } = segfold;
     const { model } = live;
     const now = settings();
@@ -110,24 +128,39 @@ segfold.explorer = segfold.explorer || {};
     const column = explorer.columnOf(model, explorer.knownOrder(explorer.columnsOf(model), now.order), now.scoring);
     live.rows = explorer.ordered(model, rows, column, now.descending);
     live.places = new Map(live.rows.map((row, place) => [row, place]));
-    const of = model.ids.length;
-    live.count.textContent =
-      rows.length === of ? `${thousands(of)} images` : `${thousands(rows.length)} of ${thousands(of)} images`;
+    const all = `${segfold.whole(model.ids.length)} images`;
+    live.count.textContent = rows.length < model.ids.length ? `${segfold.whole(rows.length)} of ${all}` : all;
     live.root.dataset.count = rows.length;
-    // What is being typed is not replaced.
-    if (!typed || !live.controls.contains(document.activeElement)) drawControls();
+    drawControls();
     live.list.set(model, live.rows, now.scoring.metric ? now.scoring : null);
     const first = live.rows[0];
-    if (live.row < 0 && first !== undefined) live.row = first;
+    if ((live.row < 0 || !state.get("image")) && first !== undefined) live.row = first;
     live.main.hidden = live.row < 0;
-    if (keep || live.places.has(live.row) || first === undefined) look();
-    else open(first);
+    if (keep || live.places.has(live.row) || first === undefined) return look();
+    return open(first);
   }
 
-  const thousands = (number) => number.toLocaleString("en-GB");
+  // What is being typed, or pressed by a finger, is not replaced; the controls are drawn once that is over.
+  function holdControls(made) {
+    const { controls } = made;
+    const later = () =>
+      setTimeout(() => {
+        made.pressed = false;
+        if (live === made && made.stale) drawControls();
+      });
+    controls.addEventListener("pointerdown", (event) => {
+      if (!event.target.closest("button")) return;
+      made.pressed = true;
+      for (const end of ["pointerup", "pointercancel"]) addEventListener(end, later, { once: true });
+    });
+    controls.addEventListener("focusout", () => made.pressed || later());
+  }
 
   function drawControls() {
     const { controls } = live;
+    const active = document.activeElement;
+    live.stale = live.pressed || (controls.contains(active) && active.matches("input"));
+    if (live.stale) return;
     const back = segfold.rememberPlace?.(controls);
     controls.replaceChildren(segfold.explorer.controls(live.model, segfold.competition(), change));
     back?.();
@@ -151,19 +184,20 @@ segfold.explorer = segfold.explorer || {};
     live.root.dataset.layer = now.layer;
   }
 
-  // Shows the present image as the address asks for it.
+  // Shows the present image as the address asks for it; returns a promise of its being drawn.
   function look() {
-    if (live.row < 0) return;
+    if (live.row < 0) return null;
     const now = lookNow();
     drawTools(now);
     drawHead();
     live.list.mark(live.row);
-    live.viewer.show(live.row, now);
+    const drawn = live.viewer.show(live.row, now);
     const place = live.places.get(live.row);
     for (const near of [1, -1, 2, 3]) {
       const row = live.rows[place + near];
       if (row !== undefined && live.model.pictures) new Image().src = segfold.explorer.pictureOf(live.model, row);
     }
+    return drawn;
   }
 
   function drawHead() {
@@ -172,8 +206,8 @@ segfold.explorer = segfold.explorer || {};
     const place = live.places.get(row);
     live.position.textContent =
       place === undefined
-        ? `not among ${thousands(live.rows.length)}`
-        : `${thousands(place + 1)} of ${thousands(live.rows.length)}`;
+        ? `not among ${segfold.whole(live.rows.length)}`
+        : `${segfold.whole(place + 1)} of ${segfold.whole(live.rows.length)}`;
     const facts = segfold.explorer
       .factsOf(model, row)
       .map(([name, text]) => el("div", {}, el("dt", {}, name), el("dd", { "data-fact": name }, text)));
@@ -214,10 +248,7 @@ segfold.explorer = segfold.explorer || {};
     if (viewText(live.viewer.about().view) !== view) live.viewer.view = viewOf(view); // by a link, or by going back
     if (changed.includes("image")) live.row = live.model.rowOf.get(image) ?? live.rows[0] ?? live.row;
     if (some("imageorder", "imagescore", "imagefilter"))
-      relist(
-        changed.includes("image"),
-        changed.every((key) => key.startsWith("imagefilter")) && document.activeElement.matches("input"),
-      );
+      relist(changed.includes("image"));
     else if (changed.includes("image")) look();
     else if (some("imagelayer", "imageclass")) redraw();
     else if (changed.includes("imageopacity")) drawTools(lookNow());
@@ -261,6 +292,9 @@ segfold.explorer = segfold.explorer || {};
     in: ["board", "report"],
     get keys() {
       return segfold.explorer.keys.LIST; // another script's, which may be loaded later
+    },
+    get takes() {
+      return segfold.explorer.keys.LAYERS;
     },
   });
 })();

@@ -38,6 +38,15 @@
     );
   };
 
+  // Of how many folds a run's mean is: "1 of 5 folds", "5 folds"; null without one.
+  segfold.foldsOfMean = (run) => {
+    const count = run.cv?.folds;
+    if (!count) return null;
+    const all = run.settings?.["folds.k"];
+    const of = typeof all === "number" && all > count ? ` of ${all}` : "";
+    return `${count}${of} fold${count === 1 && !of ? "" : "s"}`;
+  };
+
   // A score with its standard error.
   segfold.scoreWithError = (score, error) => {
     const { el } = segfold;

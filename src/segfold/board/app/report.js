@@ -8,7 +8,8 @@
     const run = board.runs.find((each) => each.name === board.report) ?? board.runs[0];
     if (!run) throw new Error("the report knows of no run; run make board again");
     const competition = board.competitions.find((each) => each.name === run.competition);
-    const back = `${segfold.files}../board.html#${new URLSearchParams({ runs: run.name })}`;
+    const chosen = new URLSearchParams({ competition: run.competition ?? "", runs: run.name });
+    const back = `${segfold.files}../board.html#${chosen}`;
     const settings = Object.entries(run.settings ?? {}).map(([path, value]) => [path, segfold.setting(value)]);
     const classes = segfold.classTable(run, "class-table");
     const known = [["Competition", competition?.title ?? run.competition], ...segfold.runFacts(run)];
@@ -28,10 +29,9 @@
 
   // The few numbers that one looks for first.
   function figures(run, competition) {
-    const count = run.cv?.folds;
-    const mean = count ? `mean of ${count} fold${count === 1 ? "" : "s"}` : null;
+    const mean = run.cv ? `mean of ${segfold.foldsOfMean(run)}` : null;
     const error = segfold.scoreWithError(run.cv?.mean, run.cv?.standard_error);
-    const medal = run.medal ? segfold.medalMark(run.medal) : null;
+    const medal = run.medal ? segfold.medalMark(run.medal, run.medal_by) : null;
     const all = [
       ["cv", competition ? `CV, ${competition.metric}` : "CV", error, mean],
       run.public === null ? null : ["public", "Public", [score(run.public)], medal],

@@ -81,9 +81,9 @@
     const medal = {
       id: "medal",
       title: "Medal",
-      about: "the line that the score has reached",
+      about: "the line of the private leaderboard that the score has reached; by a public score it is a guess",
       value: (run) => (run.medal ? MEDALS.indexOf(run.medal) : null),
-      cell: (run) => segfold.medalMark(run.medal),
+      cell: (run) => segfold.medalMark(run.medal, run.medal_by),
       text: true,
       ways: ["bronze first", "gold first"],
     };
@@ -112,7 +112,8 @@
     const count = found.length > LINES ? LINES - 1 : LINES;
     const lines = found.slice(0, count).map((each) => {
       const path = el("span", { class: "key" }, segfold.shortPath(each.path));
-      return el("li", {}, path, " ", el("span", { class: "text" }, segfold.change(each)));
+      const text = segfold.change(each);
+      return el("li", { title: text }, path, " ", el("span", { class: "text" }, text));
     });
     const rest = found.length > LINES ? el("li", { class: "soft" }, `and ${found.length - count} more`) : null;
     return el("ul", { class: "differences" }, ...lines, rest);

@@ -6,7 +6,12 @@
 
   segfold.stateMark = (state) => el("span", { class: "state", "data-state": state }, state);
 
-  segfold.medalMark = (medal) => (medal ? el("span", { class: `medal ${medal}` }, medal) : "–");
+  // by: which score reached the line. Lines are of the private leaderboard, so that one by a public score is a guess.
+  segfold.medalMark = (medal, by = null) => {
+    if (!medal) return "–";
+    const guess = by === "public" ? [" ", el("span", { class: "soft" }, "by public")] : [];
+    return el("span", { class: `medal ${medal}` }, medal, ...guess);
+  };
 
   function scroller(id, label, table) {
     return el("div", { class: "scroll", id, tabindex: "0", role: "region", "aria-label": label }, table);

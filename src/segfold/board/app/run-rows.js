@@ -1,5 +1,6 @@
 // A run in the table: a body of its own, with its numbers, the reason where it is not finished, and the open part
-// below.
+// below. Roles are named because the narrow page shows rows as cards, and what is no table by its style would else be
+// none to those who hear it.
 "use strict";
 
 (() => {
@@ -9,9 +10,9 @@
   // The row of a run. `table` holds what may change: {columns, reference}.
   segfold.runRow = (run, table) => {
     const row = { run, more: moreButton(run), box: chooseBox(run), radio: referenceButton(run), open: null };
-    row.main = el("tr", { "data-run": run.name }, ...table.columns.map((column) => cellOf(column, row)));
-    const note = run.reason ? el("tr", { class: "note" }, wide(table, noteOf(run))) : null;
-    row.body = el("tbody", { "data-of": run.name, "data-state": run.state }, row.main, note);
+    row.main = el("tr", { role: "row", "data-run": run.name }, ...table.columns.map((column) => cellOf(column, row)));
+    const note = run.reason ? el("tr", { class: "note", role: "row" }, wide(table, noteOf(run))) : null;
+    row.body = el("tbody", { role: "rowgroup", "data-of": run.name, "data-state": run.state }, row.main, note);
     row.more.addEventListener("click", () => {
       if (!opened.delete(run.name)) opened.add(run.name);
       drawOpen(row, table);
@@ -25,10 +26,10 @@
     if (column.id === "name") {
       const name = row.run.report ? el("a", { href: segfold.reportOf(row.run) }, row.run.name) : row.run.name;
       const inside = el("div", { class: "name" }, row.more, row.box, el("span", {}, name));
-      return el("th", { scope: "row", "data-column": "name" }, inside);
+      return el("th", { scope: "row", role: "rowheader", "data-column": "name" }, inside);
     }
     const kind = column.text ? null : "number";
-    const cell = el("td", { "data-column": column.id, "data-label": column.title, class: kind });
+    const cell = el("td", { role: "cell", "data-column": column.id, "data-label": column.title, class: kind });
     if (column.id === "differences") {
       row.differences = el("div", {});
       cell.append(el("div", { class: "compared" }, row.radio, row.differences));
@@ -73,13 +74,13 @@
 
   // A cell over the whole width, whose content stays in view while the table is scrolled sideways.
   function wide(table, ...content) {
-    return el("td", { colspan: table.columns.length }, el("div", { class: "stay" }, ...content));
+    return el("td", { role: "cell", colspan: table.columns.length }, el("div", { class: "stay" }, ...content));
   }
 
   function noteOf(run) {
     const count = run.cv?.folds;
     const whole = run.state === "finished" || (run.state === "damaged" && count === run.folds.length);
-    const part = count && !whole ? `CV of ${count} fold${count === 1 ? "" : "s"}; ` : "";
+    const part = count && !whole ? `CV of ${segfold.foldsOfMean(run)}; ` : "";
     return el("p", { class: "reason", "data-state": run.state }, part, run.reason);
   }
 
@@ -93,7 +94,7 @@
   function drawOpen(row, table) {
     const open = opened.has(row.run.name);
     row.open?.remove();
-    row.open = open ? el("tr", { class: "more" }, wide(table, ...opening(row.run, table))) : null;
+    row.open = open ? el("tr", { class: "more", role: "row" }, wide(table, ...opening(row.run, table))) : null;
     if (open) row.body.append(row.open);
     row.more.setAttribute("aria-expanded", String(open));
   }

@@ -26,16 +26,26 @@
     const reference = referenceOf(runs);
     view = { element, runs, reference, columns: segfold.runColumns(runs, reference) };
     view.rows = new Map(runs.map((run) => [run, segfold.runRow(run, view)]));
-    view.table = el("table", { class: "runs", id: "runs" }, el("caption", { class: "hidden-text" }, "Runs"), head());
+    const caption = el("caption", { class: "hidden-text" }, "Runs");
+    view.table = el("table", { class: "runs", id: "runs", role: "table" }, caption, head());
     view.count = el("span", { class: "soft", id: "runs-count", role: "status" });
     view.chosen = el("p", { class: "soft under", id: "runs-chosen" });
     const region = { tabindex: "0", role: "region", "aria-label": "Table of runs" };
     view.box = el("div", { class: "scroll tall", id: "runs-scroll", ...region }, view.table);
     const all = el("button", { type: "button", class: "link", onclick: clearFilter }, "Show all");
     view.none = el("p", { class: "notice", id: "runs-none" }, "No run fits the filter. ", all);
-    element.append(tools(), view.box, view.none, view.chosen);
+    element.append(...[tools(), view.box, view.none, medalLines(), view.chosen].filter(Boolean));
     arrange();
     choose();
+  }
+
+  // The scores of the private leaderboard that medals were for, where they are known.
+  function medalLines() {
+    const lines = Object.entries(segfold.competition()?.lines ?? {}).sort(([, one], [, other]) => other - one);
+    if (!lines.length) return null;
+    const each = ([name, line]) => el("span", { "data-line": name }, segfold.medalMark(name), ` ${line}`);
+    const words = "Lines of the private leaderboard";
+    return el("p", { class: "soft under lines", id: "runs-lines" }, words, ...lines.map(each));
   }
 
   function noRuns() {
@@ -114,9 +124,9 @@
       const how = { type: "button", class: "plain sort", "data-focus": `sort ${column.id}`, title: column.about };
       const button = el("button", { ...how, onclick: () => sortBy(column) }, column.title);
       const kind = column.text ? null : "number";
-      return el("th", { scope: "col", class: kind, "data-column": column.id }, button);
+      return el("th", { scope: "col", role: "columnheader", class: kind, "data-column": column.id }, button);
     });
-    return el("thead", {}, el("tr", {}, ...cells));
+    return el("thead", { role: "rowgroup" }, el("tr", { role: "row" }, ...cells));
   }
 
   function sortBy(column) {

@@ -46,7 +46,17 @@
       const part = alone(path, lacks);
       if (!found.has(part)) found.set(part, { path: part, [has === to ? "to" : "from"]: valuesOf(has, part) });
     }
-    return [...found.values()];
+    return [...found.values()].sort((a, b) => weight(a.path) - weight(b.path));
+  }
+
+  // What changes a score most comes first, what says by which dice and on which machine it was thrown last.
+  const FIRST = ["model", "input", "augment", "sample", "stages", "optimizer", "batch_size", "accumulate"];
+  const LAST = ["fast", "competition", "seed", "folds", "machine"];
+
+  function weight(path) {
+    const [part] = path.split(".");
+    const first = FIRST.indexOf(part);
+    return first >= 0 ? first : FIRST.length + 1 + LAST.indexOf(part);
   }
 
   function valuesOf(settings, part) {

@@ -20,7 +20,7 @@
       (each) => each.private,
       "number",
     ],
-    ["medal", (each) => each.medal ?? "–", (each) => (charts.isNumber(each.private) ? each.private : each.public)],
+    ["medal", (each) => segfold.medalMark(each.medal, each.medal_by), (each) => each.private ?? each.public],
     ["members", (each) => each.members.join(", ") || "–", (each) => each.members.length],
     ["state", (each) => each.state, (each) => each.state],
     ["problem", (each) => each.problem || "–", (each) => each.problem ?? ""],
