@@ -199,6 +199,49 @@ def test_a_damaged_run_breaks_nothing(home: Path, spoil: Any) -> None:
     assert build_board(home).made == 0
 
 
+def test_a_linked_run_has_a_report_and_a_dead_link_none(home: Path, tmp_path: Path) -> None:
+    shutil.move(home / "runs/both", tmp_path / "elsewhere")
+    (home / "runs/both").symlink_to(tmp_path / "elsewhere")
+    (home / "runs/dead").symlink_to(tmp_path / "nowhere")
+    notes = Notes()
+    build_board(home, notes)
+    found = {run["name"]: run for run in board(home)["runs"]}
+    assert found["both"]["state"] == "finished" and found["both"]["report"]
+    assert found["dead"]["state"] == "damaged" and found["dead"]["reason"] and not found["dead"]["report"]
+    assert notes.lines == []
+
+
+def test_the_first_build_says_all_that_a_later_one_does(home: Path) -> None:
+    shutil.rmtree(home / "runs/board-files")
+    shutil.rmtree(home / "data/salt/cache")
+    run = RunFolder(home / "runs/both")
+    assert build_board(home).made and build_board(home).made == 0
+    assert run.path.is_dir()
+
+
+@pytest.mark.parametrize(
+    "place", ["runs/both/fold0", "runs/both", "data", "data/salt", "folds", "audit", "submissions"]
+)
+def test_a_folder_that_cannot_be_looked_into_ends_no_board(
+    home: Path, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    closed, real = home / place, Path.stat
+    (home / "audit/salt").mkdir(parents=True)
+    (home / "audit/salt/audit.json").write_text("{}")
+
+    def stat(path: Path, **options: Any) -> Any:
+        if closed in path.parents:
+            raise PermissionError(13, "Permission denied", str(path))
+        return real(path, **options)
+
+    monkeypatch.setattr(Path, "stat", stat)  # as for one who is not root
+    build_board(home)
+    found = {run["name"]: run for run in board(home)["runs"]}
+    assert found["alone"]["state"] == "finished"
+    assert found["both"]["state"] == ("damaged" if "both" in place else "finished")
+    assert found["both"]["cv"] is None or "both" not in place
+
+
 def test_without_data_the_masks_are_shown_alone(home: Path) -> None:
     shutil.rmtree(home / "data")
     build_board(home)

@@ -22,6 +22,7 @@ from segfold.board.script import read_script
 from segfold.board.votes import disagreement
 from segfold.competition import Competition, load_competition
 from segfold.data.images import load_split
+from segfold.errors import SegfoldError
 from segfold.files import read_json
 from segfold.runs.folder import RunFolder
 from segfold.store import MeanStore, open_store
@@ -377,6 +378,20 @@ def test_without_data_or_with_other_data_there_are_masks_alone(home: Path) -> No
     assert (alone["thumbs"], alone["pictures"], alone["tables"], alone["left_out"]) == (None, None, {}, [])
     for same in ("ids", "disagreement", "height", "width", "masks", "networks"):
         assert alone[same] == record[same]
+
+
+def test_a_test_image_that_has_gone_leaves_masks_alone(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = load_competition("small", home)
+    record = built(home, made)
+    shutil.rmtree(home / "runs/board-files")
+
+    def gone(*_: object) -> None:
+        raise SegfoldError("data/small/test/images/0.tif has gone")
+
+    monkeypatch.setattr("segfold.board.pictures.small_picture", gone)
+    found = built(home, made)
+    assert found["pictures"] is None and found["masks"] == record["masks"]
+    assert found["left_out"] == ["the pictures: data/small/test/images/0.tif has gone"]
 
 
 def test_the_mean_over_sets_is_that_of_the_store(tmp_path: Path) -> None:

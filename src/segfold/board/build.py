@@ -128,11 +128,11 @@ class _Work:
         """The training images; None where they are not there, or cannot be read, which is said."""
         if competition.name not in self._train:
             found = None
-            if data_folder(competition, self.home).is_dir():
-                try:
+            try:
+                if data_folder(competition, self.home).is_dir():
                     found = load_split(competition, "train", self.home, self.observer.say)
-                except SegfoldError as error:
-                    self.observer.say(f"{competition.name}: masks without images ({error})")
+            except (SegfoldError, OSError) as error:
+                self.observer.say(f"{competition.name}: masks without images ({error})")
             self._train[competition.name] = found
         return self._train[competition.name]
 
@@ -156,6 +156,8 @@ class _Work:
         train, files = self.train(competition), self.places.files
         of = [each for each in facts if each.competition is not None and each.competition.name == competition.name]
         train_script = data_script = disputed_script = None
+        if not alone:  # first: it may decode the test images, which are counted below
+            disputed_script = write_disputed(self.kept, files, self.home, competition, self.observer)
         if train is not None:
             try:
                 train_script = write_set(self.kept, files, competition, train)
@@ -169,8 +171,6 @@ class _Work:
             data_script = set_name(competition, "data") + (f"-{file_stem(of[0].name)}" if alone else "")
             name = data_script
             self.kept.build(f"{name}.js", key_of(data), lambda path: write_script(path, name, data))
-        if not alone:
-            disputed_script = write_disputed(self.kept, self.places.files, self.home, competition, self.observer)
         scores = IMAGE_SCORES if competition.metric in IMAGE_SCORES else ("iou",)
         board = competition.leaderboard
         return {
@@ -208,6 +208,9 @@ class _Work:
     def report(self, facts: RunFacts, record: dict[str, Any], board: dict[str, Any]) -> None:
         """Writes the report of a run; one that cannot be written is said, and has no link."""
         name = facts.folder.name
+        if not facts.folder.path.is_dir():  # a link to nowhere
+            record["report"] = False
+            return
         used = [each for each in board["competitions"] if each["name"] == record["competition"]]
         own = [each for each in board["submissions"] if name in each["members"]]
         alone = [{**each, "disputed_script": None, "correlation": None} for each in used]

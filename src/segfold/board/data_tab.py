@@ -51,12 +51,12 @@ def data_record(
 def _by_fold(home: Path, competition: Competition, train: ImageSet) -> dict[str, Any]:
     """Histograms: a row a fold, ``train`` that of images which no fold holds out; without folds one of all images."""
     assert train.areas is not None
-    folds, problem = None, None
+    folds, file, problem = None, None, None
     try:
         folds = find_folds(competition, train, home)
-    except SegfoldError as error:
+        file = None if folds is None or train.held_out is not None else find_fold_file(competition, home)
+    except (SegfoldError, OSError) as error:
         problem = str(error)
-    file = None if folds is None or train.held_out is not None else find_fold_file(competition, home)
     numbers = np.zeros(len(train), np.int64) if folds is None else folds
     names, number = coverage_groups(train.coverage)
     rows = [numbers == fold for fold in np.unique(numbers)]
@@ -83,9 +83,9 @@ def _fold_name(fold: int) -> int | str:
 def _audit(folder: Path, competition: Competition, train: ImageSet, test_images: int | None) -> dict[str, Any]:
     """``audit``, and ``audit_problem``: why there is none, or not all of it."""
     path = folder / "audit.json"
-    if not path.exists():
-        return {"audit": None, "audit_problem": None}
     try:
+        if not path.exists():
+            return {"audit": None, "audit_problem": None}
         summary = _checked(path, read_json(path), competition, train, test_images)
         made = datetime.fromtimestamp(int(path.stat().st_mtime), UTC).isoformat().replace("+00:00", "Z")
     except (SegfoldError, OSError) as error:

@@ -62,9 +62,14 @@ def write_disputed(
         predictions, rows, scores = Predictions(), np.zeros(0, np.int64), np.zeros(0)
         left_out.append(str(error))
     test = _test_images(home, competition, predictions, left_out, observer)
+    try:
+        shown = _facts(kept, files, name, predictions, rows, test)
+    except SegfoldError as error:  # an image that is read where it lies has gone, say
+        left_out.append(f"the pictures: {error}")
+        shown = _facts(kept, files, name, predictions, rows, None)
     record: dict[str, Any] = {
         "competition": competition.name,
-        **_facts(kept, files, name, predictions, rows, test),
+        **shown,
         "disagreement": scores.round(6).tolist(),
         "networks": len(predictions.stores),
     }
@@ -96,8 +101,8 @@ def write_disputed(
                 left_out.append(f"{label}: {error}")
 
     def write(path: Path) -> None:
-        shown = list(masks()) if record["ids"] else []
-        write_script(path, name, {**record, "masks": shown, "left_out": left_out})
+        drawn = list(masks()) if record["ids"] else []
+        write_script(path, name, {**record, "masks": drawn, "left_out": left_out})
 
     kept.build(f"{name}.js", key, write)
     return name
@@ -127,11 +132,13 @@ def _test_images(
     home: Path, competition: Competition, predictions: Predictions, left_out: list[str], observer: Observer
 ) -> ImageSet | None:
     """The images that were predicted; None where they are not there."""
-    if not predictions.stores or not data_folder(competition, home).is_dir():
+    if not predictions.stores:
         return None
     try:
+        if not data_folder(competition, home).is_dir():
+            return None
         test = load_split(competition, "test", home, observer.say)
-    except SegfoldError as error:
+    except (SegfoldError, OSError) as error:
         observer.say(f"{competition.name}: masks without test images ({error})")
         return None
     if test.fingerprint != predictions.data:

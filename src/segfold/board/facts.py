@@ -148,7 +148,7 @@ def read_run_facts(folder: RunFolder, home: Path | None = None) -> RunFacts:
     reason = _short("; ".join(dict.fromkeys(reasons)), folder) or None
     shorter = [fold if fold.reason is None else replace(fold, reason=_short(fold.reason, folder)) for fold in folds]
     begun, ended = _times(folder, shorter)
-    comparable = alike and all(fold.done is not None or not fold.folder.done.exists() for fold in folds)
+    comparable = alike and not any(fold.done is None and _may_be_finished(fold) for fold in folds)
     return RunFacts(
         folder, competition, experiment, shorter, state, reason, comparable, environment, soup, begun, ended
     )
@@ -180,6 +180,13 @@ def _alike(done: Mapping[int, Mapping[str, Any]], problems: list[str]) -> bool:
     if differing is not None:
         problems.append(f"{differing}; move that fold's folder away and train it again")
     return differing is None
+
+
+def _may_be_finished(fold: FoldFacts) -> bool:
+    try:
+        return fold.folder.done.exists()
+    except OSError:
+        return True  # a folder that cannot be looked into
 
 
 def _is_file(path: Path, problems: list[str]) -> bool:

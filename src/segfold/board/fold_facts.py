@@ -101,6 +101,8 @@ def tried(problems: list[str], read: Callable[[], T]) -> T | None:
         return read()
     except SegfoldError as error:
         problems.append(str(error))
+    except PermissionError as error:
+        problems.append(f"{error.filename} cannot be read ({error.strerror}); make it readable")
     except Exception as error:
         problems.append(one_line(f"{type(error).__name__}: {error}")[:300])
     return None
