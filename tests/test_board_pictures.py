@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from board_jpegs import read, thumb
 from large_competition import make_competition
 from segfold.board import pictures
 from segfold.board.kept import Kept
@@ -37,20 +38,6 @@ def written(
     chosen = list(range(len(arrays))) if rows is None else rows
     said = write_pictures(Kept(folder), folder, "sets/x/train", images, chosen, "k")
     return said, [read(folder / said["pictures"] / f"{number:05}.jpg") for number in range(len(chosen))]
-
-
-def read(path: Path) -> np.ndarray:
-    with Image.open(path) as image:
-        assert image.format == "JPEG"
-        return np.asarray(image.convert("RGB")).astype(int)
-
-
-def thumb(folder: Path, said: dict[str, Any], number: int) -> np.ndarray:
-    """The place of a thumbnail, as the page looks for it."""
-    sheet, place = divmod(number, said["thumbs"]["columns"] * said["thumbs"]["rows"])
-    top, left = (said["thumbs"]["side"] * each for each in divmod(place, said["thumbs"]["columns"]))
-    whole = read(folder / said["thumbs"]["sheets"][sheet])
-    return whole[top : top + said["thumbs"]["side"], left : left + said["thumbs"]["side"]]
 
 
 def near(found: np.ndarray, wanted: object, most: int = 12) -> bool:

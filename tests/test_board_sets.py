@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from board_jpegs import read, thumb
 from competition_sets_more import MAKERS
 from forked import segfold
 from segfold.board.kept import Kept
@@ -19,20 +20,6 @@ from segfold.data.images import load_split
 from segfold.tasks import Multiclass, Multilabel, Task
 from small_images import image_set, store
 from small_project import make_project
-
-
-def read(path: Path) -> np.ndarray:
-    with Image.open(path) as image:
-        assert image.format == "JPEG"
-        return np.asarray(image.convert("RGB")).astype(int)
-
-
-def thumb(folder: Path, said: dict[str, Any], number: int) -> np.ndarray:
-    """The place of a thumbnail, as the page looks for it."""
-    sheet, place = divmod(number, said["thumbs"]["columns"] * said["thumbs"]["rows"])
-    top, left = (said["thumbs"]["side"] * each for each in divmod(place, said["thumbs"]["columns"]))
-    whole = read(folder / said["thumbs"]["sheets"][sheet])
-    return whole[top : top + said["thumbs"]["side"], left : left + said["thumbs"]["side"]]
 
 
 def runs_to_mask(packed: dict[str, Any], index: int, shape: tuple[int, int]) -> np.ndarray:
