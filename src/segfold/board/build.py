@@ -139,7 +139,7 @@ class _Work:
     def run(self, facts: RunFacts, submissions: Sequence[Any]) -> dict[str, Any]:
         """A run as the page knows it; its scripts are written."""
         train = None if facts.competition is None else self.train(facts.competition)
-        record = facts.record() | _NO_SCORES | {"samples": None, "report": True}
+        record = facts.record() | _NO_SCORES | {"report": True}
         if facts.competition is not None:
             record |= leaderboard_of(facts.name, facts.competition, submissions)
         return record | write_run_parts(facts, record["folds"], train, self.places, self.kept, self.observer)
@@ -171,13 +171,12 @@ class _Work:
             data_script = set_name(competition, "data") + (f"-{file_stem(of[0].name)}" if alone else "")
             name = data_script
             self.kept.build(f"{name}.js", key_of(data), lambda path: write_script(path, name, data))
-        scores = IMAGE_SCORES if competition.metric in IMAGE_SCORES else ("iou",)
         board = competition.leaderboard
         return {
             "name": competition.name,
             "title": competition.title,
             "metric": competition.metric,
-            "image_score": competition.metric if competition.metric in scores else "iou",
+            "image_score": competition.metric if competition.metric in IMAGE_SCORES else "iou",
             "task": competition.task.name,
             "classes": list(competition.classes),
             "background": competition.task.background,
