@@ -15,7 +15,7 @@ import pytest
 
 from board_client import make_served
 from segfold.board.script import write_script
-from segfold.board.watching import state_of, watch
+from segfold.board.watching import rest, state_of, watch
 from segfold.errors import SegfoldError
 from segfold.locks import Lock
 from small_project import ROOT
@@ -103,6 +103,27 @@ def test_what_counts_as_a_change(home: Path) -> None:
     assert len(set(states)) == len(states)
 
 
+def test_a_signal_right_before_a_sleep_is_seen_soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What reaches the process between two instructions of the interpreter, the sleep ahead of it, does not end that sleep."""
+    naps: list[float] = []
+
+    class SeenError(Exception):
+        pass
+
+    def sleep(seconds: float) -> None:
+        naps.append(seconds)
+        if len(naps) == 3:  # the handler runs when a sleep is over
+            raise SeenError
+
+    monkeypatch.setattr("segfold.board.watching.time.sleep", sleep)
+    with pytest.raises(SeenError):
+        rest(86400)
+    assert max(naps) <= 0.5
+    naps.clear()
+    rest(0)
+    assert not naps
+
+
 def test_ctrl_c_ends_it_at_once(tmp_path: Path) -> None:
     code = (
         "import sys, segfold.board.build as build\n"
@@ -118,5 +139,8 @@ def test_ctrl_c_ends_it_at_once(tmp_path: Path) -> None:
         with socket.create_connection(("127.0.0.1", int(re.search(r":(\d+)/", line)[1]))) as client:  # type: ignore[index]
             client.sendall(b"GET / HT")  # a client in the middle of a request
             process.send_signal(signal.SIGINT)
-            _, errors = process.communicate(timeout=120)
+            try:
+                _, errors = process.communicate(timeout=120)
+            finally:
+                process.kill()  # else leaving the block would wait for it without end
     assert process.returncode == 130 and len(errors.splitlines()) == 1

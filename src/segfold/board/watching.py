@@ -18,6 +18,7 @@ from segfold.locks import lock_holder
 REST = 2.0
 """Time between two builds, in what the last one took: training should not wait for the board."""
 
+_NAP = 0.25  # seconds that Ctrl-C may wait
 _OWN = {"report.html", "tensorboard"}
 
 
@@ -28,7 +29,7 @@ def watch(
     port: int = 8000,
     every: float = 3.0,
     say: Callable[[str], None] = print,
-    wait: Callable[[float], object] = time.sleep,
+    wait: Callable[[float], object] | None = None,
 ) -> None:
     """Serves the board of a working folder until it is stopped.
 
@@ -39,7 +40,7 @@ def watch(
         build: builds the board.
         every: seconds between two looks at whether something has changed.
         say: told the address, and why a build failed; only a first one that fails ends it.
-        wait: for so many seconds.
+        wait: for so many seconds; None: by the clock.
 
     Raises:
         SegfoldError: the port is taken, or the first build failed.
@@ -55,7 +56,7 @@ def watch(
             say(f"whoever reaches {server.bound} can read it; --host 127.0.0.1 keeps it to this machine")
         took, failed = 0.0, ""
         while True:
-            wait(max(every, REST * took))
+            (wait or rest)(max(every, REST * took))
             if (now := state_of(home)) == seen:
                 continue
             began = time.monotonic()
@@ -70,6 +71,13 @@ def watch(
             took = time.monotonic() - began
     finally:
         server.stop()
+
+
+def rest(seconds: float) -> None:
+    """Sleeps, never long at a time: a signal that comes right before a sleep does not shorten it."""
+    end = time.monotonic() + seconds
+    while (left := end - time.monotonic()) > 0:
+        time.sleep(min(left, _NAP))
 
 
 def state_of(home: Path) -> str:
