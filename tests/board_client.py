@@ -43,6 +43,7 @@ def raw(server: BoardServer, request: bytes) -> bytes:
     """All that comes back for what is sent, to the end of the connection."""
     with socket.create_connection(server.server_address[:2], timeout=60) as client:
         client.sendall(request)
+        client.shutdown(socket.SHUT_WR)  # nothing more will come
         return b"".join(iter(lambda: client.recv(65536), b""))
 
 
