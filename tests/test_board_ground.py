@@ -96,7 +96,8 @@ def test_what_nobody_asks_for_is_removed(tmp_path: Path) -> None:
     (tmp_path / "foreign.txt").touch()
     kept = Kept(tmp_path)
     kept.current("a.js", "1")
-    assert kept.remove_unused(keep=["c.js"]) == ["b.js", "pictures"]
+    kept.use("c.js")
+    assert kept.remove_unused() == ["b.js", "pictures"]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.js", "c.js", "foreign.txt", "kept.json"]
     assert not kept.current("b.js", "1")
 

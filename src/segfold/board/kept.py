@@ -6,7 +6,7 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -114,13 +114,12 @@ class Kept:
         for name in names:
             self._keys.pop(name, None)
 
-    def remove_unused(self, keep: Iterable[str] = ()) -> list[str]:
+    def remove_unused(self) -> list[str]:
         """Removes the files that nobody has asked for, and returns their names; those of a folder are removed with it.
 
         What lies in the board's own folders is among them with or without a key: a kill may have left it.
         """
-        wanted = self._used | set(keep)
-        gone = sorted((self._keys.keys() - wanted) | set(self._unnoted(wanted)))
+        gone = sorted((self._keys.keys() - self._used) | set(self._unnoted(self._used)))
         for name in gone:
             path = self.folder / name
             with contextlib.suppress(OSError):

@@ -1,6 +1,5 @@
 """The page itself: its HTML, and beside it the scripts and styles that it loads."""
 
-import hashlib
 import importlib.util
 from collections.abc import Mapping
 from functools import partial
@@ -70,14 +69,6 @@ def copy_app(places: BoardPlaces, kept: Kept) -> None:
         stat = source.stat()
         key = key_of(stat.st_size, stat.st_mtime_ns) if source.name == CHARTS else key_of(source)
         kept.build(f"app/{source.name}", key, partial(_copy, source))
-
-
-def app_version() -> str:
-    """A short hash of the page's scripts and styles."""
-    digest = hashlib.sha256()
-    for name in (*STYLES, *SCRIPTS):
-        digest.update((_HERE / "app" / name).read_bytes())
-    return digest.hexdigest()[:12]
 
 
 def chart_library() -> Path:
