@@ -249,7 +249,10 @@ def test_ctrl_c_stops_an_endless_statement(home: Path) -> None:
     with subprocess.Popen(command, cwd=home, env=environment, text=True, **pipes) as process:  # type: ignore[call-overload]
         assert [process.stdout.readline() for _ in range(2)] == ["x\n", "first\n"]
         process.send_signal(signal.SIGINT)
-        _, errors = process.communicate(timeout=120)
+        try:
+            _, errors = process.communicate(timeout=120)
+        finally:
+            process.kill()  # else leaving the block would wait for it without end
     assert process.returncode == 130 and len(errors.splitlines()) == 1
 
 
